@@ -1,0 +1,77 @@
+# The two commands are `make demo` and `make test`; the rest handles a running
+# demo. Options go after the target: make demo ONCE=1 SCENARIO=MEMORY_LEAK
+
+SHELL := /bin/bash
+SETUP := infrastructure/local/setup.sh
+STACK := target/debug/midwatch-stack
+TEST_SERVERS := postgres,redis,kafka,tansu,vectors,embedder,mail
+PYTHON_TEST := .midwatch/cache/python-test/bin/python
+
+# Queries are checked against the committed data, not against a server that
+# happens to be named in the environment.
+export SQLX_OFFLINE := true
+
+.DEFAULT_GOAL := help
+.PHONY: help demo start stop status clean logs logs-sim logs-api build seed \
+	restart-agents inject test lint fmt
+
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
+		| while IFS=$$'\t' read -r name text; do printf '  %-15s %s\n' "$$name" "$$text"; done
+	@echo 'Options of demo: ONCE=1 SCENARIO=name KILL=1 MODEL=scripted SEED=n SPEED=x'
+	@echo '                 BROKER=kafka|tansu KEEP=1'
+
+demo: ## Build what changed and run everything until Ctrl-C.
+	@$(SETUP) demo
+	@cargo build --workspace --bins
+	@$(STACK) run
+
+start: ## Like demo, without building.
+	@test -x $(STACK) || { echo 'nothing is built yet; run make build' >&2; exit 1; }
+	@$(STACK) run
+
+stop: ## Stop the running demo and remove what killed ones left.
+	@if [ -x $(STACK) ]; then $(STACK) stop; else echo 'nothing is built, so nothing runs'; fi
+
+status: ## Show processes, health, lag and memory of the running demo.
+	@$(STACK) status
+
+logs: ## Follow all logs; NAME=detection for one process.
+	@$(STACK) logs $(NAME)
+
+logs-sim: ## Follow the simulator's log.
+	@$(STACK) logs simulator
+
+logs-api: ## Follow the API's log.
+	@$(STACK) logs api
+
+inject: ## Ask the simulator for a fault: SCENARIO=name [SERVICE=name].
+	@test -n "$(SCENARIO)" || { echo 'name the fault: make inject SCENARIO=MEMORY_LEAK' >&2; exit 1; }
+	@$(STACK) inject $(SCENARIO) $(SERVICE)
+
+seed: ## Write the knowledge into the running demo again.
+	@$(STACK) seed
+
+restart-agents: ## Restart agents and API of the running demo from the newest build.
+	@$(STACK) restart-agents
+
+build: ## Build everything that demo needs.
+	@$(SETUP) build
+	@cargo build --workspace --bins
+
+test: ## Run all tests on real servers.
+	@$(SETUP) test
+	@cargo build --workspace --bins
+	@$(STACK) exec --with $(TEST_SERVERS) -- cargo test --workspace
+	@$(STACK) exec --with vectors -- sh -c 'exec $(PYTHON_TEST) infrastructure/vectors/tests/python_client.py "$$MIDWATCH_TEST_QDRANT_URL"'
+
+lint: ## Check formatting and lints.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## Format the code.
+	cargo fmt --all
+
+clean: stop ## Remove what Midwatch made here: builds, downloads, logs.
+	@rm -rf .midwatch
+	@cargo clean

@@ -1,0 +1,418 @@
+//! `midwatch-stack run`: the whole pipeline on the embedded stack.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use tokio::sync::mpsc;
+
+use crate::address_book::DemoLock;
+use crate::environment;
+use crate::layout::{self, Layout};
+use crate::once::{self, Once};
+use crate::port;
+use crate::probe::Probe;
+use crate::process::Spec;
+use crate::run_dir::{RunDir, reap_leftovers};
+use crate::servers::{self, Endpoint, HEALTHY_LIMIT, Server};
+use crate::signals::Signals;
+use crate::supervisor::{Kind, Supervisor};
+use crate::table::Screen;
+
+/// The agents, in the order of the flow.
+pub const AGENTS: [&str; 6] = [
+    "detection",
+    "correlation",
+    "investigation",
+    "remediation",
+    "communication",
+    "postmortem",
+];
+
+/// The simulator's scenarios.
+pub const SCENARIOS: [&str; 7] = [
+    "LATENCY_SPIKE",
+    "ERROR_RATE_SPIKE",
+    "CPU_SATURATION",
+    "MEMORY_LEAK",
+    "DB_CONNECTION_EXHAUSTION",
+    "KAFKA_CONSUMER_LAG",
+    "DEPLOYMENT_FAILURE",
+];
+
+/// Wished ports of the pages.
+const DASHBOARD_PORT: u16 = 8000;
+const INBOX_PORT: u16 = 8025;
+const SIMULATOR_PORT: u16 = 8100;
+
+/// Each one-shot job (migrations and topics, knowledge) may take this long.
+const JOB_LIMIT: Duration = Duration::from_secs(90);
+
+/// Simulated seconds per second when one fault is watched through its life.
+const ONCE_SPEED: u32 = 6;
+
+/// Choices for a demo, on the command line or through `make demo NAME=…`.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Run one fault through its whole life, check it, and exit.
+    #[arg(long, env = "ONCE", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
+    pub once: bool,
+    /// The fault of --once.
+    #[arg(long, env = "SCENARIO", value_parser = scenario, default_value = "DB_CONNECTION_EXHAUSTION")]
+    pub scenario: String,
+    /// With --once: kill each agent once with SIGKILL during the incident.
+    #[arg(long, env = "KILL", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
+    pub kill: bool,
+    /// `scripted`: agents ask a scripted model endpoint started beside them.
+    #[arg(long, env = "MODEL", value_parser = ["scripted"])]
+    pub model: Option<String>,
+    /// Seed of the simulator and of --kill; a random one if not given.
+    #[arg(long, env = "SEED")]
+    pub seed: Option<u64>,
+    /// Simulated seconds per second; 6 with --once, else the simulator's own.
+    #[arg(long, env = "SPEED", value_parser = clap::value_parser!(u32).range(1..=120))]
+    pub speed: Option<u32>,
+    /// The broker; Apache Kafka where it can be had, if not given.
+    #[arg(long, env = "BROKER", value_parser = ["kafka", "tansu"])]
+    pub broker: Option<String>,
+    /// Leave the data folder in place at the end.
+    #[arg(long, env = "KEEP", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
+    pub keep: bool,
+}
+
+fn scenario(text: &str) -> Result<String, String> {
+    let name = text.trim().to_uppercase();
+    if SCENARIOS.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    Err(format!("known scenarios are {}", SCENARIOS.join(", ")))
+}
+
+/// Runs a demo until it is told to stop, or with `once` until the fault's life
+/// is over. Returns the exit code.
+///
+/// # Errors
+/// When the stack cannot be started.
+pub async fn run(mut options: Options) -> Result<i32> {
+    let begun = Instant::now();
+    if options.kill && !options.once {
+        bail!("KILL=1 kills agents during the one incident of ONCE=1; give both");
+    }
+    let mut signals = Signals::new()?;
+    let layout = Layout::find()?;
+    let _lock = DemoLock::take(&layout)?;
+    let mut screen = Screen::new(!options.once);
+    for line in reap_leftovers() {
+        screen.say(&line);
+    }
+    if options.seed.is_none() {
+        options.seed = Some(environment::random_seed()?);
+    }
+    let broker = choose_broker(&layout, options.broker.as_deref(), &mut screen)?;
+    clear_logs(&layout)?;
+    let mut run = RunDir::create()?;
+    if options.keep {
+        run.keep();
+        screen.say(&format!("data are kept in {}", run.path().display()));
+    }
+    let logs = layout.logs();
+    let mut supervisor = Supervisor::new(layout, run, screen, broker.name());
+    let result = tokio::select! {
+        result = live(&mut supervisor, &options, broker, begun) => result,
+        signal = signals.next() => Ok(if options.once { 128 + signal as i32 } else { 0 }),
+    };
+    // A second Ctrl-C while stopping: let go at once, which kills the rest.
+    tokio::select! {
+        stopped = supervisor.stop() => stopped?,
+        _ = signals.next() => bail!("stopped without waiting"),
+    }
+    println!("stopped; the logs of this run stay in {}", logs.display());
+    result
+}
+
+fn choose_broker(layout: &Layout, wish: Option<&str>, screen: &mut Screen) -> Result<Server> {
+    let broker = match wish {
+        Some("kafka") if !layout.has_kafka() => bail!(
+            "BROKER=kafka, but its jars or java are not there; run infrastructure/local/setup.sh"
+        ),
+        Some("tansu") => Server::Tansu,
+        _ if layout.has_kafka() => Server::Kafka,
+        _ => Server::Tansu,
+    };
+    screen.say(match broker {
+        Server::Kafka => "broker: Apache Kafka 4.1, one node (costs about 300 MB and 3 s at start)",
+        _ => {
+            "broker: Tansu, the fallback (memory only: its data end with it; lag figures are \
+             not\nreliable; no transactions, which nothing here needs; takeover after a kill ~10 s)"
+        }
+    });
+    Ok(broker)
+}
+
+fn clear_logs(layout: &Layout) -> Result<()> {
+    let folder = layout.logs();
+    if folder.exists() {
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+/// Starts everything and keeps it running.
+async fn live(
+    supervisor: &mut Supervisor,
+    options: &Options,
+    broker: Server,
+    begun: Instant,
+) -> Result<i32> {
+    let plan = Plan::make(supervisor, options, broker).await?;
+    plan.start_services(supervisor, options).await?;
+    let healthy_after = begun.elapsed();
+    let seconds = healthy_after.as_secs_f64();
+    supervisor
+        .screen
+        .say(&format!("all healthy after {seconds:.1} s\n"));
+    let urls = &plan.urls;
+    supervisor.screen.say(&format!(
+        "  dashboard  {}\n  inbox      {}\n  simulator  {}   (make inject SCENARIO=…)\n",
+        urls["dashboard"], urls["inbox"], urls["simulator"]
+    ));
+    // Room for a kill of each agent and then some.
+    let (orders, mut inbox) = mpsc::channel(16);
+    if !options.once {
+        supervisor
+            .screen
+            .say("logs: make logs · stop: Ctrl-C or make stop");
+        supervisor.keep_running(&mut inbox).await?;
+        return Ok(0);
+    }
+    let once = Once {
+        api: urls["api"].clone(),
+        inbox: urls["inbox"].clone(),
+        scenario: options.scenario.clone(),
+        speed: options.speed.unwrap_or(ONCE_SPEED),
+        seed: options.seed.unwrap_or_default(),
+        kills: options.kill,
+        scripted_model: options.model.is_some(),
+        begun,
+        healthy_after,
+    };
+    let rows = supervisor.rows();
+    tokio::select! {
+        kept = supervisor.keep_running(&mut inbox) => kept.map(|()| 1),
+        passed = once::follow(&once, &orders, rows) => Ok(i32::from(!passed?)),
+    }
+}
+
+/// What the services are started with.
+struct Plan {
+    environment: BTreeMap<String, String>,
+    /// The user's `.env`, for what the environment itself does not set.
+    user: BTreeMap<String, String>,
+    hidden: Vec<String>,
+    urls: BTreeMap<String, String>,
+    dashboard: u16,
+    simulator: u16,
+}
+
+impl Plan {
+    /// Starts the servers, waits for them, and derives what services need.
+    async fn make(supervisor: &mut Supervisor, options: &Options, broker: Server) -> Result<Self> {
+        let mut page = |name, wished| -> Result<u16> {
+            let port = port::from(wished)?;
+            if let Some(taken) = port.instead_of {
+                let number = port.number;
+                let text = format!("port {taken} is taken, so the {name} uses {number}");
+                supervisor.screen.say(&text);
+            }
+            Ok(port.number)
+        };
+        let dashboard = page("dashboard", DASHBOARD_PORT)?;
+        let inbox = page("inbox", INBOX_PORT)?;
+        let simulator = page("simulator", SIMULATOR_PORT)?;
+        let endpoints = start_servers(supervisor, broker, inbox).await?;
+        let mut plan = Self {
+            environment: environment::of_services(&endpoints, dashboard)?,
+            user: environment::dot_env(&supervisor.layout.root)?,
+            hidden: Vec::new(),
+            urls: BTreeMap::new(),
+            dashboard,
+            simulator,
+        };
+        let pages = [
+            ("dashboard", dashboard),
+            ("api", dashboard),
+            ("inbox", inbox),
+            ("simulator", simulator),
+        ];
+        for (name, port) in pages {
+            let url = format!("http://127.0.0.1:{port}");
+            plan.urls.insert(name.to_owned(), url);
+        }
+        let knowledge = supervisor.layout.root.join("knowledge");
+        plan.environment.insert(
+            "KNOWLEDGE_DIR".to_owned(),
+            knowledge.to_string_lossy().into_owned(),
+        );
+        if options.model.is_some() {
+            plan.start_scripted_model(supervisor)?;
+        }
+        supervisor.publish(|book| {
+            book.urls.clone_from(&plan.urls);
+            book.environment.clone_from(&plan.environment);
+        })?;
+        supervisor.wait_healthy(HEALTHY_LIMIT).await?;
+        Ok(plan)
+    }
+
+    fn start_scripted_model(&mut self, supervisor: &mut Supervisor) -> Result<()> {
+        let script = supervisor
+            .layout
+            .root
+            .join("infrastructure/scripted-model/serve.py");
+        let port = port::any()?;
+        let spec = Spec::new("model", layout::program("python3")?, Probe::Listener(port)).args([
+            script.to_string_lossy().into_owned(),
+            "--bind".to_owned(),
+            format!("127.0.0.1:{port}"),
+        ]);
+        supervisor.start(Kind::Server, spec, None, false)?;
+        let url = format!("http://127.0.0.1:{port}/v1");
+        self.environment.insert("LLM_BASE_URL".to_owned(), url);
+        // A real key has no business at a scripted endpoint.
+        self.hidden = ["LLM_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"]
+            .map(str::to_owned)
+            .to_vec();
+        Ok(())
+    }
+
+    /// A service's process: the stack's variables over the user's.
+    fn service(&self, supervisor: &Supervisor, name: &str, port: u16) -> Result<(Spec, String)> {
+        let program = supervisor.layout.binary(&format!("midwatch-{name}"))?;
+        let base = format!("http://127.0.0.1:{port}");
+        let mut spec = Spec::new(name, program, Probe::Http(format!("{base}/readyz")));
+        spec.env.clone_from(&self.user);
+        spec.env.extend(self.environment.clone());
+        spec.env_remove.clone_from(&self.hidden);
+        spec.env
+            .retain(|variable, _| !self.hidden.contains(variable));
+        let spec = spec.env("HTTP_BIND", format!("127.0.0.1:{port}"));
+        Ok((spec, format!("{base}/metrics")))
+    }
+
+    async fn start_services(&self, supervisor: &mut Supervisor, options: &Options) -> Result<()> {
+        for job in ["init", "seeder"] {
+            let begun = Instant::now();
+            let (spec, _) = self.service(supervisor, job, port::any()?)?;
+            supervisor.run_to_end(&spec, JOB_LIMIT).await?;
+            let seconds = begun.elapsed().as_secs_f64();
+            supervisor
+                .screen
+                .say(&format!("{job} done in {seconds:.1} s"));
+        }
+        for agent in AGENTS {
+            let (spec, metrics) = self.service(supervisor, agent, port::any()?)?;
+            supervisor.start(Kind::Agent, spec, Some(metrics), false)?;
+        }
+        let (spec, metrics) = self.service(supervisor, "api", self.dashboard)?;
+        supervisor.start(Kind::Agent, spec, Some(metrics), false)?;
+        supervisor.wait_healthy(HEALTHY_LIMIT).await?;
+
+        let (spec, metrics) = self.service(supervisor, "collector", port::any()?)?;
+        supervisor.start(Kind::Source, spec, Some(metrics), false)?;
+        let (spec, metrics) = self.service(supervisor, "simulator", port::any()?)?;
+        let control = format!("127.0.0.1:{}", self.simulator);
+        let spec = spec
+            .env("SIM_BIND", control)
+            .args(simulator_arguments(options));
+        supervisor.start(Kind::Source, spec, Some(metrics), options.once)?;
+        supervisor.wait_healthy(HEALTHY_LIMIT).await
+    }
+}
+
+fn simulator_arguments(options: &Options) -> Vec<String> {
+    let mut arguments = Vec::new();
+    let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+    if let Some(seed) = options.seed {
+        add("--seed", seed.to_string());
+    }
+    let speed = options.speed.or(options.once.then_some(ONCE_SPEED));
+    if let Some(speed) = speed {
+        add("--speed", speed.to_string());
+    }
+    if options.once {
+        add("--scenario", options.scenario.clone());
+        arguments.push("--once".to_owned());
+    }
+    arguments
+}
+
+/// Starts all servers; each boots while the next one's data are prepared. The
+/// broker is the slowest and goes first.
+async fn start_servers(
+    supervisor: &mut Supervisor,
+    broker: Server,
+    inbox: u16,
+) -> Result<BTreeMap<Server, Endpoint>> {
+    let order = [
+        broker,
+        Server::Postgres,
+        Server::Redis,
+        Server::Vectors,
+        Server::Embedder,
+        Server::Mail,
+    ];
+    let mut endpoints = BTreeMap::new();
+    for server in order {
+        let (spec, endpoint) =
+            servers::prepare(server, &supervisor.layout, &supervisor.run, Some(inbox)).await?;
+        supervisor.start(Kind::Server, spec, None, false)?;
+        endpoints.insert(server, endpoint);
+    }
+    Ok(endpoints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn one_watched_fault_is_compressed_and_named_to_the_simulator() {
+        let line = [
+            "stack",
+            "--once",
+            "--scenario",
+            "memory_leak",
+            "--seed",
+            "7",
+        ];
+        let options = Line::try_parse_from(line).unwrap().options;
+        let expected = [
+            "--seed",
+            "7",
+            "--speed",
+            "6",
+            "--scenario",
+            "MEMORY_LEAK",
+            "--once",
+        ];
+        assert_eq!(simulator_arguments(&options), expected);
+    }
+
+    #[test]
+    fn unknown_scenario_and_speed_are_refused() {
+        for line in [["stack", "--scenario", "x"], ["stack", "--speed", "0"]] {
+            assert!(Line::try_parse_from(line).is_err());
+        }
+    }
+}

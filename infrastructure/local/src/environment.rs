@@ -1,0 +1,116 @@
+//! The variables that services are started with.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::servers::{Endpoint, Server};
+
+/// Addresses of the servers, as every service reads them.
+///
+/// # Errors
+/// When a server is missing from `endpoints`.
+pub(crate) fn of_services(
+    endpoints: &BTreeMap<Server, Endpoint>,
+    dashboard: u16,
+) -> Result<BTreeMap<String, String>> {
+    let url = |server: Server| -> Result<String> {
+        let endpoint = endpoints.get(&server);
+        let endpoint = endpoint.with_context(|| format!("no {} was started", server.name()))?;
+        Ok(endpoint.url.clone())
+    };
+    let broker = url(Server::Kafka).or_else(|_| url(Server::Tansu))?;
+    let variables = [
+        ("KAFKA_BOOTSTRAP_SERVERS", broker),
+        ("DATABASE_URL", url(Server::Postgres)?),
+        ("REDIS_URL", url(Server::Redis)?),
+        ("QDRANT_URL", url(Server::Vectors)?),
+        ("EMBEDDINGS_URL", url(Server::Embedder)?),
+        ("SMTP_URL", url(Server::Mail)?),
+        ("DASHBOARD_URL", format!("http://127.0.0.1:{dashboard}")),
+        ("MIDWATCH_SLOT", "0".to_owned()),
+    ];
+    Ok(variables
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect())
+}
+
+/// The user's `.env`, without what the environment sets already.
+///
+/// # Errors
+/// When the file cannot be read or a line is no assignment; the message names
+/// the line.
+pub(crate) fn dot_env(root: &Path) -> Result<BTreeMap<String, String>> {
+    let path = root.join(".env");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let mut variables = parse_dot_env(&text)?;
+    variables.retain(|name, _| std::env::var_os(name).is_none());
+    Ok(variables)
+}
+
+fn parse_dot_env(text: &str) -> Result<BTreeMap<String, String>> {
+    let mut variables = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let (name, value) = line
+            .split_once('=')
+            .with_context(|| format!("line {} of .env is no NAME=value", index + 1))?;
+        let value = value.trim();
+        let bare = ['"', '\''].iter().find_map(|&quote| {
+            value
+                .strip_prefix(quote)
+                .and_then(|rest| rest.strip_suffix(quote))
+        });
+        let value = bare.unwrap_or(value);
+        // An empty value is the template's way of saying "not set".
+        if !value.is_empty() {
+            variables.insert(name.trim().to_owned(), value.to_owned());
+        }
+    }
+    Ok(variables)
+}
+
+/// A seed for a run whose user gave none. It is printed, so that the run can
+/// be repeated; hence short.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub(crate) fn random_seed() -> Result<u64> {
+    let mut bytes = [0; 2];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(u64::from(u16::from_ne_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dot_env_takes_quotes_comments_and_exports() {
+        let text = "# keys\nexport A=1\nB = \"two words\"\nC=\n\nD='x=y'\n";
+        let found = parse_dot_env(text).unwrap();
+        let expected = [("A", "1"), ("B", "two words"), ("D", "x=y")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(found, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn line_without_assignment_is_named() {
+        let error = parse_dot_env("A=1\nnonsense\n").unwrap_err();
+        assert!(error.to_string().contains("line 2"), "{error}");
+    }
+}

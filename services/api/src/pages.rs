@@ -1,0 +1,141 @@
+//! The pages: server-rendered, with templates compiled in.
+//!
+//! Autoescape is on for every template, whatever its name. The one value that
+//! enters a page as markup is the postmortem, rendered by [`markdown`].
+
+pub mod assets;
+pub mod chart;
+pub mod evidence;
+pub mod feed;
+pub mod format;
+pub mod graph;
+pub mod incident;
+pub mod markdown;
+
+use crate::App;
+use crate::error::ApiError;
+use axum::http::header;
+use axum::response::{Html, IntoResponse, Response};
+use midwatch_runtime::clock;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment};
+use serde::Serialize;
+
+/// The templates, by name.
+const TEMPLATES: &[(&str, &str)] = &[
+    ("base.html", include_str!("../templates/base.html")),
+    ("feed.html", include_str!("../templates/feed.html")),
+    ("incident.html", include_str!("../templates/incident.html")),
+    ("cause.html", include_str!("../templates/cause.html")),
+    ("evidence.html", include_str!("../templates/evidence.html")),
+    ("response.html", include_str!("../templates/response.html")),
+    ("chart.html", include_str!("../templates/chart.html")),
+    ("graph.html", include_str!("../templates/graph.html")),
+    ("error.html", include_str!("../templates/error.html")),
+];
+
+/// The compiled templates.
+pub struct Pages {
+    environment: Environment<'static>,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Pages::new()
+    }
+}
+
+impl Pages {
+    /// Compiles the templates.
+    ///
+    /// # Panics
+    /// A template has a syntax error; they are part of the build, and a test
+    /// renders each.
+    #[must_use]
+    pub fn new() -> Pages {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .expect("the delimiters are those of Jinja");
+        environment.set_syntax(syntax);
+        format::register(&mut environment);
+        environment.add_global("css", assets::address("midwatch.css"));
+        environment.add_global("js", assets::address("midwatch.js"));
+        environment.add_global("icon", assets::address("icon.svg"));
+        for (name, source) in TEMPLATES {
+            environment
+                .add_template(name, source)
+                .expect("the templates are part of the build and a test renders each");
+        }
+        Pages { environment }
+    }
+
+    fn render(&self, name: &str, view: impl Serialize) -> Result<String, ApiError> {
+        self.environment
+            .get_template(name)
+            .and_then(|template| template.render(Serde(view)))
+            .map_err(|error| {
+                tracing::error!(template = name, error = ?error, "a page could not be rendered");
+                ApiError::internal(format!("the page {name} could not be rendered"))
+            })
+    }
+
+    /// A page as an answer.
+    ///
+    /// # Errors
+    /// The template and its view do not fit.
+    pub fn answer(&self, name: &str, view: impl Serialize) -> Result<Response, ApiError> {
+        Ok(Html(self.render(name, view)?).into_response())
+    }
+}
+
+/// What every page has around its content.
+#[derive(Debug, Serialize)]
+pub struct Frame {
+    pub title: String,
+    /// Wall clock at which the page was made.
+    pub now_ms: i64,
+    /// Which incident's events concern this page; all where empty.
+    pub follows: String,
+    /// The newest line of the audit trail that the page shows.
+    pub last_id: i64,
+}
+
+impl Frame {
+    fn new(title: impl Into<String>) -> Frame {
+        Frame {
+            title: title.into(),
+            now_ms: clock::now_ms(),
+            follows: String::new(),
+            last_id: 0,
+        }
+    }
+}
+
+/// A refused request, for people.
+#[must_use]
+pub fn error_page(app: &App, error: &ApiError) -> Response {
+    #[derive(Serialize)]
+    struct View<'a> {
+        frame: Frame,
+        status: u16,
+        error: &'a ApiError,
+    }
+    let view = View {
+        frame: Frame::new(error.message.clone()),
+        status: error.status.as_u16(),
+        error,
+    };
+    match app.pages.render("error.html", view) {
+        Ok(html) => {
+            let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+            (error.status, kind, html).into_response()
+        }
+        Err(second) => second.into_response(),
+    }
+}

@@ -1,0 +1,491 @@
+//! A metric as a drawing: the geometry is computed here, `chart.html` prints
+//! it. Two sizes are made of each, because text in a drawing shrinks with it.
+
+use super::format;
+use crate::series::{Point, Series};
+use serde::Serialize;
+
+/// How large a drawing is, in its own units.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Size {
+    /// The style class that shows it on some widths only.
+    pub class: &'static str,
+    pub width: f64,
+    pub height: f64,
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+    x_ticks: i64,
+    /// Most points drawn; more are thinned to the extremes of each column.
+    columns: usize,
+}
+
+/// For screens.
+pub const WIDE: Size = Size {
+    class: "wide",
+    width: 1040.0,
+    height: 280.0,
+    left: 64.0,
+    right: 18.0,
+    top: 26.0,
+    bottom: 30.0,
+    x_ticks: 8,
+    columns: 240,
+};
+
+/// For phones.
+pub const NARROW: Size = Size {
+    class: "narrow",
+    width: 350.0,
+    height: 240.0,
+    left: 44.0,
+    right: 8.0,
+    top: 26.0,
+    bottom: 28.0,
+    x_ticks: 4,
+    columns: 90,
+};
+
+/// A line of the grid, with its label.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tick {
+    pub at: f64,
+    pub label: String,
+}
+
+/// A reading that tells its value when pointed at.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Dot {
+    pub x: f64,
+    pub y: f64,
+    pub text: String,
+}
+
+/// The reading that detection decided on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Mark {
+    pub x: f64,
+    pub y: f64,
+    pub label: String,
+    pub label_x: f64,
+    /// `start` or `end`, so that the label stays inside.
+    pub anchor: &'static str,
+}
+
+/// A drawing, ready to print.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Chart {
+    pub size: Size,
+    /// Where the plot ends, to the right and below.
+    pub end_x: f64,
+    pub end_y: f64,
+    /// The normal range, one path for each stretch without gap.
+    pub band: Vec<String>,
+    /// The value that was expected.
+    pub expected: String,
+    /// A single baseline, where no expectation was recorded.
+    pub baseline: Option<f64>,
+    pub line: String,
+    /// The part of the line inside the anomaly.
+    pub hot: String,
+    /// Left edge and width of the anomaly.
+    pub region: Option<(f64, f64)>,
+    pub mark: Option<Mark>,
+    pub x_ticks: Vec<Tick>,
+    pub y_ticks: Vec<Tick>,
+    pub dots: Vec<Dot>,
+    /// For those who hear the page.
+    pub label: String,
+}
+
+/// The mapping from readings to the drawing.
+struct Scale {
+    size: Size,
+    from_ms: f64,
+    to_ms: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Scale {
+    fn x(&self, at_ms: i64) -> f64 {
+        let share = (at_ms as f64 - self.from_ms) / (self.to_ms - self.from_ms);
+        let width = self.size.width - self.size.left - self.size.right;
+        round(self.size.left + share.clamp(0.0, 1.0) * width)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let share = (value - self.least) / (self.most - self.least);
+        let height = self.size.height - self.size.top - self.size.bottom;
+        round(self.size.top + (1.0 - share.clamp(0.0, 1.0)) * height)
+    }
+}
+
+/// Tenths are finer than any screen shows.
+fn round(position: f64) -> f64 {
+    (position * 10.0).round() / 10.0
+}
+
+/// Draws a series; `None` where there are too few readings for a line.
+/// `end_ms` closes an anomaly whose own end is not recorded.
+#[must_use]
+pub fn draw(series: &Series, end_ms: Option<i64>, size: Size) -> Option<Chart> {
+    let (first, last) = (series.points.first()?, series.points.last()?);
+    if first.at_ms == last.at_ms {
+        return None;
+    }
+    let points = thin(&series.points, size.columns);
+    let steps = nice_range(series);
+    let scale = Scale {
+        size,
+        from_ms: first.at_ms as f64,
+        to_ms: last.at_ms as f64,
+        least: *steps.first()?,
+        most: *steps.last()?,
+    };
+    let start = series.onset_ms.or(series.detected_at_ms);
+    let stop = series.cleared_at_ms.or(end_ms).unwrap_or(last.at_ms);
+    let region = start.map(|start| {
+        let left = scale.x(start);
+        (left, round((scale.x(stop) - left).max(2.0)))
+    });
+    let gap = gap_ms(&series.points);
+    let hot: Vec<Point> = points
+        .iter()
+        .copied()
+        .filter(|point| start.is_some_and(|start| point.at_ms >= start && point.at_ms <= stop))
+        .collect();
+    let has_band = points.iter().any(|point| point.low.is_some());
+    Some(Chart {
+        end_x: size.width - size.right,
+        end_y: size.height - size.bottom,
+        band: band(&scale, &points, gap),
+        expected: path(&scale, &points, gap, |point| point.expected),
+        baseline: series
+            .baseline_value
+            .filter(|_| !has_band)
+            .map(|value| scale.y(value)),
+        line: path(&scale, &points, gap, |point| Some(point.value)),
+        hot: path(&scale, &hot, gap, |point| Some(point.value)),
+        region,
+        mark: mark(&scale, series),
+        x_ticks: time_ticks(&scale, size.x_ticks),
+        y_ticks: steps
+            .iter()
+            .map(|value| Tick {
+                at: scale.y(*value),
+                label: format::number(*value),
+            })
+            .collect(),
+        dots: dots(&scale, &points, &series.metric),
+        label: spoken(series, first, last),
+        size,
+    })
+}
+
+/// Steps of 1, 2 or 5 times a power of ten that cover readings and range.
+fn nice_range(series: &Series) -> Vec<f64> {
+    let values = series.points.iter().flat_map(|point| {
+        [Some(point.value), point.low, point.high, point.expected]
+            .into_iter()
+            .flatten()
+    });
+    let all: Vec<f64> = values
+        .chain(series.baseline_value)
+        .filter(|value| value.is_finite())
+        .collect();
+    let most = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut least = all.iter().copied().fold(f64::INFINITY, f64::min);
+    // Nothing that is counted or timed is negative, though a range may reach
+    // below zero arithmetically.
+    let negative = series.points.iter().any(|point| point.value < 0.0);
+    if !negative && (least < 0.0 || least < most * 0.4) {
+        least = 0.0;
+    }
+    let spread = (most - least).max(most.abs() * 0.02).max(1e-6);
+    let rough = spread / 4.0;
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * power)
+        .find(|step| *step >= rough)
+        .unwrap_or(10.0 * power);
+    let from = (least / step).floor();
+    let steps = ((least + spread) / step).ceil() - from;
+    (0..=steps as i64)
+        .map(|index| (from + index as f64) * step)
+        .collect()
+}
+
+/// Keeps the lowest and the highest reading of each column.
+fn thin(points: &[Point], columns: usize) -> Vec<Point> {
+    if points.len() <= columns * 2 {
+        return points.to_vec();
+    }
+    let chunk = points.len().div_ceil(columns);
+    points
+        .chunks(chunk)
+        .flat_map(|column| {
+            let by_value = |one: &&Point, other: &&Point| one.value.total_cmp(&other.value);
+            let low = column.iter().min_by(by_value);
+            let high = column.iter().max_by(by_value);
+            let mut both: Vec<Point> = low.into_iter().chain(high).copied().collect();
+            both.sort_by_key(|point| point.at_ms);
+            both.dedup_by_key(|point| point.at_ms);
+            both
+        })
+        .collect()
+}
+
+/// A pause longer than five usual ones is a gap, which no line crosses.
+fn gap_ms(points: &[Point]) -> i64 {
+    let mut pauses: Vec<i64> = points
+        .windows(2)
+        .map(|pair| pair[1].at_ms - pair[0].at_ms)
+        .collect();
+    pauses.sort_unstable();
+    pauses
+        .get(pauses.len() / 2)
+        .map_or(i64::MAX, |usual| usual.max(&1_000) * 5)
+}
+
+fn path(
+    scale: &Scale,
+    points: &[Point],
+    gap: i64,
+    value: impl Fn(&Point) -> Option<f64>,
+) -> String {
+    let mut drawn = String::new();
+    let mut before: Option<i64> = None;
+    for point in points {
+        let Some(reading) = value(point) else {
+            before = None;
+            continue;
+        };
+        let joined = before.is_some_and(|before| point.at_ms - before <= gap);
+        let step = if joined { 'L' } else { 'M' };
+        drawn.push_str(&format!(
+            "{step}{} {}",
+            scale.x(point.at_ms),
+            scale.y(reading)
+        ));
+        before = Some(point.at_ms);
+    }
+    drawn
+}
+
+fn band(scale: &Scale, points: &[Point], gap: i64) -> Vec<String> {
+    let mut stretches: Vec<Vec<(i64, f64, f64)>> = Vec::new();
+    for point in points {
+        let (Some(low), Some(high)) = (point.low, point.high) else {
+            continue;
+        };
+        let joined = stretches
+            .last()
+            .and_then(|stretch| stretch.last())
+            .is_some_and(|(at, ..)| point.at_ms - at <= gap);
+        if !joined {
+            stretches.push(Vec::new());
+        }
+        if let Some(stretch) = stretches.last_mut() {
+            stretch.push((point.at_ms, low, high));
+        }
+    }
+    stretches
+        .iter()
+        .map(|stretch| {
+            let above = stretch
+                .iter()
+                .map(|(at, _, high)| (scale.x(*at), scale.y(*high)));
+            let below = stretch
+                .iter()
+                .rev()
+                .map(|(at, low, _)| (scale.x(*at), scale.y(*low)));
+            let corners: Vec<String> = above
+                .chain(below)
+                .map(|(x, y)| format!("{x} {y}"))
+                .collect();
+            format!("M{}Z", corners.join("L"))
+        })
+        .collect()
+}
+
+fn mark(scale: &Scale, series: &Series) -> Option<Mark> {
+    let at_ms = series.detected_at_ms?;
+    let nearest = series
+        .points
+        .iter()
+        .min_by_key(|point| (point.at_ms - at_ms).abs())?;
+    let observed = series.observed_value.unwrap_or(nearest.value);
+    let x = scale.x(at_ms);
+    let right_half = x > scale.size.width * 0.55;
+    let room = if right_half { -9.0 } else { 9.0 };
+    Some(Mark {
+        x,
+        y: scale.y(observed),
+        label: format!(
+            "detected {} at {}",
+            format::clock(at_ms),
+            format::measure(observed, &series.metric)
+        ),
+        label_x: x + room,
+        anchor: if right_half { "end" } else { "start" },
+    })
+}
+
+fn time_ticks(scale: &Scale, wanted: i64) -> Vec<Tick> {
+    let steps = [
+        10, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400,
+    ];
+    let (from, to) = (scale.from_ms as i64, scale.to_ms as i64);
+    let rough = (to - from) / wanted;
+    let step = steps
+        .into_iter()
+        .map(|seconds| seconds * 1_000)
+        .find(|step| *step >= rough)
+        .unwrap_or(86_400_000);
+    let first = from.div_euclid(step) * step + step;
+    (0..)
+        .map(|index| first + index * step)
+        .take_while(|at| *at <= to)
+        .take(24)
+        .map(|at| {
+            let clock = format::clock(at);
+            let label = if step < 60_000 {
+                clock
+            } else {
+                clock[..5].to_owned()
+            };
+            Tick {
+                at: scale.x(at),
+                label,
+            }
+        })
+        .collect()
+}
+
+fn dots(scale: &Scale, points: &[Point], metric: &str) -> Vec<Dot> {
+    points
+        .iter()
+        .map(|point| {
+            let range = match (point.low, point.high) {
+                (Some(low), Some(high)) => {
+                    format!(
+                        ", normal {} to {}",
+                        format::number(low.max(scale.least)),
+                        format::measure(high, metric)
+                    )
+                }
+                _ => String::new(),
+            };
+            Dot {
+                x: scale.x(point.at_ms),
+                y: scale.y(point.value),
+                text: format!(
+                    "{}: {}{range}",
+                    format::clock(point.at_ms),
+                    format::measure(point.value, metric)
+                ),
+            }
+        })
+        .collect()
+}
+
+fn spoken(series: &Series, first: &Point, last: &Point) -> String {
+    let peak = series
+        .points
+        .iter()
+        .map(|point| point.value)
+        .fold(f64::NEG_INFINITY, f64::max);
+    format!(
+        "{} of {} from {} to {}: at most {}",
+        series.metric,
+        series.service,
+        format::clock(first.at_ms),
+        format::clock(last.at_ms),
+        format::measure(peak, &series.metric)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(values: &[(i64, f64)]) -> Series {
+        let points = values
+            .iter()
+            .map(|(seconds, value)| Point {
+                at_ms: seconds * 1_000,
+                value: *value,
+                expected: Some(100.0),
+                low: Some(80.0),
+                high: Some(120.0),
+                score: None,
+            })
+            .collect();
+        Series {
+            metric: "latency_ms".to_owned(),
+            points,
+            ..Series::default()
+        }
+    }
+
+    #[test]
+    fn the_axis_covers_readings_and_range_in_round_steps() {
+        assert_eq!(
+            nice_range(&series(&[(0, 100.0), (10, 730.0)])),
+            [0.0, 200.0, 400.0, 600.0, 800.0]
+        );
+        let flat = nice_range(&series(&[(0, 100.0), (10, 101.0)]));
+        assert_eq!((flat.first(), flat.last()), (Some(&80.0), Some(&120.0)));
+        let below = nice_range(&series(&[(0, -10.0), (10, 100.0)]));
+        assert!(below[0] <= -10.0);
+    }
+
+    #[test]
+    fn a_gap_breaks_the_line_and_the_range() {
+        let gapped = series(&[(0, 1.0), (10, 2.0), (20, 3.0), (300, 4.0), (310, 5.0)]);
+        let chart = draw(&gapped, None, WIDE).unwrap();
+        assert_eq!(chart.line.matches('M').count(), 2);
+        assert_eq!(chart.band.len(), 2);
+        assert_eq!(chart.dots.len(), 5);
+    }
+
+    #[test]
+    fn the_anomaly_and_its_trigger_lie_inside_the_plot() {
+        let mut ramp = series(&[
+            (0, 100.0),
+            (10, 100.0),
+            (20, 400.0),
+            (30, 700.0),
+            (40, 100.0),
+        ]);
+        ramp.onset_ms = Some(20_000);
+        ramp.detected_at_ms = Some(30_000);
+        ramp.observed_value = Some(700.0);
+        for size in [WIDE, NARROW] {
+            let chart = draw(&ramp, Some(35_000), size).unwrap();
+            let (left, width) = chart.region.unwrap();
+            let mark = chart.mark.unwrap();
+            assert!(left < mark.x && mark.x < left + width && left + width < chart.end_x);
+            assert_eq!(mark.label, "detected 00:00:30 at 700 ms");
+            assert_eq!(chart.hot.matches(['M', 'L']).count(), 2);
+        }
+        assert_eq!(draw(&series(&[(0, 1.0)]), None, WIDE), None);
+    }
+
+    #[test]
+    fn thinning_keeps_every_extreme() {
+        let values: Vec<(i64, f64)> = (0..5_000)
+            .map(|at| (at, if at == 3_333 { 900.0 } else { 100.0 }))
+            .collect();
+        let thinned = thin(&series(&values).points, 100);
+        assert!(thinned.len() <= 200);
+        assert!(
+            thinned
+                .iter()
+                .any(|point| (point.value - 900.0).abs() < f64::EPSILON)
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! Settings of the communication agent.
+
+use lettre::Address;
+use midwatch_runtime::config::Settings;
+use std::path::PathBuf;
+
+/// Default of `SMTP_URL`: the local stack's inbox, without TLS on loopback.
+pub const DEFAULT_SMTP_URL: &str = "smtp://127.0.0.1:1025";
+/// Default of `DASHBOARD_URL`.
+pub const DEFAULT_DASHBOARD_URL: &str = "http://127.0.0.1:8000";
+
+/// How long (wall clock) a mail waits for the incident's first one. Topics
+/// have no order among each other; after a crash of correlation's publisher
+/// its outbox is flushed within seconds, so a minute is generous. Longer would
+/// keep people in the dark, shorter would break threads for nothing.
+pub const OPENED_WAIT_MS: i64 = 60_000;
+/// How long a plan waits for the cause that it answers.
+pub const CAUSE_WAIT_MS: i64 = 20_000;
+/// How long the end waits for the plan: good news may wait half a minute so
+/// that the story arrives in order.
+pub const PLAN_WAIT_MS: i64 = 30_000;
+/// How long the postmortem waits for the end.
+pub const RESOLVED_WAIT_MS: i64 = 60_000;
+
+/// Where mails come from and go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// `MAIL_FROM`.
+    pub from: String,
+    /// `MAIL_ONCALL`, one or more, separated by commas.
+    pub on_call: Vec<String>,
+    /// `MAIL_TEAM`.
+    pub team: Vec<String>,
+    /// `MAIL_MANAGEMENT`.
+    pub management: Vec<String>,
+}
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub addresses: Addresses,
+    /// `SMTP_URL`: `smtp://` (add `?tls=required` for STARTTLS) or `smtps://`,
+    /// with `user:password@` where the server wants it.
+    pub smtp_url: String,
+    /// `SMTP_CA_FILE`: a PEM certificate to trust besides the system's.
+    pub smtp_ca_file: Option<PathBuf>,
+    /// `DASHBOARD_URL`, without a slash at the end.
+    pub dashboard_url: String,
+    /// `KNOWLEDGE_DIR`, the folder of `services.json`.
+    pub knowledge_dir: PathBuf,
+}
+
+impl Config {
+    /// Reads the settings and notes what is wrong with them.
+    pub fn read(settings: &mut Settings) -> Config {
+        let from = addresses(settings, "MAIL_FROM", "midwatch@midwatch.example");
+        let smtp_url = settings.text("SMTP_URL", DEFAULT_SMTP_URL);
+        if let Err(problem) = crate::smtp::check_url(&smtp_url) {
+            settings.complain(problem);
+        }
+        let dashboard_url = settings.text("DASHBOARD_URL", DEFAULT_DASHBOARD_URL);
+        if !dashboard_url.starts_with("http://") && !dashboard_url.starts_with("https://") {
+            settings.problem(
+                "DASHBOARD_URL",
+                &dashboard_url,
+                "set it to the address that people open, such as http://127.0.0.1:8000",
+            );
+        }
+        Config {
+            addresses: Addresses {
+                from: from.into_iter().next().unwrap_or_default(),
+                on_call: addresses(settings, "MAIL_ONCALL", "oncall@midwatch.example"),
+                team: addresses(settings, "MAIL_TEAM", "team@midwatch.example"),
+                management: addresses(settings, "MAIL_MANAGEMENT", "management@midwatch.example"),
+            },
+            smtp_url,
+            smtp_ca_file: settings.get("SMTP_CA_FILE").map(PathBuf::from),
+            dashboard_url: dashboard_url.trim_end_matches('/').to_owned(),
+            knowledge_dir: PathBuf::from(settings.text("KNOWLEDGE_DIR", "knowledge")),
+        }
+    }
+}
+
+/// Whether `text` is one mail address and nothing more.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    text.parse::<Address>().is_ok()
+}
+
+fn addresses(settings: &mut Settings, name: &str, default: &str) -> Vec<String> {
+    let text = settings.text(name, default);
+    let list: Vec<String> = text
+        .split(',')
+        .map(|address| address.trim().to_owned())
+        .filter(|address| !address.is_empty())
+        .collect();
+    if list.is_empty() || !list.iter().all(|address| is_address(address)) {
+        settings.problem(name, &text, "set it to mail addresses separated by commas");
+        return vec![default.to_owned()];
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let owned = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::from_values(owned)
+    }
+
+    #[test]
+    fn nothing_set_is_a_working_local_configuration() {
+        let mut settings = settings(&[]);
+        let config = Config::read(&mut settings);
+        assert_eq!(config.addresses.on_call, ["oncall@midwatch.example"]);
+        assert_eq!(config.smtp_url, DEFAULT_SMTP_URL);
+        assert_eq!(settings.finish(), Ok(()));
+    }
+
+    #[test]
+    fn bad_values_are_named_all_at_once() {
+        let mut settings = settings(&[
+            ("MAIL_TEAM", "not an address"),
+            ("SMTP_URL", "http://mail"),
+            ("DASHBOARD_URL", "javascript:alert(1)"),
+        ]);
+        Config::read(&mut settings);
+        let error = settings.finish().expect_err("three problems").to_string();
+        for name in ["MAIL_TEAM", "SMTP_URL", "DASHBOARD_URL"] {
+            assert!(error.contains(name), "{name} in {error}");
+        }
+    }
+
+    #[test]
+    fn several_addresses_are_separated_by_commas() {
+        let mut settings = settings(&[("MAIL_TEAM", "a@example.com, b@example.com")]);
+        let config = Config::read(&mut settings);
+        assert_eq!(config.addresses.team, ["a@example.com", "b@example.com"]);
+    }
+}

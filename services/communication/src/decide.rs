@@ -1,0 +1,331 @@
+//! Which mail goes to whom, and when. Pure: no clock, network or log.
+
+use crate::config::{Addresses, CAUSE_WAIT_MS, OPENED_WAIT_MS, PLAN_WAIT_MS, RESOLVED_WAIT_MS};
+use crate::render::{Templates, View};
+use crate::routing::{self, Recipients, Stage};
+use crate::view::{self, Surroundings};
+use midwatch_events::incident::IncidentChange;
+use midwatch_events::knowledge::Catalogue;
+use midwatch_events::{
+    Event, IncidentHeader, IncidentOpened, IncidentResolved, IncidentUpdated, Severity, ids,
+};
+use midwatch_runtime::agent::{Input, Job, Moment};
+use midwatch_runtime::effect::{Effect, JobRequest, Notification};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The kind of the one job: hand a mail to the SMTP server.
+pub const DELIVER: &str = "deliver";
+/// Tries of a delivery; the runtime waits 2 s, then 4 s, between them.
+pub const DELIVERY_TRIES: i32 = 3;
+
+/// What is remembered of an incident.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// What correlation said last, cut to what mails show.
+    pub opened: Option<Box<IncidentOpened>>,
+    /// The highest severity heard of.
+    pub severity: Option<Severity>,
+    /// How often the incident was reopened.
+    pub round: u32,
+    /// Message-IDs of the first mails; the oldest is the thread's root.
+    pub thread: Vec<String>,
+    /// Who was told of which stage, by [`Stage::key`].
+    pub told: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// A mail on its way: what the delivery job carries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mail {
+    pub notification: Notification,
+    pub short_id: String,
+    /// Message-IDs, oldest first, without angle brackets.
+    pub references: Vec<String>,
+}
+
+/// What the delivery job returns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// What the server answered.
+    pub reply: String,
+}
+
+/// The deciding part of the agent.
+#[derive(Debug)]
+pub struct Core {
+    pub addresses: Addresses,
+    pub dashboard_url: String,
+    pub catalogue: Catalogue,
+    /// Why routing falls short of what was meant; shown in every mail.
+    pub notice: Option<String>,
+    pub templates: Templates,
+}
+
+impl Core {
+    /// Decides on an input.
+    pub fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Event { envelope, .. } => self.hear(state, at, envelope.event, false),
+            Input::Expired { envelope } => self.hear(state, at, envelope.event, true),
+            Input::JobDone { job, result } => delivered(at, &job, result),
+            Input::Timer { .. } => Vec::new(),
+        }
+    }
+
+    /// `late`: the event's predecessor never came, so it is not waited for.
+    fn hear(&self, state: &mut State, at: Moment, event: Event, late: bool) -> Vec<Effect> {
+        if !late && let Some(park) = must_wait(state, &event) {
+            return vec![park];
+        }
+        match event {
+            Event::Opened(opened) => {
+                note_severity(state, opened.header.severity);
+                state.opened = Some(Box::new(cut(*opened)));
+                self.tell_opened(state, at)
+            }
+            Event::Updated(updated) => self.updated(state, at, &updated),
+            Event::Rca(rca) => {
+                note_severity(state, rca.header.severity);
+                let onset = state.opened.as_deref().map(view::onset_ms);
+                let view = view::cause(&rca, onset, at.wall_ms, &self.around(state, &rca.header));
+                self.tell(state, at, &View::Cause(view), &rca.header)
+            }
+            Event::Plan(plan) => {
+                let around = self.around(state, &plan.header);
+                let view = view::plan(&plan, state.opened.as_deref(), &around);
+                self.tell(state, at, &View::Plan(view), &plan.header)
+            }
+            Event::Resolved(resolved) => {
+                let around = self.around(state, &resolved.header);
+                let view = view::resolved(&resolved, state.opened.as_deref(), &around);
+                self.tell(state, at, &View::Resolved(view), &resolved.header)
+            }
+            Event::Postmortem(event) => {
+                let view = view::postmortem(&event, &self.around(state, &event.header));
+                self.tell(state, at, &View::Postmortem(view), &event.header)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn updated(&self, state: &mut State, at: Moment, updated: &IncidentUpdated) -> Vec<Effect> {
+        note_severity(state, updated.header.severity);
+        // Without the first mail's event there are no readings to show; the
+        // severity is kept for the mails that follow.
+        let Some(opened) = state.opened.as_deref_mut() else {
+            return Vec::new();
+        };
+        opened.header = updated.header.clone();
+        opened.blast_radius = updated.blast_radius.clone();
+        opened
+            .correlation_signals
+            .clone_from(&updated.correlation_signals);
+        opened
+            .deployment_context
+            .clone_from(&updated.deployment_context);
+        opened
+            .grouped_anomalies
+            .clone_from(&updated.grouped_anomalies);
+        opened.grouped_anomalies.truncate(KEPT);
+        if updated.change == IncidentChange::Reopened {
+            state.round += 1;
+        }
+        self.tell_opened(state, at)
+    }
+
+    /// The first mail, to whoever of those concerned by now has not got it.
+    fn tell_opened(&self, state: &mut State, at: Moment) -> Vec<Effect> {
+        let Some(opened) = state.opened.clone() else {
+            return Vec::new();
+        };
+        let around = self.around(state, &opened.header);
+        let view = view::opened(&opened, state.round > 0, &around);
+        self.tell(state, at, &View::Opened(view), &opened.header)
+    }
+
+    fn around(&self, state: &State, header: &IncidentHeader) -> Surroundings<'_> {
+        Surroundings {
+            dashboard_url: &self.dashboard_url,
+            severity: state.severity.unwrap_or(header.severity),
+            notice: self.notice.as_deref(),
+        }
+    }
+
+    /// Sends the mail to those of its recipients who have not got it.
+    fn tell(
+        &self,
+        state: &mut State,
+        at: Moment,
+        view: &View,
+        header: &IncidentHeader,
+    ) -> Vec<Effect> {
+        let stage = view.stage();
+        let key = stage.key(state.round);
+        let told = state.told.entry(key.clone()).or_default();
+        let recipients = routing::recipients(
+            stage,
+            state.severity.unwrap_or(header.severity),
+            header.primary_service(),
+            &self.addresses,
+            &self.catalogue,
+        )
+        .without(told);
+        if recipients.to.is_empty() {
+            return Vec::new();
+        }
+        told.extend(recipients.all());
+        let mail = self.mail(state, view, header, key, recipients);
+        if stage == Stage::Opened {
+            state.thread.push(mail.notification.message_id.clone());
+        }
+        let mut effects = vec![Effect::Notify(mail.notification.clone())];
+        match serde_json::to_value(&mail) {
+            Ok(payload) => effects.push(Effect::StartJob(JobRequest {
+                name: format!("{DELIVER}:{}", mail.notification.message_id),
+                kind: DELIVER.to_owned(),
+                payload,
+                max_attempts: DELIVERY_TRIES,
+                delay_ms: 0,
+            })),
+            Err(error) => effects.extend(ended(&mail, at, false, 0, &error.to_string())),
+        }
+        effects
+    }
+
+    fn mail(
+        &self,
+        state: &State,
+        view: &View,
+        header: &IncidentHeader,
+        key: String,
+        recipients: Recipients,
+    ) -> Mail {
+        let rendered = self.templates.render(view, header);
+        Mail {
+            short_id: header.short_id.clone(),
+            references: state.thread.clone(),
+            notification: Notification {
+                incident_id: header.incident_id,
+                message_id: ids::message_id(header.incident_id, &key, &recipients.all()),
+                stage: key,
+                channel: "mail".to_owned(),
+                to: recipients.to,
+                cc: recipients.cc,
+                in_reply_to: state.thread.first().cloned(),
+                subject: rendered.subject,
+                body_html: rendered.html,
+                body_text: rendered.text,
+            },
+        }
+    }
+}
+
+/// Grouped anomalies, readings and log lines that are remembered; mails show
+/// fewer.
+const KEPT: usize = 24;
+
+fn cut(mut opened: IncidentOpened) -> IncidentOpened {
+    opened.grouped_anomalies.truncate(KEPT);
+    opened.recent_errors.truncate(KEPT);
+    // No mail draws the series; it would only weigh on every state write.
+    opened.recent_metrics.clear();
+    opened
+}
+
+/// Severity only rises: whoever was alarmed must also hear the end.
+fn note_severity(state: &mut State, severity: Severity) {
+    state.severity = Some(state.severity.map_or(severity, |known| known.max(severity)));
+}
+
+/// Where the event's predecessor in the life of an incident is still missing.
+fn must_wait(state: &State, event: &Event) -> Option<Effect> {
+    let told = |stage: Stage| state.told.contains_key(&stage.key(state.round));
+    let park = |reason: &str, ttl_ms: i64| {
+        Some(Effect::Park {
+            reason: reason.to_owned(),
+            ttl_ms,
+        })
+    };
+    match event {
+        Event::Updated(_)
+        | Event::Rca(_)
+        | Event::Plan(_)
+        | Event::Resolved(_)
+        | Event::Postmortem(_)
+            if state.opened.is_none() =>
+        {
+            park("incidents.opened has not come yet", OPENED_WAIT_MS)
+        }
+        Event::Plan(_) if !told(Stage::Rca) => {
+            park("the mail about the cause goes first", CAUSE_WAIT_MS)
+        }
+        Event::Resolved(resolved) if follows_a_plan(resolved) && !told(Stage::Plan) => {
+            park("the mail with the plan goes first", PLAN_WAIT_MS)
+        }
+        Event::Postmortem(_) if !told(Stage::Resolved) => {
+            park("the mail about the end goes first", RESOLVED_WAIT_MS)
+        }
+        _ => None,
+    }
+}
+
+/// A merged or closed incident may never get a plan.
+fn follows_a_plan(resolved: &IncidentResolved) -> bool {
+    !matches!(
+        resolved.resolution_method.as_str(),
+        "MERGED" | "CLOSED_BY_OPERATOR"
+    )
+}
+
+/// A delivery ended, for good or for ill.
+fn delivered(at: Moment, job: &Job, result: Result<Value, String>) -> Vec<Effect> {
+    // Jobs are this agent's own; one that cannot be read has no mail to mark.
+    let Ok(mail) = serde_json::from_value::<Mail>(job.payload.clone()) else {
+        return Vec::new();
+    };
+    match result {
+        Ok(value) => {
+            let reply = serde_json::from_value::<Receipt>(value)
+                .map_or_else(|_| "accepted".to_owned(), |receipt| receipt.reply);
+            ended(&mail, at, true, job.attempt, &reply)
+        }
+        Err(error) => ended(&mail, at, false, job.attempt, &error),
+    }
+}
+
+fn ended(mail: &Mail, at: Moment, sent: bool, attempts: i32, words: &str) -> Vec<Effect> {
+    let note = &mail.notification;
+    let people = [note.to.as_slice(), note.cc.as_slice()].concat().join(", ");
+    let (event_type, summary) = if sent {
+        (
+            "NOTIFICATION_SENT",
+            format!("Mail to {people}: {}", note.subject),
+        )
+    } else {
+        let summary = format!(
+            "Mail to {people} could not be sent in {attempts} tries ({words}): {}",
+            note.subject
+        );
+        ("NOTIFICATION_FAILED", summary)
+    };
+    let payload = json!({
+        "stage": note.stage,
+        "channel": note.channel,
+        "message_id": note.message_id,
+        "to": note.to,
+        "cc": note.cc,
+        "subject": note.subject,
+        "attempts": attempts,
+        "reply": words,
+    });
+    vec![
+        Effect::NotificationDone {
+            message_id: note.message_id.clone(),
+            sent,
+            attempts,
+            error: (!sent).then(|| words.to_owned()),
+        },
+        Effect::audit(note.incident_id, event_type, at.event_ms, summary, payload),
+    ]
+}

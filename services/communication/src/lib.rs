@@ -1,0 +1,32 @@
+//! Communication: five mails for each incident.
+//!
+//! Consumes `incidents.opened`, `incidents.updated`, `rca.completed`,
+//! `remediation.plans`, `remediation.actions` (read, no mail of its own),
+//! `incidents.resolved` and `postmortems.generated` as consumer group
+//! `midwatch.communication`. Produces mails, rows in `notifications`, and the
+//! audit lines NOTIFICATION_SENT and NOTIFICATION_FAILED.
+//!
+//! Guarantees
+//! - each recipient gets each stage of an incident once, under one Message-ID;
+//!   who joins because severity rises or the cause is revised gets the stage
+//!   that is due, nobody else gets it again;
+//! - the mails of an incident form one thread and come in the order of its
+//!   life; a missing predecessor delays a mail for a minute at most, then it
+//!   goes without;
+//! - a delivery is tried three times, then it is FAILED in `notifications`
+//!   and in the audit trail; a server's permanent refusal is not repeated;
+//! - what a mail says stands in the event that it is about or in the one that
+//!   opened the incident; names and log lines can inject neither markup nor
+//!   headers.
+
+pub mod config;
+pub mod decide;
+pub mod markdown;
+pub mod render;
+pub mod routing;
+pub mod shell;
+pub mod smtp;
+pub mod units;
+pub mod view;
+
+pub use shell::Communication;

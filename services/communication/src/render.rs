@@ -1,0 +1,191 @@
+//! Subjects and bodies. Templates are compiled in; what ends in `.html`
+//! escapes every value.
+
+use crate::routing::Stage;
+use crate::units::line;
+use crate::view::{CauseView, OpenedView, PlanView, PostmortemView, ResolvedView};
+use midwatch_events::IncidentHeader;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior, Value};
+use serde::Serialize;
+use std::fmt;
+
+const TEMPLATES: [(&str, &str); 13] = [
+    ("parts.html", include_str!("../templates/parts.html")),
+    ("base.html", include_str!("../templates/base.html")),
+    ("footer.txt", include_str!("../templates/footer.txt")),
+    ("opened.html", include_str!("../templates/opened.html")),
+    ("opened.txt", include_str!("../templates/opened.txt")),
+    ("rca.html", include_str!("../templates/rca.html")),
+    ("rca.txt", include_str!("../templates/rca.txt")),
+    ("plan.html", include_str!("../templates/plan.html")),
+    ("plan.txt", include_str!("../templates/plan.txt")),
+    ("resolved.html", include_str!("../templates/resolved.html")),
+    ("resolved.txt", include_str!("../templates/resolved.txt")),
+    (
+        "postmortem.html",
+        include_str!("../templates/postmortem.html"),
+    ),
+    (
+        "postmortem.txt",
+        include_str!("../templates/postmortem.txt"),
+    ),
+];
+
+/// Longest subject, characters; the figure that matters comes early.
+const SUBJECT: usize = 180;
+
+/// A mail's three texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    pub subject: String,
+    pub html: String,
+    pub text: String,
+}
+
+/// The compiled templates.
+pub struct Templates {
+    environment: Environment<'static>,
+}
+
+impl fmt::Debug for Templates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Templates").finish_non_exhaustive()
+    }
+}
+
+impl Default for Templates {
+    fn default() -> Self {
+        Templates::compile(UndefinedBehavior::Lenient)
+    }
+}
+
+/// What a mail is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum View {
+    Opened(OpenedView),
+    Cause(CauseView),
+    Plan(PlanView),
+    Resolved(ResolvedView),
+    Postmortem(PostmortemView),
+}
+
+impl View {
+    /// The mail's stage.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            View::Opened(_) => Stage::Opened,
+            View::Cause(_) => Stage::Rca,
+            View::Plan(_) => Stage::Plan,
+            View::Resolved(_) => Stage::Resolved,
+            View::Postmortem(_) => Stage::Postmortem,
+        }
+    }
+
+    /// The subject, in the form that mail filters rely on.
+    #[must_use]
+    pub fn subject(&self, header: &IncidentHeader) -> String {
+        let id = &header.short_id;
+        let text = match self {
+            View::Opened(opened) => format!(
+                "🚨 [{}] {id} — {}{}",
+                opened.frame.severity,
+                header.title(),
+                if opened.reopened { " (reopened)" } else { "" }
+            ),
+            View::Cause(cause) => {
+                format!(
+                    "🔍 [{id}] Root cause analysis — {}% confidence",
+                    cause.confidence
+                )
+            }
+            View::Plan(plan) => {
+                format!(
+                    "🛠️ [{id}] Remediation plan — {}, ETA {}",
+                    plan.count, plan.eta
+                )
+            }
+            View::Resolved(resolved) => format!(
+                "✅ [{id}] RESOLVED — {} — MTTR {}",
+                header.anomaly_type.title(),
+                resolved.mttr
+            ),
+            View::Postmortem(postmortem) => {
+                format!("📋 [{id}] Postmortem — {}", postmortem.count)
+            }
+        };
+        line(&text, SUBJECT)
+    }
+}
+
+impl Templates {
+    /// Compiles the templates; with [`UndefinedBehavior::Strict`] a name that
+    /// no view has is an error, which the tests use.
+    ///
+    /// # Panics
+    /// On a template that does not compile: they are part of the binary and
+    /// every one is rendered in the tests.
+    #[must_use]
+    pub fn compile(undefined: UndefinedBehavior) -> Templates {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(undefined);
+        environment.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()
+                .expect("the usual delimiters are valid"),
+        );
+        for (name, source) in TEMPLATES {
+            environment
+                .add_template(name, source)
+                .expect("compiled-in templates compile, which the tests prove");
+        }
+        Templates { environment }
+    }
+
+    /// The mail for `view`.
+    ///
+    /// # Panics
+    /// On a template that cannot be filled from its own view type; the tests
+    /// fill each one both with everything there and with everything absent.
+    #[must_use]
+    pub fn render(&self, view: &View, header: &IncidentHeader) -> Rendered {
+        let subject = view.subject(header);
+        match view {
+            View::Opened(view) => self.fill(Stage::Opened, subject, view),
+            View::Cause(view) => self.fill(Stage::Rca, subject, view),
+            View::Plan(view) => self.fill(Stage::Plan, subject, view),
+            View::Resolved(view) => self.fill(Stage::Resolved, subject, view),
+            View::Postmortem(view) => self.fill(Stage::Postmortem, subject, view),
+        }
+    }
+
+    fn fill<T: Serialize>(&self, stage: Stage, subject: String, view: &T) -> Rendered {
+        #[derive(Serialize)]
+        struct Page<'a, T> {
+            subject: &'a str,
+            #[serde(flatten)]
+            view: &'a T,
+        }
+        let page = Page {
+            subject: &subject,
+            view,
+        };
+        let fill = |ending: &str| {
+            let name = format!("{}.{ending}", stage.as_str());
+            self.environment
+                .get_template(&name)
+                .and_then(|template| template.render(Value::from(Serde(&page))))
+                .expect("a view has what its template asks for, which the tests prove")
+        };
+        let (html, text) = (fill("html"), fill("txt"));
+        Rendered {
+            subject,
+            html,
+            text,
+        }
+    }
+}

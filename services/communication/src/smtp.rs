@@ -1,0 +1,215 @@
+//! Handing a mail to the SMTP server.
+
+use crate::decide::{Mail, Receipt};
+use anyhow::Context as _;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, Message, MultiPart};
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
+use midwatch_runtime::agent::JobError;
+use std::path::Path;
+use std::time::Duration;
+
+/// Limit of each step of the conversation: connect, a command, its reply.
+const STEP_LIMIT: Duration = Duration::from_secs(10);
+/// Limit of the whole delivery; the runtime's lease on a job is longer.
+const WHOLE_LIMIT: Duration = Duration::from_secs(30);
+
+/// A configured connection to the server. Each mail has its own connection:
+/// there are a handful per incident, and idle ones break silently.
+#[derive(Clone, Debug)]
+pub struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    /// Without credentials, for messages.
+    server: String,
+}
+
+/// Checks the form of `SMTP_URL`.
+///
+/// # Errors
+/// Names the variable and the forms that it takes, never its password.
+pub fn check_url(url: &str) -> Result<(), String> {
+    let form = "SMTP_URL must be smtp://host:port, smtp://user:password@host:port?tls=required (STARTTLS) or smtps://user:password@host:port";
+    if !url.starts_with("smtp://") && !url.starts_with("smtps://") {
+        return Err(format!("{form}; its scheme is neither smtp nor smtps"));
+    }
+    AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
+        .map(drop)
+        .map_err(|error| format!("{form}; {error}"))
+}
+
+impl Mailer {
+    /// Prepares deliveries to the server at `url` from `from`. Nothing is
+    /// contacted yet.
+    ///
+    /// # Errors
+    /// The URL, the address or the certificate cannot be used.
+    pub fn new(url: &str, from: &str, ca_file: Option<&Path>) -> anyhow::Result<Mailer> {
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
+            .context("SMTP_URL cannot be used")?
+            .timeout(Some(STEP_LIMIT));
+        let server = server_of(url);
+        if let Some(path) = ca_file {
+            let pem = std::fs::read(path)
+                .with_context(|| format!("SMTP_CA_FILE {} cannot be read", path.display()))?;
+            let certificate = Certificate::from_pem(&pem).with_context(|| {
+                format!("SMTP_CA_FILE {} is not a PEM certificate", path.display())
+            })?;
+            let parameters = TlsParameters::builder(host_of(&server).to_owned())
+                .add_root_certificate(certificate)
+                .build_native()
+                .context("TLS cannot be set up for SMTP_URL")?;
+            builder = builder.tls(if url.starts_with("smtps://") {
+                Tls::Wrapper(parameters)
+            } else if url.contains("tls=required") {
+                Tls::Required(parameters)
+            } else if url.contains("tls=opportunistic") {
+                Tls::Opportunistic(parameters)
+            } else {
+                Tls::None
+            });
+        }
+        Ok(Mailer {
+            transport: builder.build(),
+            from: Mailbox::new(
+                Some("Midwatch".to_owned()),
+                from.parse().context("MAIL_FROM is not a mail address")?,
+            ),
+            server,
+        })
+    }
+
+    /// Hands over a mail.
+    ///
+    /// # Errors
+    /// Permanent where the server says so (5xx) or the mail cannot be built,
+    /// else transient.
+    pub async fn deliver(&self, mail: &Mail) -> Result<Receipt, JobError> {
+        let message = self.message(mail).map_err(JobError::Permanent)?;
+        let sending = self.transport.send(message);
+        match tokio::time::timeout(WHOLE_LIMIT, sending).await {
+            Ok(Ok(response)) => Ok(Receipt {
+                reply: format!(
+                    "{} {}",
+                    response.code(),
+                    response.message().collect::<Vec<_>>().join(" ")
+                ),
+            }),
+            Ok(Err(error)) => {
+                let permanent = error.is_permanent();
+                let error = anyhow::Error::new(error).context(format!(
+                    "the SMTP server {} did not take the mail",
+                    self.server
+                ));
+                Err(if permanent {
+                    JobError::Permanent(error)
+                } else {
+                    JobError::Transient(error)
+                })
+            }
+            Err(_) => Err(JobError::Transient(anyhow::anyhow!(
+                "the SMTP server {} did not finish within {} s",
+                self.server,
+                WHOLE_LIMIT.as_secs()
+            ))),
+        }
+    }
+
+    fn message(&self, mail: &Mail) -> anyhow::Result<Message> {
+        let note = &mail.notification;
+        let mailbox = |address: &String| -> anyhow::Result<Mailbox> {
+            let address = address
+                .parse()
+                .with_context(|| format!("{address:?} is not a mail address"))?;
+            Ok(Mailbox::new(None, address))
+        };
+        let mut builder = Message::builder()
+            .from(self.from.clone())
+            .subject(crate::units::line(&note.subject, 200))
+            .message_id(Some(bracketed(&note.message_id)));
+        for address in &note.to {
+            builder = builder.to(mailbox(address)?);
+        }
+        for address in &note.cc {
+            builder = builder.cc(mailbox(address)?);
+        }
+        if let Some(parent) = &note.in_reply_to {
+            builder = builder.in_reply_to(bracketed(parent));
+            let references: Vec<String> = mail.references.iter().map(|id| bracketed(id)).collect();
+            builder = builder.references(references.join(" "));
+        }
+        let mut message = builder.multipart(MultiPart::alternative_plain_html(
+            note.body_text.clone(),
+            note.body_html.clone(),
+        ))?;
+        for (name, value) in [
+            // Keeps vacation notices and ticket systems from answering.
+            ("Auto-Submitted", "auto-generated"),
+            ("X-Midwatch-Incident", mail.short_id.as_str()),
+            ("X-Midwatch-Stage", note.stage.as_str()),
+        ] {
+            let name = HeaderName::new_from_ascii_str(name);
+            let value = HeaderValue::new(name, crate::units::line(value, 80));
+            message.headers_mut().insert_raw(value);
+        }
+        Ok(message)
+    }
+}
+
+/// An id as it stands in a header; derived ids hold nothing that would end it.
+fn bracketed(id: &str) -> String {
+    let plain: String = id
+        .chars()
+        .filter(|character| character.is_ascii_graphic() && !matches!(character, '<' | '>'))
+        .collect();
+    format!("<{plain}>")
+}
+
+/// `host:port` of an SMTP URL.
+fn server_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let authority = &rest[..end];
+    authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host)
+        .to_owned()
+}
+
+fn host_of(server: &str) -> &str {
+    if let Some(rest) = server.strip_prefix('[') {
+        return rest.split_once(']').map_or(rest, |(host, _)| host);
+    }
+    server.rsplit_once(':').map_or(server, |(host, _)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_is_named_without_its_password() {
+        assert_eq!(
+            server_of("smtp://u:p%40s@mail.example:587?tls=required"),
+            "mail.example:587"
+        );
+        assert_eq!(host_of("mail.example:587"), "mail.example");
+        assert_eq!(host_of("[::1]:25"), "::1");
+    }
+
+    #[test]
+    fn urls_of_other_schemes_and_tls_words_are_refused() {
+        assert_eq!(check_url("smtp://127.0.0.1:1025"), Ok(()));
+        assert_eq!(check_url("smtps://a:b@mail.example"), Ok(()));
+        assert_eq!(check_url("smtp://a:b@mail.example?tls=required"), Ok(()));
+        for bad in [
+            "mail.example:25",
+            "http://mail.example",
+            "smtp://mail.example?tls=maybe",
+        ] {
+            let problem = check_url(bad).expect_err(bad);
+            assert!(problem.contains("SMTP_URL"), "{problem}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! 🚨 What is wrong, since when, how far it reaches.
+
+use super::{
+    Deployment, Frame, NAME, QUOTE, Reading, Surroundings, deployment, frame, names, onset_ms,
+    percent, reading, said, trigger,
+};
+use crate::units::{self, line};
+use midwatch_events::IncidentOpened;
+use serde::Serialize;
+
+/// The first mail.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OpenedView {
+    pub frame: Frame,
+    pub preheader: String,
+    /// The incident was over and came back.
+    pub reopened: bool,
+    pub trigger: Reading,
+    pub description: Option<String>,
+    /// `first out of range 14:01:10, detected 50 s later`.
+    pub onset: String,
+    pub anomalies: Vec<AnomalyView>,
+    pub more_anomalies: usize,
+    pub logs: Vec<LogView>,
+    pub more_logs: usize,
+    pub deployment: Option<Deployment>,
+    pub impaired: Vec<AffectedView>,
+    pub at_risk: Vec<String>,
+    pub blast: Option<String>,
+    pub requests: Option<String>,
+    pub signals: Vec<SignalView>,
+}
+
+/// One anomaly of the incident.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnomalyView {
+    pub reading: Reading,
+    pub kind: &'static str,
+    pub at: String,
+    pub reason: String,
+}
+
+/// An impaired service, and why it counts as such.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AffectedView {
+    pub service: String,
+    pub reason: String,
+}
+
+/// A log line.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LogView {
+    pub at: String,
+    pub service: String,
+    pub level: String,
+    pub message: String,
+}
+
+/// A reason to see the anomalies as one incident.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SignalView {
+    pub name: String,
+    pub strength: u32,
+    pub description: String,
+}
+
+const ANOMALIES: usize = 6;
+const LOGS: usize = 5;
+const SIGNALS: usize = 4;
+
+/// The view of the first mail.
+#[must_use]
+pub fn opened(opened: &IncidentOpened, reopened: bool, around: &Surroundings<'_>) -> OpenedView {
+    let trigger = trigger(opened);
+    let onset = onset_ms(opened);
+    let detected = opened.header.detected_at_ms;
+    let (logs, more_logs) = logs(opened);
+    let preheader = match (&trigger.observed, &trigger.baseline) {
+        (Some(observed), Some(baseline)) => {
+            format!("{} at {observed}, normally {baseline}", trigger.metric)
+        }
+        _ => line(&opened.description, QUOTE),
+    };
+    OpenedView {
+        frame: frame(&opened.header, around),
+        preheader,
+        reopened,
+        description: said(&opened.description, QUOTE),
+        onset: format!(
+            "First out of range at {}, detected {} later",
+            units::time_of_day(onset),
+            units::duration(detected - onset)
+        ),
+        anomalies: opened
+            .grouped_anomalies
+            .iter()
+            .take(ANOMALIES)
+            .map(anomaly)
+            .collect(),
+        more_anomalies: opened.grouped_anomalies.len().saturating_sub(ANOMALIES),
+        logs,
+        more_logs,
+        deployment: opened
+            .deployment_context
+            .as_ref()
+            .map(|context| deployment(context, onset)),
+        impaired: affected(opened),
+        at_risk: names(&opened.blast_radius.at_risk, 8),
+        blast: said(&opened.blast_radius.description, QUOTE),
+        requests: opened
+            .blast_radius
+            .requests_per_second
+            .filter(|rate| *rate > 0.0)
+            .map(units::number),
+        signals: opened
+            .correlation_signals
+            .iter()
+            .take(SIGNALS)
+            .map(signal)
+            .collect(),
+        trigger,
+    }
+}
+
+fn anomaly(anomaly: &midwatch_events::GroupedAnomaly) -> AnomalyView {
+    AnomalyView {
+        reading: reading(
+            &anomaly.service,
+            &anomaly.trigger_metric,
+            anomaly.observed_value,
+            anomaly.baseline_value,
+            Some(anomaly.deviation_sigma),
+        ),
+        kind: anomaly.anomaly_type.title(),
+        at: units::time_of_day(anomaly.onset_ms),
+        reason: line(&anomaly.reason, QUOTE),
+    }
+}
+
+/// Lines of the service that the incident is named after come first; a line
+/// that repeats is quoted once.
+fn logs(opened: &IncidentOpened) -> (Vec<LogView>, usize) {
+    let primary = opened.header.primary_service();
+    let mut distinct: Vec<&midwatch_events::incident::LogExcerpt> = Vec::new();
+    for log in &opened.recent_errors {
+        if !distinct.iter().any(|seen| seen.message == log.message) {
+            distinct.push(log);
+        }
+    }
+    distinct.sort_by_key(|log| log.service != primary);
+    let more = distinct.len().saturating_sub(LOGS);
+    let views = distinct.into_iter().take(LOGS).map(|log| LogView {
+        at: units::time_of_day(log.at_ms),
+        service: line(&log.service, NAME),
+        level: line(&log.level, 8),
+        message: line(&log.message, QUOTE),
+    });
+    (views.collect(), more)
+}
+
+fn affected(opened: &IncidentOpened) -> Vec<AffectedView> {
+    let services = opened.header.affected_services.iter().take(8);
+    services
+        .map(|service| {
+            let anomaly = opened
+                .grouped_anomalies
+                .iter()
+                .find(|anomaly| anomaly.service == *service);
+            AffectedView {
+                service: line(service, NAME),
+                reason: anomaly
+                    .and_then(|anomaly| said(&anomaly.reason, QUOTE))
+                    .unwrap_or_else(|| "named by correlation".to_owned()),
+            }
+        })
+        .collect()
+}
+
+fn signal(signal: &midwatch_events::CorrelationSignal) -> SignalView {
+    let words = line(&signal.signal_type, NAME)
+        .replace('_', " ")
+        .to_lowercase();
+    SignalView {
+        name: units::capitalised(&words),
+        strength: percent(signal.strength),
+        description: line(&signal.description, QUOTE),
+    }
+}

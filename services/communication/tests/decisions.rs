@@ -1,0 +1,235 @@
+//! Who is told what, once, and in which order.
+
+mod fixtures;
+
+use fixtures::{AT, connections, core, envelope, hear, mails, raised, release};
+use midwatch_communication::decide::{DELIVERY_TRIES, Mail, Receipt, State};
+use midwatch_events::incident::IncidentChange;
+use midwatch_events::{Event, Severity};
+use midwatch_runtime::agent::{Input, Job};
+use midwatch_runtime::effect::Effect;
+use serde_json::json;
+
+fn parked(effects: &[Effect]) -> bool {
+    matches!(effects, [Effect::Park { ttl_ms, .. }] if (1..=60_000).contains(ttl_ms))
+}
+
+#[test]
+fn each_mail_is_one_notification_and_one_delivery_in_one_thread() {
+    let (core, mut state) = (core(), State::default());
+    let mut root = None;
+    for event in connections().events() {
+        let effects = hear(&core, &mut state, event);
+        let [Effect::Notify(note), Effect::StartJob(job)] = effects.as_slice() else {
+            panic!("a notification and a job, not {effects:?}");
+        };
+        assert_eq!(job.max_attempts, DELIVERY_TRIES);
+        assert_eq!(job.name, format!("deliver:{}", note.message_id));
+        let mail: Mail =
+            serde_json::from_value(job.payload.clone()).expect("the job carries the mail");
+        assert_eq!(mail.notification, *note);
+        assert_eq!(note.in_reply_to, root);
+        assert_eq!(
+            mail.references,
+            root.clone().into_iter().collect::<Vec<_>>()
+        );
+        root.get_or_insert_with(|| note.message_id.clone());
+    }
+}
+
+#[test]
+fn the_same_event_twice_tells_nobody_twice() {
+    let (core, mut state) = (core(), State::default());
+    for event in release().events() {
+        assert_eq!(mails(&hear(&core, &mut state, event.clone())).len(), 1);
+        assert_eq!(hear(&core, &mut state, event), Vec::new());
+    }
+}
+
+#[test]
+fn early_events_are_parked_and_change_nothing() {
+    let core = core();
+    let [opened, rca, plan, resolved, postmortem] = connections().events();
+    let update = Event::Updated(Box::new(raised(
+        &connections(),
+        Severity::Critical,
+        IncidentChange::Grown,
+    )));
+    for early in [&rca, &plan, &resolved, &postmortem, &update] {
+        let mut state = State::default();
+        assert!(parked(&hear(&core, &mut state, early.clone())));
+        assert_eq!(state, State::default());
+    }
+    // With the first mail out, each stage still waits for the one before it.
+    let mut state = State::default();
+    hear(&core, &mut state, opened);
+    for early in [&postmortem, &resolved, &plan] {
+        assert!(parked(&hear(&core, &mut state, early.clone())));
+    }
+    for due in [rca, plan, resolved, postmortem] {
+        assert_eq!(mails(&hear(&core, &mut state, due)).len(), 1);
+    }
+}
+
+#[test]
+fn a_mail_whose_predecessor_never_came_goes_out_without_it() {
+    let (core, mut state) = (core(), State::default());
+    for event in connections().events().into_iter().skip(1) {
+        let effects = core.decide(
+            &mut state,
+            AT,
+            Input::Expired {
+                envelope: envelope(event),
+            },
+        );
+        let sent = mails(&effects);
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[0].in_reply_to, None);
+    }
+}
+
+#[test]
+fn who_joins_because_severity_rose_gets_the_first_mail_and_nobody_else() {
+    let (core, mut state) = (core(), State::default());
+    let mut fault = release();
+    fault.opened.header.severity = Severity::Medium;
+    fault.rca.header.severity = Severity::Medium;
+    let first = hear(
+        &core,
+        &mut state,
+        Event::Opened(Box::new(fault.opened.clone())),
+    );
+    assert_eq!(mails(&first)[0].to, ["team@example.com"]);
+
+    let update = Event::Updated(Box::new(raised(
+        &fault,
+        Severity::Critical,
+        IncidentChange::Severity,
+    )));
+    let effects = hear(&core, &mut state, update.clone());
+    let risen = mails(&effects);
+    assert_eq!(risen[0].to, ["oncall@example.com"]);
+    assert_eq!(risen[0].cc, ["management@example.com"]);
+    assert!(
+        risen[0].subject.contains("[CRITICAL]"),
+        "{}",
+        risen[0].subject
+    );
+    assert_eq!(hear(&core, &mut state, update), Vec::new());
+
+    // The cause was found before investigation heard of the new severity.
+    let effects = hear(&core, &mut state, Event::Rca(Box::new(fault.rca.clone())));
+    assert_eq!(mails(&effects)[0].to, ["oncall@example.com"]);
+}
+
+#[test]
+fn a_revised_cause_is_told_only_to_who_has_none() {
+    let (core, mut state) = (core(), State::default());
+    let mut fault = release();
+    hear(
+        &core,
+        &mut state,
+        Event::Opened(Box::new(fault.opened.clone())),
+    );
+    hear(&core, &mut state, Event::Rca(Box::new(fault.rca.clone())));
+    fault.rca.revision = 2;
+    assert_eq!(
+        hear(&core, &mut state, Event::Rca(Box::new(fault.rca.clone()))),
+        Vec::new()
+    );
+    fault.rca.revision = 3;
+    fault.rca.header.severity = Severity::Critical;
+    let effects = hear(&core, &mut state, Event::Rca(Box::new(fault.rca)));
+    // On-call had it; management joins with the higher severity.
+    assert_eq!(mails(&effects)[0].to, ["management@example.com"]);
+}
+
+#[test]
+fn a_reopened_incident_is_told_again_from_the_start() {
+    let (core, mut state) = (core(), State::default());
+    let fault = connections();
+    for event in fault.events() {
+        hear(&core, &mut state, event);
+    }
+    let again = Event::Updated(Box::new(raised(
+        &fault,
+        Severity::Critical,
+        IncidentChange::Reopened,
+    )));
+    let effects = hear(&core, &mut state, again);
+    let note = mails(&effects)[0];
+    assert_eq!(note.stage, "opened.2");
+    assert!(note.subject.ends_with("(reopened)"), "{}", note.subject);
+    assert!(note.in_reply_to.is_some());
+}
+
+#[test]
+fn a_merged_incidents_end_waits_for_no_plan() {
+    let (core, mut state) = (core(), State::default());
+    let mut fault = connections();
+    fault.resolved.resolution_method = "MERGED".to_owned();
+    let [opened, _, _, resolved, _] = fault.events();
+    hear(&core, &mut state, opened);
+    assert_eq!(mails(&hear(&core, &mut state, resolved)).len(), 1);
+}
+
+fn done(result: Result<serde_json::Value, String>, attempt: i32) -> Vec<Effect> {
+    let (core, mut state) = (core(), State::default());
+    let [opened, ..] = connections().events();
+    let effects = hear(&core, &mut state, opened);
+    let Some(Effect::StartJob(request)) = effects.last() else {
+        panic!("a job");
+    };
+    let job = Job {
+        id: midwatch_events::ids::derive(&["job"]),
+        scope: "scope".to_owned(),
+        kind: request.kind.clone(),
+        payload: request.payload.clone(),
+        attempt,
+        max_attempts: request.max_attempts,
+    };
+    core.decide(&mut state, AT, Input::JobDone { job, result })
+}
+
+#[test]
+fn a_delivery_is_written_down_whether_it_succeeds_or_not() {
+    let receipt = Receipt {
+        reply: "250 ok".to_owned(),
+    };
+    let effects = done(Ok(json!(receipt)), 2);
+    let [
+        Effect::NotificationDone {
+            sent: true,
+            attempts: 2,
+            error: None,
+            ..
+        },
+        Effect::Audit(audit),
+    ] = effects.as_slice()
+    else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(audit.event_type, "NOTIFICATION_SENT");
+    assert_eq!(audit.payload["reply"], "250 ok");
+
+    let effects = done(Err("connection refused".to_owned()), 3);
+    let [
+        Effect::NotificationDone {
+            sent: false,
+            attempts: 3,
+            error: Some(error),
+            ..
+        },
+        Effect::Audit(audit),
+    ] = effects.as_slice()
+    else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(error, "connection refused");
+    assert_eq!(audit.event_type, "NOTIFICATION_FAILED");
+    assert!(
+        audit.summary.contains("3 tries (connection refused)"),
+        "{}",
+        audit.summary
+    );
+}

@@ -1,0 +1,76 @@
+//! Which incident an anomaly belongs to.
+
+use super::state::{Group, State};
+use crate::config::Config;
+use midwatch_events::anomaly::Anomaly;
+use midwatch_events::topology::{EdgeSource, Topology};
+use uuid::Uuid;
+
+/// The group that `anomaly` belongs to, and why, in words. Nearest in the
+/// graph wins, then the one that was active last.
+#[must_use]
+pub fn belonging(
+    config: &Config,
+    state: &State,
+    topology: &Topology,
+    anomaly: &Anomaly,
+) -> Option<(Uuid, String)> {
+    let mut best: Option<(u32, i64, Uuid, String)> = None;
+    for group in state.groups.values() {
+        if !near_in_time(config, group, anomaly) {
+            continue;
+        }
+        let mut graph = group.surroundings.topology.clone();
+        graph.merge(topology);
+        let Some((hops, service)) = nearest(config, group, &graph, anomaly) else {
+            continue;
+        };
+        let reason = reason(&graph, &service, &anomaly.service, hops);
+        let rank = (hops, -group.last_ms, group.incident_id, reason);
+        if best.as_ref().is_none_or(|other| (rank.0, rank.1) < (other.0, other.1)) {
+            best = Some(rank);
+        }
+    }
+    best.map(|(_, _, id, reason)| (id, reason))
+}
+
+fn near_in_time(config: &Config, group: &Group, anomaly: &Anomaly) -> bool {
+    group.environment == anomaly.environment
+        && (group.is_active() || anomaly.onset_ms - group.last_ms <= config.window_ms)
+}
+
+/// The member service nearest to the anomaly's, with the calls between.
+fn nearest(
+    config: &Config,
+    group: &Group,
+    graph: &Topology,
+    anomaly: &Anomaly,
+) -> Option<(u32, String)> {
+    group
+        .services()
+        .into_iter()
+        .filter_map(|service| {
+            graph
+                .distance(&service, &anomaly.service, config.max_hops)
+                .map(|hops| (hops, service))
+        })
+        .min_by_key(|(hops, _)| *hops)
+}
+
+fn reason(graph: &Topology, member: &str, service: &str, hops: u32) -> String {
+    if hops == 0 {
+        return format!("the same service, {service}, at the same time");
+    }
+    let Some((caller, callee)) = graph.edge_between(member, service) else {
+        return format!("{service} is {hops} calls away from {member}, at the same time");
+    };
+    let seen = graph
+        .edges()
+        .find(|(from, to, _)| *from == caller && *to == callee)
+        .map(|(_, _, sources)| sources.contains(&EdgeSource::Spans));
+    let source = match seen {
+        Some(true) => "as spans show",
+        _ => "as the catalogue says",
+    };
+    format!("{caller} calls {callee} ({source}), and both are out of range at the same time")
+}

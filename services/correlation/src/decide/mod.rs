@@ -1,0 +1,323 @@
+//! The decisions of correlation, pure.
+
+mod announce;
+pub mod belong;
+pub mod signals;
+pub mod state;
+
+use crate::config::Config;
+use belong::belonging;
+use midwatch_events::anomaly::{Anomaly, AnomalyType, Severity, Transition};
+use midwatch_events::incident::GroupedAnomaly;
+use midwatch_events::{Event, ids};
+use midwatch_runtime::{Effect, Input, Moment};
+use serde_json::{Value, json};
+use state::{Group, Phase, State, Surroundings, Trigger, grouped};
+use uuid::Uuid;
+
+/// Closed anomalies remembered per environment: some hundred incidents' worth.
+const CLOSED_LIMIT: usize = 2_000;
+
+/// The core of correlation.
+#[derive(Clone, Debug, Default)]
+pub struct Core {
+    pub config: Config,
+    /// Whether a model is configured that may word the impact.
+    pub model: bool,
+}
+
+impl Core {
+    /// Decides on one input of one environment.
+    pub fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Event { envelope, context } => match envelope.event {
+                Event::Anomaly(anomaly) => {
+                    let surroundings = serde_json::from_value(context).unwrap_or_default();
+                    self.on_anomaly(state, at, &anomaly, surroundings)
+                }
+                Event::Resolved(resolved) => self.on_resolved(state, resolved.header.incident_id),
+                _ => Vec::new(),
+            },
+            Input::Timer { name, payload } => self.on_timer(state, &name, &payload),
+            Input::JobDone { job, result } => {
+                self.on_job(state, at, (&job.kind, &job.payload), result)
+            }
+            Input::Expired { .. } => Vec::new(),
+        }
+    }
+
+    fn on_anomaly(
+        &self,
+        state: &mut State,
+        at: Moment,
+        anomaly: &Anomaly,
+        surroundings: Surroundings,
+    ) -> Vec<Effect> {
+        let known = state.groups.values_mut().find(|group| {
+            group
+                .anomalies
+                .iter()
+                .any(|member| member.anomaly_id == anomaly.anomaly_id)
+        });
+        if let Some(group) = known {
+            return self.on_known(group, at, anomaly);
+        }
+        let closed = state
+            .closed
+            .iter()
+            .any(|(member, _)| *member == anomaly.anomaly_id);
+        if closed || anomaly.transition == Transition::Cleared {
+            // A late word about something that is over, or an anomaly that
+            // cleared before anybody heard of it.
+            return Vec::new();
+        }
+        let found = belonging(&self.config, state, &surroundings.topology, anomaly);
+        let audit = |incident_id: Uuid, reason: &str| {
+            let payload = json!({
+                "anomaly_id": anomaly.anomaly_id, "service": anomaly.service,
+                "trigger_metric": anomaly.trigger_metric, "severity": anomaly.severity,
+                "anomaly_type": anomaly.anomaly_type, "onset_ms": anomaly.onset_ms,
+                "observed_value": anomaly.observed_value, "baseline_value": anomaly.baseline_value,
+                "deviation_sigma": anomaly.deviation_sigma, "reason": reason,
+                "detected_wall_ms": anomaly.detected_wall_ms,
+            });
+            Effect::audit(
+                incident_id,
+                "ANOMALY_DETECTED",
+                anomaly.detected_at_ms,
+                anomaly.description.clone(),
+                payload,
+            )
+        };
+        let Some((incident_id, reason)) = found else {
+            let reason = "the first anomaly of the incident";
+            let group = new_group(anomaly, reason, surroundings);
+            let id = group.incident_id;
+            state.groups.insert(id, group);
+            return vec![audit(id, reason), self.timer("open", id, at.wall_ms + self.config.settle_ms)];
+        };
+        let group = state
+            .groups
+            .get_mut(&incident_id)
+            .expect("belonging names a group of this state");
+        let mut effects = vec![audit(incident_id, &reason)];
+        effects.extend(self.join(group, at, anomaly, reason, surroundings));
+        effects
+    }
+
+    /// A further transition of an anomaly that a group holds.
+    fn on_known(&self, group: &mut Group, at: Moment, anomaly: &Anomaly) -> Vec<Effect> {
+        let index = group
+            .anomalies
+            .iter()
+            .position(|member| member.anomaly_id == anomaly.anomaly_id)
+            .expect("the caller found it there");
+        group.last_ms = group.last_ms.max(anomaly.detected_at_ms);
+        let member = &mut group.anomalies[index];
+        let was_cleared = member.cleared_at_ms.is_some();
+        let reason = member.reason.clone();
+        let onset_ms = member.onset_ms.min(anomaly.onset_ms);
+        *member = GroupedAnomaly {
+            onset_ms,
+            severity: member.severity.max(anomaly.severity),
+            ..grouped(anomaly, reason)
+        };
+        let words = match anomaly.transition {
+            Transition::Cleared => {
+                format!("{} on {} is normal again", anomaly.trigger_metric, anomaly.service)
+            }
+            Transition::Missing => {
+                format!("{} of {} stopped reporting", anomaly.trigger_metric, anomaly.service)
+            }
+            Transition::Started if was_cleared => {
+                format!("{} on {} broke out again", anomaly.trigger_metric, anomaly.service)
+            }
+            _ => format!("{} on {} worsened", anomaly.trigger_metric, anomaly.service),
+        };
+        if group.trigger.service == anomaly.service && group.trigger.metric == anomaly.trigger_metric
+        {
+            let worse = anomaly.deviation_sigma.abs() > group.trigger.deviation_sigma.abs();
+            if worse && anomaly.transition != Transition::Cleared {
+                group.trigger = Trigger::of(&group.anomalies[index], anomaly.anomaly_score);
+            }
+        }
+        self.changed(group, at, words)
+    }
+
+    /// A new anomaly joins a group.
+    fn join(
+        &self,
+        group: &mut Group,
+        at: Moment,
+        anomaly: &Anomaly,
+        reason: String,
+        surroundings: Surroundings,
+    ) -> Vec<Effect> {
+        group.last_ms = group.last_ms.max(anomaly.detected_at_ms);
+        group.surroundings.topology.merge(&surroundings.topology);
+        group.surroundings.deployments = surroundings.deployments;
+        group.surroundings.kubernetes = surroundings.kubernetes;
+        group.surroundings.request_rates.extend(surroundings.request_rates);
+        // Lines of the service that the incident is named after stay first.
+        for line in surroundings.recent_errors {
+            if group.surroundings.recent_errors.len() < 20
+                && !group.surroundings.recent_errors.contains(&line)
+            {
+                group.surroundings.recent_errors.push(line);
+            }
+        }
+        if group.anomalies.len() >= self.config.max_anomalies {
+            group.unlisted += 1;
+            return Vec::new();
+        }
+        group.anomalies.push(grouped(anomaly, reason));
+        let words = format!("{} on {} joined", anomaly.trigger_metric, anomaly.service);
+        self.changed(group, at, words)
+    }
+
+    /// Notes a change; while the incident is open, an update follows soon.
+    fn changed(&self, group: &mut Group, at: Moment, words: String) -> Vec<Effect> {
+        let before = group.severity;
+        group.severity = severity_of(group);
+        group.pending_severity |= group.severity > before;
+        if group.phase != Phase::Open {
+            // Not announced yet: name it after the best candidate so far.
+            announce::name_group(group);
+            return Vec::new();
+        }
+        let first = group.pending.is_empty();
+        if group.pending.len() < 20 {
+            group.pending.push(words);
+        }
+        if first {
+            vec![self.timer("grow", group.incident_id, at.wall_ms + self.config.grow_ms)]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn timer(&self, kind: &str, incident_id: Uuid, due_ms: i64) -> Effect {
+        Effect::SetTimer {
+            name: format!("{kind}:{incident_id}"),
+            due_ms,
+            payload: json!({"incident_id": incident_id}),
+        }
+    }
+
+    fn on_timer(&self, state: &mut State, name: &str, payload: &Value) -> Vec<Effect> {
+        let Some(group) = incident_of(payload).and_then(|id| state.groups.get_mut(&id)) else {
+            return Vec::new();
+        };
+        if name.starts_with("open:") {
+            group.phase = Phase::Copying;
+        }
+        vec![announce::copy_records(group)]
+    }
+
+    fn on_job(
+        &self,
+        state: &mut State,
+        at: Moment,
+        (kind, payload): (&str, &Value),
+        result: Result<Value, String>,
+    ) -> Vec<Effect> {
+        let Some(group) = incident_of(payload).and_then(|id| state.groups.get_mut(&id)) else {
+            return Vec::new();
+        };
+        match (kind, group.phase) {
+            ("copy_records", Phase::Copying) => {
+                let mut effects = announce::open(&self.config, group, at);
+                effects.extend(announce::copied(group, at, &result));
+                if self.model {
+                    effects.push(announce::ask_impact(group));
+                }
+                effects
+            }
+            ("copy_records", Phase::Open) => {
+                let mut effects = announce::copied(group, at, &result);
+                if !group.pending.is_empty() {
+                    effects.extend(announce::update(&self.config, group, at));
+                }
+                effects
+            }
+            ("assess_impact", _) => announce::impact(&self.config, group, at, result),
+            _ => Vec::new(),
+        }
+    }
+
+    fn on_resolved(&self, state: &mut State, incident_id: Uuid) -> Vec<Effect> {
+        let Some(group) = state.groups.remove(&incident_id) else {
+            return Vec::new();
+        };
+        for member in &group.anomalies {
+            state.closed.push((member.anomaly_id, incident_id));
+        }
+        let excess = state.closed.len().saturating_sub(CLOSED_LIMIT);
+        state.closed.drain(..excess);
+        // The recovery belongs to the incident's window too.
+        vec![
+            Effect::CancelTimer {
+                name: format!("grow:{incident_id}"),
+            },
+            announce::copy_records(&group),
+        ]
+    }
+}
+
+fn incident_of(payload: &Value) -> Option<Uuid> {
+    payload
+        .get("incident_id")
+        .and_then(Value::as_str)
+        .and_then(|text| Uuid::parse_str(text).ok())
+}
+
+fn new_group(anomaly: &Anomaly, reason: &str, surroundings: Surroundings) -> Group {
+    let member = grouped(anomaly, reason.to_owned());
+    Group {
+        incident_id: ids::incident(anomaly.anomaly_id),
+        environment: anomaly.environment.clone(),
+        phase: Phase::Settling,
+        revision: 0,
+        pending: Vec::new(),
+        pending_severity: false,
+        detected_at_ms: anomaly.detected_at_ms,
+        detected_wall_ms: anomaly.detected_wall_ms,
+        last_ms: anomaly.detected_at_ms,
+        severity: anomaly.severity,
+        anomaly_type: anomaly.anomaly_type,
+        primary: anomaly.service.clone(),
+        trigger: Trigger::of(&member, anomaly.anomaly_score),
+        anomalies: vec![member],
+        unlisted: 0,
+        surroundings,
+        impact: None,
+    }
+}
+
+/// The gravest of its anomalies; it never falls while the incident lasts.
+fn severity_of(group: &Group) -> Severity {
+    group
+        .anomalies
+        .iter()
+        .map(|anomaly| anomaly.severity)
+        .fold(group.severity, Severity::max)
+}
+
+/// How much an anomaly's type says about a cause: a resource that runs out
+/// explains slow answers, and not the other way round.
+#[must_use]
+pub fn specificity(kind: AnomalyType) -> u8 {
+    match kind {
+        AnomalyType::DbConnectionExhaustion
+        | AnomalyType::MemoryLeak
+        | AnomalyType::CpuSaturation
+        | AnomalyType::DeploymentFailure => 3,
+        AnomalyType::KafkaConsumerLag | AnomalyType::KubernetesFailure => 2,
+        AnomalyType::ErrorRateSpike
+        | AnomalyType::LatencySpike
+        | AnomalyType::DependencyOutage
+        | AnomalyType::TrafficDrop
+        | AnomalyType::MissingData => 1,
+        AnomalyType::Unknown => 0,
+    }
+}

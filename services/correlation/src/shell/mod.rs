@@ -1,0 +1,108 @@
+//! The shell of correlation: the context table, Redis, PostgreSQL, the model.
+
+mod impact;
+mod records;
+mod surroundings;
+pub mod table;
+
+use crate::config::Config;
+use crate::decide::Core;
+use crate::decide::state::State;
+use anyhow::Context as _;
+use async_trait::async_trait;
+use fred::clients::Client;
+use midwatch_clients::llm::LlmClient;
+use midwatch_clients::postgres::Postgres;
+use midwatch_events::knowledge::Catalogue;
+use midwatch_events::{Envelope, Event, Topic};
+use midwatch_runtime::{
+    Agent, AgentSpec, Effect, Input, Job, JobError, Moment, Route, ServiceContext,
+};
+use serde_json::Value;
+use std::sync::Arc;
+use table::ContextTable;
+
+/// The agent.
+pub struct Correlation {
+    core: Core,
+    catalogue: Catalogue,
+    table: Arc<ContextTable>,
+    redis: Client,
+    postgres: Postgres,
+    llm: Option<Arc<LlmClient>>,
+}
+
+impl Correlation {
+    /// Connects, reads the catalogue and fills the context table.
+    ///
+    /// # Errors
+    /// A store is away for longer than the start limit, or the configuration
+    /// is unusable.
+    pub async fn start(context: ServiceContext) -> anyhow::Result<Correlation> {
+        let config = Config::read(&context.settings);
+        let llm = context.llm()?;
+        let folder = context.settings.text("KNOWLEDGE_DIR", "knowledge");
+        let path = format!("{folder}/services.json");
+        let text = tokio::fs::read_to_string(&path).await.with_context(|| {
+            format!("the service catalogue {path} cannot be read; set KNOWLEDGE_DIR to its folder")
+        })?;
+        let catalogue = Catalogue::parse(&text).map_err(anyhow::Error::msg)?;
+        context.settings.finish()?;
+        let table = table::follow(&context).await?;
+        Ok(Correlation {
+            core: Core {
+                config,
+                model: llm.is_some(),
+            },
+            catalogue,
+            table,
+            redis: context.redis().await?,
+            postgres: context.postgres().await?,
+            llm,
+        })
+    }
+}
+
+#[async_trait]
+impl Agent for Correlation {
+    type State = State;
+
+    fn spec(&self) -> AgentSpec {
+        AgentSpec {
+            name: "correlation",
+            topics: &[Topic::AnomaliesDetected, Topic::IncidentsResolved],
+        }
+    }
+
+    fn route(&self, envelope: &Envelope) -> Route {
+        match &envelope.event {
+            Event::Anomaly(anomaly) => Route::Scope(anomaly.environment.clone()),
+            Event::Resolved(resolved) => Route::Scope(resolved.header.environment.clone()),
+            _ => Route::Ignore,
+        }
+    }
+
+    async fn context(&self, envelope: &Envelope) -> anyhow::Result<Value> {
+        match &envelope.event {
+            Event::Anomaly(anomaly) => {
+                let surroundings = self.surroundings(anomaly).await;
+                Ok(serde_json::to_value(surroundings)?)
+            }
+            _ => Ok(Value::Null),
+        }
+    }
+
+    fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
+        self.core.decide(state, at, input)
+    }
+
+    async fn perform(&self, job: &Job) -> Result<Value, JobError> {
+        match job.kind.as_str() {
+            "copy_records" => self.copy_records(&job.payload).await,
+            "assess_impact" => Ok(self.assess_impact(job).await?),
+            other => Err(JobError::Permanent(anyhow::anyhow!(
+                "correlation knows no job {other}"
+            ))),
+        }
+    }
+}

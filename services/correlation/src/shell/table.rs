@@ -1,0 +1,367 @@
+//! The context table: recent deployments, Kubernetes events and call edges of
+//! all environments, read from the broker by every replica for itself.
+
+use anyhow::Context as _;
+use midwatch_events::raw::{RawDeployment, RawKubernetes, RawSpan};
+use midwatch_events::topology::{EdgeSource, Topology};
+use midwatch_events::{Coordinates, Event, Topic, decode};
+use midwatch_runtime::{ServiceContext, clock};
+use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How far back the table is rebuilt at start, wall clock. The deployment
+/// window is one hour by default; two cover a start in the middle of it.
+const REBUILD_MS: i64 = 2 * 3_600_000;
+/// Deployments and Kubernetes events kept per environment.
+const EVENTS_LIMIT: usize = 2_000;
+/// Spans remembered to find the caller of a later one.
+const SPANS_LIMIT: usize = 50_000;
+/// Edges kept per environment: a graph larger than this is not one fleet.
+const EDGES_LIMIT: usize = 20_000;
+const TOPICS: [Topic; 3] = [Topic::RawDeployments, Topic::RawKubernetes, Topic::RawSpans];
+
+#[derive(Debug, Default)]
+struct Environment {
+    deployments: VecDeque<RawDeployment>,
+    kubernetes: VecDeque<RawKubernetes>,
+    edges: Topology,
+    edge_count: usize,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    environments: BTreeMap<String, Environment>,
+    /// Span id → service, bounded.
+    spans: HashMap<String, String>,
+    span_order: VecDeque<String>,
+}
+
+/// The table. Reads and writes are short, so a plain lock will do.
+#[derive(Debug, Default)]
+pub struct ContextTable {
+    inner: Mutex<Tables>,
+}
+
+impl ContextTable {
+    /// Takes in an event of a context topic.
+    pub fn take(&self, event: Event) {
+        let mut tables = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Deployment(deployment) => {
+                let name = deployment.environment.clone();
+                let environment = tables.environments.entry(name).or_default();
+                push_sorted(&mut environment.deployments, deployment, |event| {
+                    event.timestamp_ms
+                });
+            }
+            Event::Kubernetes(event) => {
+                let name = event.environment.clone();
+                let environment = tables.environments.entry(name).or_default();
+                push_sorted(&mut environment.kubernetes, event, |event| event.timestamp_ms);
+            }
+            Event::Span(span) => tables.take_span(span),
+            _ => {}
+        }
+    }
+
+    /// Deployments of an environment between two event times.
+    #[must_use]
+    pub fn deployments(&self, environment: &str, from_ms: i64, to_ms: i64) -> Vec<RawDeployment> {
+        let tables = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        tables
+            .environments
+            .get(environment)
+            .map(|environment| {
+                environment
+                    .deployments
+                    .iter()
+                    .filter(|event| (from_ms..=to_ms).contains(&event.timestamp_ms))
+                    .cloned()
+                    .collect()
+            })
+            .unwrap_or_default()
+    }
+
+    /// Kubernetes events of an environment between two event times.
+    #[must_use]
+    pub fn kubernetes(&self, environment: &str, from_ms: i64, to_ms: i64) -> Vec<RawKubernetes> {
+        let tables = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        tables
+            .environments
+            .get(environment)
+            .map(|environment| {
+                environment
+                    .kubernetes
+                    .iter()
+                    .filter(|event| (from_ms..=to_ms).contains(&event.timestamp_ms))
+                    .cloned()
+                    .collect()
+            })
+            .unwrap_or_default()
+    }
+
+    /// The calls that spans have shown in an environment.
+    #[must_use]
+    pub fn edges(&self, environment: &str) -> Topology {
+        let tables = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        tables
+            .environments
+            .get(environment)
+            .map(|environment| environment.edges.clone())
+            .unwrap_or_default()
+    }
+}
+
+impl Tables {
+    fn take_span(&mut self, span: RawSpan) {
+        let caller = span.labels.get("caller").cloned().or_else(|| {
+            let parent = span.parent_span_id.as_ref()?;
+            self.spans.get(parent).cloned()
+        });
+        let environment = self
+            .environments
+            .entry(span.environment.clone())
+            .or_default();
+        let callee = span.labels.get("peer.service").map(String::as_str);
+        let edges = [
+            callee.map(|callee| (span.service.as_str(), callee)),
+            caller.as_deref().map(|caller| (caller, span.service.as_str())),
+        ];
+        for (from, to) in edges.into_iter().flatten() {
+            if environment.edge_count < EDGES_LIMIT {
+                if !environment.edges.callees(from).contains(&to) {
+                    environment.edge_count += 1;
+                }
+                environment.edges.add_call(from, to, EdgeSource::Spans);
+            }
+        }
+        if self.spans.len() >= SPANS_LIMIT
+            && let Some(oldest) = self.span_order.pop_front()
+        {
+            self.spans.remove(&oldest);
+        }
+        if self.spans.insert(span.span_id.clone(), span.service).is_none() {
+            self.span_order.push_back(span.span_id);
+        }
+    }
+}
+
+/// Keeps the queue in order of time and within its limit.
+fn push_sorted<T>(queue: &mut VecDeque<T>, item: T, time: impl Fn(&T) -> i64) {
+    let at = time(&item);
+    let place = queue.iter().rposition(|other| time(other) <= at);
+    queue.insert(place.map_or(0, |place| place + 1), item);
+    if queue.len() > EVENTS_LIMIT {
+        queue.pop_front();
+    }
+}
+
+/// Rebuilds the table and keeps following the topics in the background.
+///
+/// # Errors
+/// The broker is away.
+pub async fn follow(context: &ServiceContext) -> anyhow::Result<Arc<ContextTable>> {
+    let table = Arc::new(ContextTable::default());
+    let config = context
+        .kafka
+        .consumer_config("unused", "unused")
+        .set("group.id", format!("{}-context", context.kafka.group("correlation")))
+        .set("group.instance.id", "")
+        .set("enable.auto.commit", "false")
+        .to_owned();
+    let consumer: StreamConsumer = without_membership(config)
+        .create()
+        .context("the context reader cannot be set up")?;
+    let kafka = context.kafka.clone();
+    let consumer = Arc::new(consumer);
+    let assigned = Arc::clone(&consumer);
+    let ends = tokio::task::spawn_blocking(move || assign(&assigned, &kafka)).await??;
+    let reader = Reader {
+        context: context.clone(),
+        consumer,
+        table: Arc::clone(&table),
+    };
+    reader.catch_up(ends).await;
+    tokio::spawn(reader.run());
+    Ok(table)
+}
+
+/// The reader is assigned its partitions by hand: it is in no group.
+fn without_membership(mut config: rdkafka::ClientConfig) -> rdkafka::ClientConfig {
+    config.remove("group.instance.id");
+    config
+}
+
+/// Assigns every partition from two hours ago and answers with where each
+/// ended at that moment.
+fn assign(
+    consumer: &StreamConsumer,
+    kafka: &midwatch_clients::kafka::KafkaSettings,
+) -> anyhow::Result<HashMap<(String, i32), i64>> {
+    let limit = Duration::from_secs(10);
+    let since = clock::now_ms() - REBUILD_MS;
+    let prober: BaseConsumer = kafka.client_config().create()?;
+    let mut wanted = TopicPartitionList::new();
+    let mut ends = HashMap::new();
+    for topic in TOPICS {
+        let name = kafka.topic(topic.name());
+        let metadata = prober
+            .fetch_metadata(Some(&name), limit)
+            .with_context(|| format!("the partitions of {name} cannot be read"))?;
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            let id = partition.id();
+            let (low, high) = prober.fetch_watermarks(&name, id, limit)?;
+            wanted.add_partition_offset(&name, id, Offset::Offset(since))?;
+            if high > low {
+                ends.insert((name.clone(), id), high);
+            }
+        }
+    }
+    // A broker that cannot look up by time gives the whole log instead.
+    let found = prober.offsets_for_times(wanted.clone(), limit);
+    let mut start = TopicPartitionList::new();
+    for element in wanted.elements() {
+        let (topic, partition) = (element.topic(), element.partition());
+        let offset = found
+            .as_ref()
+            .ok()
+            .and_then(|found| found.find_partition(topic, partition))
+            .map_or(Offset::Beginning, |found| found.offset());
+        let offset = match offset {
+            Offset::Offset(at) if at >= 0 => {
+                ends.entry((topic.to_owned(), partition))
+                    .and_modify(|end| *end = (*end).max(at));
+                Offset::Offset(at)
+            }
+            Offset::End => {
+                ends.remove(&(topic.to_owned(), partition));
+                Offset::End
+            }
+            _ => Offset::Beginning,
+        };
+        start.add_partition_offset(topic, partition, offset)?;
+    }
+    consumer.assign(&start).context("the context topics cannot be assigned")?;
+    Ok(ends)
+}
+
+struct Reader {
+    context: ServiceContext,
+    consumer: Arc<StreamConsumer>,
+    table: Arc<ContextTable>,
+}
+
+impl Reader {
+    /// Reads up to where the topics ended at start, for at most 20 s: an
+    /// incident should not wait longer for its context than that.
+    async fn catch_up(&self, mut ends: HashMap<(String, i32), i64>) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !ends.is_empty() && !self.context.shutdown.is_set() {
+            let Ok(next) = tokio::time::timeout_at(deadline, self.next()).await else {
+                tracing::warn!("the context is not complete after 20 s; going on with what is there");
+                return;
+            };
+            let Some((topic, partition, offset)) = next else {
+                continue;
+            };
+            let key = (topic, partition);
+            if ends.get(&key).is_some_and(|end| offset + 1 >= *end) {
+                ends.remove(&key);
+            }
+        }
+    }
+
+    async fn run(self) {
+        loop {
+            tokio::select! {
+                () = self.context.shutdown.wait() => return,
+                _ = self.next() => {}
+            }
+        }
+    }
+
+    /// Takes one message in; answers with where it lay.
+    async fn next(&self) -> Option<(String, i32, i64)> {
+        let message = match self.consumer.recv().await {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::debug!(%error, "the context reader is held up");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                return None;
+            }
+        };
+        let name = self.context.kafka.bare(message.topic()).to_owned();
+        let coordinates = Coordinates {
+            epoch: String::new(),
+            topic: name.clone(),
+            partition: message.partition(),
+            offset: message.offset(),
+            record_ms: message.timestamp().to_millis().unwrap_or(0),
+        };
+        // Detection reads these topics in its group and dead-letters what is
+        // unreadable; here it is only left out, and counted.
+        match Topic::from_name(&name).map(|topic| {
+            decode(topic, message.payload().unwrap_or_default(), &coordinates)
+        }) {
+            Some(Ok(envelope)) => self.table.take(envelope.event),
+            _ => metrics::counter!("midwatch_correlation_context_unreadable_total").increment(1),
+        }
+        Some((message.topic().to_owned(), message.partition(), message.offset()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment(at: i64) -> Event {
+        let json = serde_json::json!({"service": "a", "version": format!("v{at}"), "environment": "e", "timestamp_ms": at});
+        Event::Deployment(serde_json::from_value(json).expect("a deployment"))
+    }
+
+    fn span(id: &str, parent: Option<&str>, service: &str, peer: Option<&str>) -> Event {
+        let mut json = serde_json::json!({"trace_id": "t", "span_id": id, "service": service,
+            "environment": "e", "operation": "o", "duration_ms": 1.0, "parent_span_id": parent});
+        if let Some(peer) = peer {
+            json["labels"] = serde_json::json!({"peer.service": peer});
+        }
+        Event::Span(serde_json::from_value(json).expect("a span"))
+    }
+
+    #[test]
+    fn deployments_come_back_in_order_of_time_and_within_the_window() {
+        let table = ContextTable::default();
+        for at in [30, 10, 20, 40] {
+            table.take(deployment(at));
+        }
+        let versions: Vec<String> = table
+            .deployments("e", 10, 30)
+            .into_iter()
+            .map(|deployment| deployment.version)
+            .collect();
+        assert_eq!(versions, ["v10", "v20", "v30"]);
+        assert!(table.deployments("elsewhere", 0, 100).is_empty());
+    }
+
+    #[test]
+    fn edges_are_learnt_from_parents_and_from_peers() {
+        let table = ContextTable::default();
+        table.take(span("1", None, "gateway", Some("order")));
+        table.take(span("2", Some("1"), "payment", None));
+        let edges = table.edges("e");
+        assert_eq!(edges.callees("gateway"), ["order", "payment"]);
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let table = ContextTable::default();
+        for at in 0..(EVENTS_LIMIT as i64 + 10) {
+            table.take(deployment(at));
+        }
+        assert_eq!(table.deployments("e", 0, i64::MAX).len(), EVENTS_LIMIT);
+    }
+}

@@ -1,0 +1,116 @@
+//! Thresholds of detection: unit, default and where the default comes from.
+
+use midwatch_runtime::config::Settings;
+use std::time::Duration;
+
+/// What the pure core needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuning {
+    /// `SIGMA_THRESHOLD`, standard deviations, default 2.5 (reference values
+    /// of the first version). A reading at twice this is believed at once.
+    pub sigma_threshold: f64,
+    /// `BASELINE_WINDOW_SIZE`, samples, default 50 (reference values).
+    pub window: usize,
+    /// `BASELINE_MIN_SAMPLES`, samples, default 10 (reference values): fewer
+    /// say too little about the spread to judge by it.
+    pub min_samples: usize,
+    /// `DEDUP_TTL_SECONDS`, event time, default 300 (reference values).
+    pub dedup_ms: i64,
+    /// `LOG_DEDUP_TTL_SECONDS`, event time, default 120 (reference values);
+    /// also the silence after which a log finding is over.
+    pub log_dedup_ms: i64,
+    /// `KUBERNETES_CLEAR_SECONDS`, event time, default 300: the kubelet
+    /// repeats back-off events at most five minutes apart.
+    pub kubernetes_clear_ms: i64,
+    /// `DETECTION_MISSING_SECONDS`, event time, default 60: the least silence
+    /// that counts as missing; three learnt intervals if those are longer.
+    pub missing_ms: i64,
+    /// `DETECTION_RELEARN_MINUTES`, event time, default 120: how long an
+    /// abnormal but stable level lasts before it is taken as the new normal.
+    /// Shorter would learn a fault that people are still working on.
+    pub relearn_ms: i64,
+    /// `DETECTION_MAX_SERIES`, per partition, default 100 000: about 1.5 KB
+    /// each, so more would pass 150 MB a partition. Further series are
+    /// counted and not watched.
+    pub max_series: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Tuning {
+            sigma_threshold: 2.5,
+            window: 50,
+            min_samples: 10,
+            dedup_ms: 300_000,
+            log_dedup_ms: 120_000,
+            kubernetes_clear_ms: 300_000,
+            missing_ms: 60_000,
+            relearn_ms: 120 * 60_000,
+            max_series: 100_000,
+        }
+    }
+}
+
+/// What the shell needs to know besides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectionConfig {
+    pub tuning: Tuning,
+    /// `DETECTION_CHECKPOINT_MS`, wall clock, default 1 000: other agents read
+    /// recent readings at most two seconds late.
+    pub checkpoint_every: Duration,
+    /// `DETECTION_CHECKPOINT_SAMPLES`, default 5 000: bounds what is held in
+    /// memory between checkpoints and what is done again after a crash.
+    pub checkpoint_samples: usize,
+    /// `DETECTION_WARMUP_MINUTES`, record time, default 60: how far back a
+    /// partition without stored state starts.
+    pub warmup: Duration,
+    /// `DETECTION_IDLE_SECONDS`, wall clock, default 30: after so long without
+    /// a message, silence is measured by the wall clock.
+    pub idle_after: Duration,
+}
+
+impl DetectionConfig {
+    /// Reads the settings; bad values are noted there.
+    #[must_use]
+    pub fn from_settings(settings: &mut Settings) -> DetectionConfig {
+        let default = Tuning::default();
+        let window = settings.number("BASELINE_WINDOW_SIZE", default.window, 10..=1000);
+        let tuning = Tuning {
+            sigma_threshold: settings.number(
+                "SIGMA_THRESHOLD",
+                default.sigma_threshold,
+                0.5..=20.0,
+            ),
+            window,
+            min_samples: settings.number(
+                "BASELINE_MIN_SAMPLES",
+                default.min_samples.min(window),
+                2..=window,
+            ),
+            dedup_ms: 1000 * settings.number("DEDUP_TTL_SECONDS", 300, 0..=86_400),
+            log_dedup_ms: 1000 * settings.number("LOG_DEDUP_TTL_SECONDS", 120, 1..=86_400),
+            kubernetes_clear_ms: 1000
+                * settings.number("KUBERNETES_CLEAR_SECONDS", 300, 1..=86_400),
+            missing_ms: 1000 * settings.number("DETECTION_MISSING_SECONDS", 60, 1..=86_400),
+            relearn_ms: 60_000 * settings.number("DETECTION_RELEARN_MINUTES", 120, 1..=10_080),
+            max_series: settings.number("DETECTION_MAX_SERIES", default.max_series, 1..=10_000_000),
+        };
+        DetectionConfig {
+            tuning,
+            checkpoint_every: Duration::from_millis(settings.number(
+                "DETECTION_CHECKPOINT_MS",
+                1_000,
+                50..=60_000,
+            )),
+            checkpoint_samples: settings.number("DETECTION_CHECKPOINT_SAMPLES", 5_000, 1..=100_000),
+            warmup: Duration::from_secs(
+                60 * settings.number("DETECTION_WARMUP_MINUTES", 60, 0..=10_080),
+            ),
+            idle_after: Duration::from_secs(settings.number(
+                "DETECTION_IDLE_SECONDS",
+                30,
+                1..=3_600,
+            )),
+        }
+    }
+}

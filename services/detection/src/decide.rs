@@ -1,0 +1,547 @@
+//! The pure core: state + input → effects. No clock, no randomness, no I/O.
+//!
+//! One [`PartitionState`] belongs to one partition of one topic. The same
+//! inputs in the same order give the same effects, wherever in between the
+//! state was put away and fetched again.
+
+pub mod clock;
+mod exact;
+pub mod kubernetes;
+pub mod occurrences;
+pub mod rules;
+pub mod semantics;
+pub mod series;
+pub mod spans;
+pub mod state;
+pub mod statistics;
+pub mod transition;
+
+use crate::config::Tuning;
+use midwatch_events::raw::{LogLevel, RawKubernetes, RawLog, RawMetric, RawSpan, SpanStatus};
+use midwatch_events::{AnomalyType, Event};
+use occurrences::{Finding, Quote};
+use series::{Outcome, Series};
+use state::{Environment, Field, PartitionState};
+use std::collections::{BTreeMap, BTreeSet};
+use transition::{Emission, Mark, Origin, Reading, Sketch};
+use uuid::Uuid;
+
+/// Silence is looked for once per so much of the silence clock.
+const SWEEP_MS: i64 = 5_000;
+/// A series or service silent for so long is forgotten, by the silence clock.
+const FORGET_MS: i64 = 24 * 3_600_000;
+/// Services with log or span statistics, per partition and environment.
+const MAX_SERVICES: usize = 10_000;
+
+/// The record behind an input.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    pub event_id: Uuid,
+    /// Record time, or the wall clock for [`Input::Idle`], epoch milliseconds.
+    pub wall_ms: i64,
+}
+
+/// What the world says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    Metric(RawMetric),
+    Log(RawLog),
+    Span(RawSpan),
+    Kubernetes(RawKubernetes),
+    /// The partition is at its end and nothing has come for a while.
+    Idle,
+    /// A model named the kind of an anomaly that the rules had no name for.
+    Classified {
+        environment: String,
+        service: String,
+        trigger_metric: String,
+        anomaly_id: Uuid,
+        kind: AnomalyType,
+    },
+}
+
+/// Why a sample was not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ignored {
+    /// Not newer than what its series has seen, or long past.
+    Late,
+    /// Not a finite number.
+    NotFinite,
+    /// The partition watches as many series as it may.
+    TooMany,
+}
+
+impl Ignored {
+    /// The word for metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ignored::Late => "late",
+            Ignored::NotFinite => "not_finite",
+            Ignored::TooMany => "too_many_series",
+        }
+    }
+}
+
+/// What must happen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Publish a transition.
+    Emit(Box<Emission>),
+    /// Keep a reading for other agents and people.
+    RememberReading {
+        environment: String,
+        service: String,
+        series: String,
+        reading: Reading,
+    },
+    /// Keep a log line.
+    RememberLog { event_id: Uuid, log: RawLog },
+    /// Keep a span.
+    RememberSpan { event_id: Uuid, span: RawSpan },
+    /// Count what was not judged.
+    Ignore(Ignored),
+}
+
+/// The detector: thresholds, and the epoch that names what it finds.
+#[derive(Clone, Debug)]
+pub struct Detector {
+    tuning: Tuning,
+    epoch: String,
+}
+
+/// What a sweep needs to know of where it runs.
+struct Sweep<'a> {
+    environment: &'a str,
+    at: At,
+    changed: &'a mut BTreeSet<Field>,
+    effects: &'a mut Vec<Effect>,
+}
+
+impl Input {
+    /// The input that an event is, if detection reads such events.
+    #[must_use]
+    pub fn of(event: Event) -> Option<Input> {
+        match event {
+            Event::Metric(metric) => Some(Input::Metric(metric)),
+            Event::Log(log) => Some(Input::Log(log)),
+            Event::Span(span) => Some(Input::Span(span)),
+            Event::Kubernetes(event) => Some(Input::Kubernetes(event)),
+            _ => None,
+        }
+    }
+}
+
+impl Detector {
+    /// A detector for the broker's data of this epoch.
+    #[must_use]
+    pub fn new(tuning: Tuning, epoch: &str) -> Detector {
+        Detector {
+            tuning,
+            epoch: epoch.to_owned(),
+        }
+    }
+
+    /// Decides. Synchronous, total and pure.
+    pub fn decide(&self, state: &mut PartitionState, at: At, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Metric(metric) => self.metric(state, at, metric, &mut effects),
+            Input::Log(log) => self.log(state, at, log, &mut effects),
+            Input::Span(span) => self.span(state, at, span, &mut effects),
+            Input::Kubernetes(event) => self.kubernetes(state, at, &event, &mut effects),
+            Input::Idle => self.idle(state, at, &mut effects),
+            Input::Classified {
+                environment,
+                service,
+                trigger_metric,
+                anomaly_id,
+                kind,
+            } => {
+                let series = state
+                    .environments
+                    .get_mut(&environment)
+                    .and_then(|known| known.series.get_mut(&service))
+                    .and_then(|all| all.get_mut(&trigger_metric));
+                if let Some(series) = series
+                    && series.classify(anomaly_id, kind)
+                {
+                    let field = Field::Series(environment, service, trigger_metric);
+                    state.changed.insert(field);
+                }
+            }
+        }
+        effects
+    }
+
+    fn origin<'a>(&'a self, environment: &'a str, service: &'a str, name: &'a str) -> Origin<'a> {
+        Origin {
+            epoch: &self.epoch,
+            tuning: &self.tuning,
+            environment,
+            service,
+            name,
+        }
+    }
+
+    fn metric(
+        &self,
+        state: &mut PartitionState,
+        at: At,
+        metric: RawMetric,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !metric.metric_value.is_finite() {
+            effects.push(Effect::Ignore(Ignored::NotFinite));
+            return;
+        }
+        let name = semantics::series_name(&metric.metric_name, &metric.labels)
+            .unwrap_or(metric.metric_name);
+        let PartitionState {
+            environments,
+            series_count,
+            changed,
+        } = &mut *state;
+        let environment = enter(
+            environments,
+            changed,
+            &metric.environment,
+            metric.timestamp_ms,
+            at.wall_ms,
+        );
+        let silence_ms = environment.clock.silence_ms();
+        let all = match environment.series.get_mut(&metric.service) {
+            Some(all) => all,
+            None => environment
+                .series
+                .entry(metric.service.clone())
+                .or_default(),
+        };
+        if !all.contains_key(&name) {
+            if *series_count >= self.tuning.max_series {
+                effects.push(Effect::Ignore(Ignored::TooMany));
+                return;
+            }
+            *series_count += 1;
+            all.insert(name.clone(), Series::new(&name));
+        }
+        let series = all.get_mut(&name).expect("it is there or was just added");
+        if !series.dirty {
+            series.dirty = true;
+            let (environment, service) = (metric.environment.clone(), metric.service.clone());
+            changed.insert(Field::Series(environment, service, name.clone()));
+        }
+        let mark = Mark {
+            at_ms: metric.timestamp_ms,
+            value: metric.metric_value,
+            event_id: at.event_id,
+        };
+        let origin = self.origin(&metric.environment, &metric.service, &name);
+        let mut sketches = Vec::new();
+        match series.observe(&origin, mark, silence_ms, &mut sketches) {
+            Outcome::Late => effects.push(Effect::Ignore(Ignored::Late)),
+            Outcome::Taken { reading, set_back } => {
+                if set_back {
+                    environment.clock.set_back(metric.timestamp_ms);
+                }
+                for sketch in sketches {
+                    emit(
+                        effects,
+                        sketch,
+                        &metric.environment,
+                        &metric.service,
+                        at.wall_ms,
+                    );
+                }
+                effects.push(Effect::RememberReading {
+                    environment: metric.environment.clone(),
+                    service: metric.service,
+                    series: name,
+                    reading,
+                });
+            }
+        }
+        self.sweep_if_due(state, &metric.environment, at, effects);
+    }
+
+    fn log(&self, state: &mut PartitionState, at: At, log: RawLog, effects: &mut Vec<Effect>) {
+        let PartitionState {
+            environments,
+            changed,
+            ..
+        } = &mut *state;
+        let environment = enter(
+            environments,
+            changed,
+            &log.environment,
+            log.timestamp_ms,
+            at.wall_ms,
+        );
+        let age_ms = environment.clock.now_ms() - log.timestamp_ms;
+        if age_ms > self.tuning.log_dedup_ms {
+            effects.push(Effect::Ignore(Ignored::Late));
+        } else if log.level >= LogLevel::Info {
+            self.judge_log(environment, changed, at, &log, effects);
+        }
+        let name = log.environment.clone();
+        if log.level >= LogLevel::Info {
+            effects.push(Effect::RememberLog {
+                event_id: at.event_id,
+                log,
+            });
+        }
+        self.sweep_if_due(state, &name, at, effects);
+    }
+
+    fn judge_log(
+        &self,
+        environment: &mut Environment,
+        changed: &mut BTreeSet<Field>,
+        at: At,
+        log: &RawLog,
+        effects: &mut Vec<Effect>,
+    ) {
+        let keyword = rules::keyword(log.level, &log.message);
+        if keyword.is_none() && log.level < LogLevel::Error {
+            return;
+        }
+        if !environment.rules.contains_key(&log.service) && environment.rules.len() >= MAX_SERVICES
+        {
+            effects.push(Effect::Ignore(Ignored::TooMany));
+            return;
+        }
+        let silence_ms = environment.clock.silence_ms();
+        let service = environment.rules.entry(log.service.clone()).or_default();
+        changed.insert(Field::Rules(log.environment.clone(), log.service.clone()));
+        let mut text = rules::head(&log.message, rules::QUOTED).to_owned();
+        let finding = match keyword {
+            Some(finding) => finding,
+            None if service.errors.add(log.timestamp_ms, at.event_id) => {
+                let (count, normal) = service.errors.figures();
+                text = format!(
+                    "{count} ERROR lines within 30 s, usually {normal:.1}; the last: {text}"
+                );
+                rules::ERROR_BURST
+            }
+            None => return,
+        };
+        let quote = Quote {
+            at_ms: log.timestamp_ms,
+            text: rules::head(&text, rules::QUOTED).to_owned(),
+            event_id: at.event_id,
+        };
+        let origin = self.origin(&log.environment, &log.service, finding.name);
+        let known = service.rules.entry(finding.name.to_owned()).or_default();
+        if let Some(sketch) = known.record(&origin, &finding, quote, silence_ms, "log") {
+            emit(effects, sketch, &log.environment, &log.service, at.wall_ms);
+        }
+    }
+
+    fn kubernetes(
+        &self,
+        state: &mut PartitionState,
+        at: At,
+        event: &RawKubernetes,
+        effects: &mut Vec<Effect>,
+    ) {
+        let PartitionState {
+            environments,
+            changed,
+            ..
+        } = &mut *state;
+        let environment = enter(
+            environments,
+            changed,
+            &event.environment,
+            event.timestamp_ms,
+            at.wall_ms,
+        );
+        let age_ms = environment.clock.now_ms() - event.timestamp_ms;
+        let finding: Option<Finding> = kubernetes::classify(event);
+        if age_ms > self.tuning.kubernetes_clear_ms {
+            effects.push(Effect::Ignore(Ignored::Late));
+        } else if let Some(finding) = finding {
+            let full = environment.rules.len() >= MAX_SERVICES;
+            if full && !environment.rules.contains_key(event.service()) {
+                effects.push(Effect::Ignore(Ignored::TooMany));
+                return;
+            }
+            let silence_ms = environment.clock.silence_ms();
+            let service = event.service().to_owned();
+            let known = environment.rules.entry(service.clone()).or_default();
+            let field = Field::Rules(event.environment.clone(), service.clone());
+            changed.insert(field);
+            let quote = Quote {
+                at_ms: event.timestamp_ms,
+                text: rules::head(&kubernetes::line(event), rules::QUOTED).to_owned(),
+                event_id: at.event_id,
+            };
+            let origin = self.origin(&event.environment, &service, finding.name);
+            let known = known.rules.entry(finding.name.to_owned()).or_default();
+            if let Some(sketch) = known.record(&origin, &finding, quote, silence_ms, "kubernetes") {
+                emit(effects, sketch, &event.environment, &service, at.wall_ms);
+            }
+        }
+        self.sweep_if_due(state, &event.environment, at, effects);
+    }
+
+    fn span(&self, state: &mut PartitionState, at: At, span: RawSpan, effects: &mut Vec<Effect>) {
+        if !span.duration_ms.is_finite() {
+            effects.push(Effect::Ignore(Ignored::NotFinite));
+            return;
+        }
+        let PartitionState {
+            environments,
+            changed,
+            ..
+        } = &mut *state;
+        let environment = enter(
+            environments,
+            changed,
+            &span.environment,
+            span.start_ms,
+            at.wall_ms,
+        );
+        let full = environment.spans.len() >= MAX_SERVICES;
+        if full && !environment.spans.contains_key(&span.service) {
+            effects.push(Effect::Ignore(Ignored::TooMany));
+            return;
+        }
+        let known = environment.spans.entry(span.service.clone()).or_default();
+        let failed = span.status == SpanStatus::Error;
+        let keep = known.keep(&span.operation, span.duration_ms, failed);
+        let field = Field::Spans(span.environment.clone(), span.service.clone());
+        changed.insert(field);
+        if keep {
+            effects.push(Effect::RememberSpan {
+                event_id: at.event_id,
+                span,
+            });
+        }
+    }
+
+    fn idle(&self, state: &mut PartitionState, at: At, effects: &mut Vec<Effect>) {
+        let names: Vec<String> = state.environments.keys().cloned().collect();
+        for name in names {
+            if let Some(environment) = state.environments.get_mut(&name) {
+                environment.clock.idle(at.wall_ms);
+                state.changed.insert(Field::Clock(name.clone()));
+            }
+            self.sweep_if_due(state, &name, at, effects);
+        }
+    }
+
+    fn sweep_if_due(
+        &self,
+        state: &mut PartitionState,
+        name: &str,
+        at: At,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(environment) = state.environments.get_mut(name) else {
+            return;
+        };
+        let silence_ms = environment.clock.silence_ms();
+        if silence_ms - environment.clock.swept_ms < SWEEP_MS {
+            return;
+        }
+        environment.clock.swept_ms = silence_ms;
+        let mut sweep = Sweep {
+            environment: name,
+            at,
+            changed: &mut state.changed,
+            effects,
+        };
+        let forgotten = self.sweep_series(environment, &mut sweep);
+        self.sweep_rules(environment, &mut sweep);
+        state.series_count -= forgotten;
+    }
+
+    /// Finds series that fell silent; returns how many were forgotten.
+    fn sweep_series(&self, environment: &mut Environment, sweep: &mut Sweep<'_>) -> usize {
+        let silence_ms = environment.clock.silence_ms();
+        let now_ms = environment.clock.now_ms();
+        let mut forgotten = 0;
+        for (service, all) in &mut environment.series {
+            all.retain(|name, series| {
+                let origin = self.origin(sweep.environment, service, name);
+                let field =
+                    || Field::Series(sweep.environment.to_owned(), service.clone(), name.clone());
+                if series.silent_for_ms(silence_ms) > FORGET_MS {
+                    sweep.changed.insert(field());
+                    forgotten += 1;
+                    return false;
+                }
+                if let Some(sketch) = series.check_silence(&origin, silence_ms, now_ms) {
+                    sweep.changed.insert(field());
+                    emit(
+                        sweep.effects,
+                        sketch,
+                        sweep.environment,
+                        service,
+                        sweep.at.wall_ms,
+                    );
+                }
+                true
+            });
+        }
+        environment.series.retain(|_, all| !all.is_empty());
+        forgotten
+    }
+
+    fn sweep_rules(&self, environment: &mut Environment, sweep: &mut Sweep<'_>) {
+        let silence_ms = environment.clock.silence_ms();
+        let now_ms = environment.clock.now_ms();
+        for (service, known) in &mut environment.rules {
+            let mut touched = false;
+            known.rules.retain(|name, occurrences| {
+                let origin = self.origin(sweep.environment, service, name);
+                let what = name.split(':').next().unwrap_or("log");
+                if let Some(sketch) = occurrences.check_quiet(&origin, silence_ms, now_ms, what) {
+                    touched = true;
+                    emit(
+                        sweep.effects,
+                        sketch,
+                        sweep.environment,
+                        service,
+                        sweep.at.wall_ms,
+                    );
+                }
+                let over = occurrences.is_over(name, &self.tuning, silence_ms);
+                touched |= over;
+                !over
+            });
+            if touched {
+                let field = Field::Rules(sweep.environment.to_owned(), service.clone());
+                sweep.changed.insert(field);
+            }
+        }
+    }
+}
+
+/// The environment of a record, its clock moved on.
+fn enter<'a>(
+    environments: &'a mut BTreeMap<String, Environment>,
+    changed: &mut BTreeSet<Field>,
+    name: &str,
+    event_ms: i64,
+    wall_ms: i64,
+) -> &'a mut Environment {
+    if !environments.contains_key(name) {
+        environments.insert(name.to_owned(), Environment::default());
+    }
+    let environment = environments
+        .get_mut(name)
+        .expect("it is there or was just added");
+    if !environment.dirty {
+        environment.dirty = true;
+        changed.insert(Field::Clock(name.to_owned()));
+    }
+    environment.clock.advance(event_ms, wall_ms);
+    environment
+}
+
+fn emit(effects: &mut Vec<Effect>, sketch: Sketch, environment: &str, service: &str, wall_ms: i64) {
+    let emission = sketch.finish(environment, service, wall_ms);
+    effects.push(Effect::Emit(Box::new(emission)));
+}

@@ -1,0 +1,563 @@
+//! The life of one series: normal, out of range, silent, and back.
+//!
+//! - An anomaly starts with 2 consecutive readings out of range (more for
+//!   some classes, see [`Class::readings_to_start`]) or one at twice the
+//!   threshold.
+//! - While it is open nothing is learnt: readings are compared with the
+//!   baseline from before.
+//! - It worsens when its severity rises, and clears after 3 consecutive
+//!   readings in range.
+//! - A series that leaves its range again within `DEDUP_TTL_SECONDS` of event
+//!   time after it cleared opens the *same* anomaly again (`started` with the
+//!   old id and onset), so that flapping never multiplies anomalies; what
+//!   watches an anomaly still sees each change.
+//! - A reading that is unusual but too small to matter, or that stays alone,
+//!   is learnt at the edge of the band.
+//! - A series that reported regularly and stops becomes `missing`, under the
+//!   id of its open anomaly where there is one. Silence is never normal: it
+//!   clears like any other anomaly, by 3 readings in range.
+//! - A level that has been abnormal for `DETECTION_RELEARN_MINUTES` and is
+//!   stable (or, after twelve times that, whatever it is) becomes the new
+//!   baseline; the anomaly clears and says so.
+//! - A sample not newer than the last one is ignored. Only when 10 in a row
+//!   lie more than 10 minutes back, in rising order, was the source's clock
+//!   set back; the series goes on from there.
+
+use crate::config::Tuning;
+use crate::decide::exact;
+use crate::decide::semantics::Class;
+use crate::decide::statistics::{self, Judgement, Model, RollingBaseline};
+use crate::decide::transition::{Mark, Origin, Reading, Sketch, words};
+use midwatch_events::{AnomalyType, Direction, Severity, Transition, ids};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use uuid::Uuid;
+
+/// Readings in range that end an anomaly.
+pub const READINGS_TO_CLEAR: usize = 3;
+/// Abnormal readings kept to judge whether their level is stable.
+const RECENT: usize = 50;
+/// Readings of a run that are quoted as evidence.
+const QUOTED: usize = 5;
+const SET_BACK_SAMPLES: u32 = 10;
+const SET_BACK_MS: i64 = 600_000;
+
+/// An anomaly that has not cleared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenAnomaly {
+    pub anomaly_id: Uuid,
+    pub kind: AnomalyType,
+    pub severity: Severity,
+    pub direction: Direction,
+    pub onset_ms: i64,
+    started_ms: i64,
+    /// The readings in range since the last one out of it.
+    normal: Vec<Mark>,
+    #[serde(with = "exact::list")]
+    recent: VecDeque<f64>,
+}
+
+/// An anomaly that cleared, remembered for repeat suppression.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Closed {
+    pub anomaly_id: Uuid,
+    pub onset_ms: i64,
+    pub cleared_ms: i64,
+}
+
+/// Everything known about one series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Series<M = RollingBaseline> {
+    class: Class,
+    model: M,
+    last: Option<Mark>,
+    samples: u64,
+    /// Learnt distance between samples, event time.
+    #[serde(with = "exact")]
+    interval_ms: f64,
+    /// Silence clock when it last reported.
+    heard_ms: i64,
+    silent: bool,
+    /// The first reading of the present run of unusual ones.
+    onset: Option<Mark>,
+    /// The present run of readings out of range, before it starts an anomaly.
+    run: Vec<Mark>,
+    open: Option<OpenAnomaly>,
+    closed: Option<Closed>,
+    /// Consecutive samples from before the last one, and the newest of them.
+    behind: u32,
+    behind_ms: i64,
+    #[serde(skip)]
+    pub(super) dirty: bool,
+}
+
+/// What became of a sample.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Not newer than the last one.
+    Late,
+    /// Taken in. `set_back` says that the source's clock went back.
+    Taken { reading: Reading, set_back: bool },
+}
+
+impl<M: Model> Series<M> {
+    /// A series of which nothing is known.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Series {
+            class: Class::of(name),
+            model: M::default(),
+            last: None,
+            samples: 0,
+            interval_ms: 0.0,
+            heard_ms: 0,
+            silent: false,
+            onset: None,
+            run: Vec::new(),
+            open: None,
+            closed: None,
+            behind: 0,
+            behind_ms: 0,
+            dirty: false,
+        }
+    }
+
+    /// Takes in a sample; transitions are added to `out`.
+    pub fn observe(
+        &mut self,
+        origin: &Origin<'_>,
+        mark: Mark,
+        silence_ms: i64,
+        out: &mut Vec<Sketch>,
+    ) -> Outcome {
+        let set_back = match self.follows(&mark) {
+            Follows::No => return Outcome::Late,
+            Follows::Yes => false,
+            Follows::SetBack => true,
+        };
+        if set_back {
+            self.run.clear();
+            self.onset = None;
+            self.last = None;
+            self.closed = None;
+        }
+        self.note_interval(&mark);
+        self.heard_ms = silence_ms;
+        self.silent = false;
+        self.samples += 1;
+        let judgement = self.model.judge(mark.value, origin.tuning);
+        if self.open.is_some() {
+            self.observe_open(origin, &mark, &judgement, out);
+        } else {
+            self.observe_normal(origin, &mark, &judgement, out);
+        }
+        let reading = Reading::new(&mark, &judgement);
+        self.last = Some(mark);
+        Outcome::Taken { reading, set_back }
+    }
+
+    fn follows(&mut self, mark: &Mark) -> Follows {
+        let Some(last) = &self.last else {
+            return Follows::Yes;
+        };
+        if mark.at_ms > last.at_ms {
+            self.behind = 0;
+            return Follows::Yes;
+        }
+        let far_behind = last.at_ms - mark.at_ms > SET_BACK_MS;
+        if far_behind && (self.behind == 0 || mark.at_ms > self.behind_ms) {
+            self.behind += 1;
+            self.behind_ms = mark.at_ms;
+        } else if !far_behind {
+            self.behind = 0;
+        }
+        if self.behind >= SET_BACK_SAMPLES {
+            self.behind = 0;
+            Follows::SetBack
+        } else {
+            Follows::No
+        }
+    }
+
+    /// Learns how often the series reports. One long gap counts as at most
+    /// four intervals, so that an outage does not teach patience.
+    fn note_interval(&mut self, mark: &Mark) {
+        let Some(last) = &self.last else {
+            return;
+        };
+        let gap = (mark.at_ms - last.at_ms) as f64;
+        if self.interval_ms <= 0.0 {
+            self.interval_ms = gap;
+        } else {
+            let held = gap.min(4.0 * self.interval_ms);
+            self.interval_ms += 0.1 * (held - self.interval_ms);
+        }
+    }
+
+    fn observe_normal(
+        &mut self,
+        origin: &Origin<'_>,
+        mark: &Mark,
+        judgement: &Judgement,
+        out: &mut Vec<Sketch>,
+    ) {
+        if self.runs_to_start(origin.tuning, mark, judgement) {
+            out.push(self.start(origin, mark, judgement));
+        } else if self.run.is_empty() {
+            self.model.learn(mark.value, origin.tuning);
+        }
+    }
+
+    /// Adds the reading to the run out of range, or ends the run. Whether the
+    /// run is now long enough to be an anomaly.
+    fn runs_to_start(&mut self, tuning: &Tuning, mark: &Mark, judgement: &Judgement) -> bool {
+        let standing = self.class.standing(mark.value, judgement, tuning);
+        if standing.unusual {
+            self.onset.get_or_insert_with(|| mark.clone());
+        } else {
+            self.onset = None;
+        }
+        if standing.out_of_range {
+            self.run.push(mark.clone());
+            return standing.blatant || self.run.len() >= self.class.readings_to_start();
+        }
+        let alone = std::mem::take(&mut self.run);
+        if self.open.is_none() && self.class.limit().is_none() {
+            for reading in alone {
+                self.model.learn(reading.value, tuning);
+            }
+        }
+        false
+    }
+
+    fn start(&mut self, origin: &Origin<'_>, mark: &Mark, judgement: &Judgement) -> Sketch {
+        let run = std::mem::take(&mut self.run);
+        let onset = self.onset.take().unwrap_or_else(|| run[0].clone());
+        let direction = side(mark.value, judgement.expected);
+        let kind = self.class.anomaly_type(direction);
+        let severity = self.class.severity(mark.value, judgement.z);
+        let repeat = self
+            .closed
+            .take()
+            .filter(|closed| mark.at_ms - closed.cleared_ms <= origin.tuning.dedup_ms);
+        // A series that came back from silence abnormal keeps its anomaly.
+        let known = self
+            .open
+            .take()
+            .map(|open| (open.anomaly_id, open.onset_ms))
+            .or_else(|| repeat.map(|closed| (closed.anomaly_id, closed.onset_ms)));
+        let again = known.is_some();
+        let (anomaly_id, onset_ms) = known.unwrap_or_else(|| {
+            (
+                origin.anomaly_id(&onset.event_id, onset.at_ms, ""),
+                onset.at_ms,
+            )
+        });
+        let mut evidence = vec![onset];
+        for reading in run {
+            if evidence
+                .iter()
+                .all(|other| other.event_id != reading.event_id)
+            {
+                evidence.push(reading);
+            }
+        }
+        if evidence.len() > QUOTED {
+            evidence.drain(1..=evidence.len() - QUOTED);
+        }
+        self.open = Some(OpenAnomaly {
+            anomaly_id,
+            kind,
+            severity,
+            direction,
+            onset_ms,
+            started_ms: mark.at_ms,
+            normal: Vec::new(),
+            recent: evidence.iter().map(|reading| reading.value).collect(),
+        });
+        let description = if let Some(limit) = self.class.limit() {
+            words::beyond_limit(origin, mark.value, limit, evidence.len(), again)
+        } else {
+            words::started(origin, mark.value, judgement, self.model.samples(), again)
+        };
+        self.sketch(
+            origin,
+            Transition::Started,
+            mark,
+            judgement,
+            description,
+            evidence,
+        )
+    }
+
+    fn observe_open(
+        &mut self,
+        origin: &Origin<'_>,
+        mark: &Mark,
+        judgement: &Judgement,
+        out: &mut Vec<Sketch>,
+    ) {
+        let standing = self.class.standing(mark.value, judgement, origin.tuning);
+        let class = self.class;
+        let Some(open) = self.open.as_mut() else {
+            return;
+        };
+        let was_silence = open.kind == AnomalyType::MissingData;
+        if was_silence && self.runs_to_start(origin.tuning, mark, judgement) {
+            out.push(self.start(origin, mark, judgement));
+            return;
+        }
+        let Some(open) = self.open.as_mut() else {
+            return;
+        };
+        if open.recent.len() == RECENT {
+            open.recent.pop_front();
+        }
+        open.recent.push_back(mark.value);
+        if !standing.out_of_range {
+            open.normal.push(mark.clone());
+            if open.normal.len() >= READINGS_TO_CLEAR {
+                out.push(self.clear(origin, mark, judgement));
+            }
+            return;
+        }
+        open.normal.clear();
+        if was_silence {
+            return;
+        }
+        open.direction = side(mark.value, judgement.expected);
+        let severity = class.severity(mark.value, judgement.z);
+        if severity > open.severity {
+            let before = std::mem::replace(&mut open.severity, severity);
+            let description = words::worsened(origin, mark.value, judgement, before, severity);
+            let evidence = vec![mark.clone()];
+            out.push(self.sketch(
+                origin,
+                Transition::Worsened,
+                mark,
+                judgement,
+                description,
+                evidence,
+            ));
+        } else if self.may_relearn(origin.tuning, mark.at_ms) {
+            out.push(self.relearn(origin, mark, judgement));
+        }
+    }
+
+    fn clear(&mut self, origin: &Origin<'_>, mark: &Mark, judgement: &Judgement) -> Sketch {
+        let normal = self
+            .open
+            .as_mut()
+            .map(|open| std::mem::take(&mut open.normal));
+        let evidence = normal.unwrap_or_default();
+        for reading in &evidence {
+            self.model.learn(reading.value, origin.tuning);
+        }
+        let description = words::cleared(origin, &evidence, judgement, self.class.limit());
+        self.close(origin, mark, judgement, description, evidence)
+    }
+
+    fn may_relearn(&self, tuning: &Tuning, now_ms: i64) -> bool {
+        let Some(open) = &self.open else {
+            return false;
+        };
+        let age_ms = now_ms - open.started_ms;
+        // A physical limit stays a limit, however long it is exceeded.
+        self.class.limit().is_none()
+            && open.recent.len() == RECENT
+            && age_ms >= tuning.relearn_ms
+            && (statistics::is_stable(&Vec::from(open.recent.clone()))
+                || age_ms >= 12 * tuning.relearn_ms)
+    }
+
+    fn relearn(&mut self, origin: &Origin<'_>, mark: &Mark, before: &Judgement) -> Sketch {
+        let recent = self
+            .open
+            .as_mut()
+            .map(|open| std::mem::take(&mut open.recent));
+        self.model
+            .relearn(&Vec::from(recent.unwrap_or_default()), origin.tuning);
+        self.onset = None;
+        self.run.clear();
+        let judgement = self.model.judge(mark.value, origin.tuning);
+        let description = words::relearnt(origin, before.expected, judgement.expected);
+        self.close(origin, mark, &judgement, description, vec![mark.clone()])
+    }
+
+    fn close(
+        &mut self,
+        origin: &Origin<'_>,
+        mark: &Mark,
+        judgement: &Judgement,
+        description: String,
+        evidence: Vec<Mark>,
+    ) -> Sketch {
+        let sketch = self.sketch(
+            origin,
+            Transition::Cleared,
+            mark,
+            judgement,
+            description,
+            evidence,
+        );
+        self.run.clear();
+        self.onset = None;
+        if let Some(open) = self.open.take() {
+            self.closed = Some(Closed {
+                anomaly_id: open.anomaly_id,
+                onset_ms: open.onset_ms,
+                cleared_ms: mark.at_ms,
+            });
+        }
+        sketch
+    }
+
+    fn sketch(
+        &self,
+        origin: &Origin<'_>,
+        transition: Transition,
+        mark: &Mark,
+        judgement: &Judgement,
+        description: String,
+        evidence: Vec<Mark>,
+    ) -> Sketch {
+        let open = self
+            .open
+            .as_ref()
+            .expect("a transition is of an open anomaly");
+        Sketch {
+            anomaly_id: open.anomaly_id,
+            transition,
+            kind: open.kind,
+            severity: open.severity,
+            trigger_metric: origin.name.to_owned(),
+            observed_value: mark.value,
+            baseline_value: judgement.expected,
+            deviation_sigma: judgement.z,
+            score: match self.class.limit() {
+                Some(limit) => statistics::score(5.0 * mark.value / limit),
+                None => judgement.score,
+            },
+            direction: open.direction,
+            detected_ms: mark.at_ms,
+            onset_ms: open.onset_ms,
+            description,
+            evidence: evidence.iter().map(Mark::evidence).collect(),
+            cause_id: mark.event_id,
+        }
+    }
+
+    /// Looks whether the series has fallen silent. `silence_ms` is the silence
+    /// clock, `now_ms` the event time.
+    pub fn check_silence(
+        &mut self,
+        origin: &Origin<'_>,
+        silence_ms: i64,
+        now_ms: i64,
+    ) -> Option<Sketch> {
+        let last = self.last.clone()?;
+        let silent_for_ms = silence_ms - self.heard_ms;
+        let patience_ms = ((3.0 * self.interval_ms) as i64).max(origin.tuning.missing_ms);
+        if self.silent
+            || silent_for_ms < patience_ms
+            || self.samples < origin.tuning.min_samples as u64
+            || !self.class.is_missed(origin.name)
+        {
+            return None;
+        }
+        self.silent = true;
+        self.run.clear();
+        let onset_ms = last.at_ms;
+        let repeat = self
+            .closed
+            .take()
+            .filter(|closed| now_ms - closed.cleared_ms <= origin.tuning.dedup_ms);
+        let open = self.open.get_or_insert_with(|| {
+            let (anomaly_id, onset_ms) = repeat.map_or_else(
+                || {
+                    (
+                        origin.anomaly_id(&last.event_id, onset_ms, "missing"),
+                        onset_ms,
+                    )
+                },
+                |closed| (closed.anomaly_id, closed.onset_ms),
+            );
+            OpenAnomaly {
+                anomaly_id,
+                kind: AnomalyType::MissingData,
+                severity: Severity::High,
+                direction: Direction::None,
+                onset_ms,
+                started_ms: now_ms,
+                normal: Vec::new(),
+                recent: VecDeque::new(),
+            }
+        });
+        open.normal.clear();
+        let judgement = self.model.judge(last.value, origin.tuning);
+        let description = words::missing(origin, silent_for_ms, self.interval_ms, last.value);
+        let mut sketch = self.sketch(
+            origin,
+            Transition::Missing,
+            &last,
+            &judgement,
+            description,
+            vec![last.clone()],
+        );
+        sketch.kind = AnomalyType::MissingData;
+        sketch.severity = sketch.severity.max(Severity::High);
+        sketch.direction = Direction::None;
+        sketch.detected_ms = now_ms;
+        sketch.deviation_sigma = 0.0;
+        sketch.score = 1.0 - (-(silent_for_ms as f64) / patience_ms as f64).exp();
+        Some(sketch)
+    }
+
+    /// How long it has been silent by the silence clock.
+    #[must_use]
+    pub fn silent_for_ms(&self, silence_ms: i64) -> i64 {
+        silence_ms - self.heard_ms
+    }
+
+    /// Adopts a classification of the open anomaly where the rules had none.
+    pub fn classify(&mut self, anomaly_id: Uuid, kind: AnomalyType) -> bool {
+        match &mut self.open {
+            Some(open) if open.anomaly_id == anomaly_id && open.kind == AnomalyType::Unknown => {
+                open.kind = kind;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+enum Follows {
+    No,
+    Yes,
+    SetBack,
+}
+
+fn side(value: f64, expected: f64) -> Direction {
+    if value >= expected {
+        Direction::Above
+    } else {
+        Direction::Below
+    }
+}
+
+impl Origin<'_> {
+    /// The id of the anomaly that begins with the record `first`.
+    #[must_use]
+    pub fn anomaly_id(&self, first: &Uuid, at_ms: i64, suffix: &str) -> Uuid {
+        ids::derive(&[
+            "anomaly",
+            self.epoch,
+            self.environment,
+            self.service,
+            self.name,
+            &first.to_string(),
+            &at_ms.to_string(),
+            suffix,
+        ])
+    }
+}

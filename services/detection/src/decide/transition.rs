@@ -1,0 +1,309 @@
+//! Transitions in the making, and the words that describe them.
+
+use crate::config::Tuning;
+use crate::decide::exact;
+use crate::decide::statistics::Judgement;
+use midwatch_events::anomaly::AnomalyEvidence;
+use midwatch_events::{Anomaly, AnomalyType, Direction, Severity, Transition, ids};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Where a finding belongs.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    pub epoch: &'a str,
+    pub tuning: &'a Tuning,
+    pub environment: &'a str,
+    pub service: &'a str,
+    /// The series' name, or `log:<rule>`, `kubernetes:<kind>`.
+    pub name: &'a str,
+}
+
+/// One sample of a series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    pub at_ms: i64,
+    #[serde(with = "exact")]
+    pub value: f64,
+    pub event_id: Uuid,
+}
+
+impl Mark {
+    /// The sample as evidence.
+    #[must_use]
+    pub fn evidence(&self) -> AnomalyEvidence {
+        AnomalyEvidence {
+            kind: "metric".to_owned(),
+            at_ms: self.at_ms,
+            value: Some(self.value),
+            text: String::new(),
+            source_event_id: self.event_id,
+        }
+    }
+}
+
+/// A reading as other agents and people read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    pub at_ms: i64,
+    pub value: f64,
+    /// 0..1.
+    pub score: f64,
+    pub expected: f64,
+    pub low: f64,
+    pub high: f64,
+    pub event_id: Uuid,
+}
+
+impl Reading {
+    /// A reading with what was expected of it.
+    #[must_use]
+    pub fn new(mark: &Mark, judgement: &Judgement) -> Reading {
+        Reading {
+            at_ms: mark.at_ms,
+            value: mark.value,
+            score: judgement.score,
+            expected: judgement.expected,
+            low: judgement.low,
+            high: judgement.high,
+            event_id: mark.event_id,
+        }
+    }
+}
+
+/// A transition before it has an envelope.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sketch {
+    pub anomaly_id: Uuid,
+    pub transition: Transition,
+    pub kind: AnomalyType,
+    pub severity: Severity,
+    pub trigger_metric: String,
+    pub observed_value: f64,
+    pub baseline_value: f64,
+    pub deviation_sigma: f64,
+    pub score: f64,
+    pub direction: Direction,
+    /// Event time of what decided.
+    pub detected_ms: i64,
+    pub onset_ms: i64,
+    pub description: String,
+    pub evidence: Vec<AnomalyEvidence>,
+    /// The record that decided, or the last one before a silence.
+    pub cause_id: Uuid,
+}
+
+/// A transition to be published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Emission {
+    /// A function of what it says, so that deciding again after a crash names
+    /// it the same.
+    pub event_id: Uuid,
+    pub cause_id: Uuid,
+    pub anomaly: Anomaly,
+}
+
+impl Sketch {
+    /// The finished transition. `wall_ms` is the record time of the message
+    /// that led to it.
+    #[must_use]
+    pub fn finish(self, environment: &str, service: &str, wall_ms: i64) -> Emission {
+        let transition = match self.transition {
+            Transition::Started => "started",
+            Transition::Worsened => "worsened",
+            Transition::Cleared => "cleared",
+            Transition::Missing => "missing",
+        };
+        let event_id = ids::derive(&[
+            "transition",
+            &self.anomaly_id.to_string(),
+            transition,
+            self.severity.as_str(),
+            &self.cause_id.to_string(),
+        ]);
+        Emission {
+            event_id,
+            cause_id: self.cause_id,
+            anomaly: Anomaly {
+                anomaly_id: self.anomaly_id,
+                environment: environment.to_owned(),
+                transition: self.transition,
+                anomaly_type: self.kind,
+                severity: self.severity,
+                service: service.to_owned(),
+                trigger_metric: self.trigger_metric,
+                observed_value: self.observed_value,
+                baseline_value: self.baseline_value,
+                deviation_sigma: self.deviation_sigma,
+                anomaly_score: self.score.clamp(0.0, 1.0),
+                direction: self.direction,
+                detected_at_ms: self.detected_ms,
+                detected_wall_ms: wall_ms,
+                onset_ms: self.onset_ms,
+                description: self.description,
+                evidence: self.evidence,
+            },
+        }
+    }
+}
+
+/// Sentences for people.
+pub mod words {
+    use super::{Judgement, Mark, Origin, Severity};
+
+    /// A number with its unit, as precise as its size deserves.
+    #[must_use]
+    pub fn figure(name: &str, value: f64) -> String {
+        let name = name.split('{').next().unwrap_or(name);
+        let unit = if name.ends_with("_ms") {
+            " ms"
+        } else if name.ends_with("_percent") {
+            " %"
+        } else {
+            ""
+        };
+        let size = value.abs();
+        if size >= 1e9 || (size > 0.0 && size < 0.01) {
+            format!("{value:.3e}{unit}")
+        } else if size >= 1000.0 || value.fract().abs() < 1e-9 {
+            format!("{value:.0}{unit}")
+        } else if size >= 10.0 {
+            format!("{value:.1}{unit}")
+        } else {
+            format!("{value:.2}{unit}")
+        }
+    }
+
+    fn seconds(ms: f64) -> String {
+        format!("{:.0} s", ms / 1000.0)
+    }
+
+    pub(crate) fn started(
+        origin: &Origin<'_>,
+        value: f64,
+        judgement: &Judgement,
+        samples: usize,
+        again: bool,
+    ) -> String {
+        let name = origin.name;
+        let times = value / judgement.expected;
+        let ratio = if times.is_finite() && (0.001..1000.0).contains(&times) {
+            format!(
+                ", {times:.1}× the usual {}",
+                figure(name, judgement.expected)
+            )
+        } else {
+            format!(" instead of the usual {}", figure(name, judgement.expected))
+        };
+        format!(
+            "{name} of {} is {}{}{ratio}: {:+.1} σ over the last {samples} usual readings, whose band ends at {} and {}",
+            origin.service,
+            if again { "again " } else { "" },
+            figure(name, value),
+            judgement.z,
+            figure(name, judgement.low),
+            figure(name, judgement.high),
+        )
+    }
+
+    pub(crate) fn beyond_limit(
+        origin: &Origin<'_>,
+        value: f64,
+        limit: f64,
+        readings: usize,
+        again: bool,
+    ) -> String {
+        format!(
+            "{} of {} is {}{}, at or above its limit of {} for {readings} readings or more",
+            origin.name,
+            origin.service,
+            if again { "again " } else { "" },
+            figure(origin.name, value),
+            figure(origin.name, limit),
+        )
+    }
+
+    pub(crate) fn worsened(
+        origin: &Origin<'_>,
+        value: f64,
+        judgement: &Judgement,
+        before: Severity,
+        after: Severity,
+    ) -> String {
+        format!(
+            "{} of {} went on to {} ({:+.1} σ from {}): {before} became {after}",
+            origin.name,
+            origin.service,
+            figure(origin.name, value),
+            judgement.z,
+            figure(origin.name, judgement.expected),
+        )
+    }
+
+    pub(crate) fn cleared(
+        origin: &Origin<'_>,
+        normal: &[Mark],
+        judgement: &Judgement,
+        limit: Option<f64>,
+    ) -> String {
+        let readings: Vec<String> = normal
+            .iter()
+            .map(|mark| figure(origin.name, mark.value))
+            .collect();
+        let against = limit.map_or_else(
+            || format!("the usual {}", figure(origin.name, judgement.expected)),
+            |limit| format!("the limit of {}", figure(origin.name, limit)),
+        );
+        format!(
+            "{} of {} is in range again: {} against {against}",
+            origin.name,
+            origin.service,
+            readings.join(", "),
+        )
+    }
+
+    pub(crate) fn relearnt(origin: &Origin<'_>, before: f64, after: f64) -> String {
+        format!(
+            "{} of {} did not return to {}; it has stayed around {} for so long that this is taken as the new usual level from now on (accepted, not recovered)",
+            origin.name,
+            origin.service,
+            figure(origin.name, before),
+            figure(origin.name, after),
+        )
+    }
+
+    pub(crate) fn missing(
+        origin: &Origin<'_>,
+        silent_ms: i64,
+        interval_ms: f64,
+        last: f64,
+    ) -> String {
+        format!(
+            "{} of {} has not reported for {}, though it used to every {}; its last reading was {}",
+            origin.name,
+            origin.service,
+            seconds(silent_ms as f64),
+            seconds(interval_ms),
+            figure(origin.name, last),
+        )
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::figure;
+
+        #[test]
+        fn figures_carry_their_unit_and_no_false_precision() {
+            for (name, value, text) in [
+                ("service_latency_p99_ms", 7380.4, "7380 ms"),
+                ("service_error_rate_percent", 0.512, "0.51 %"),
+                ("host_disk_percent{mount=/}", 95.26, "95.3 %"),
+                ("kafka_consumer_lag", 100.0, "100"),
+                ("x", 1e-7, "1.000e-7"),
+                ("x", 0.0, "0"),
+            ] {
+                assert_eq!(figure(name, value), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Detection: raw telemetry in, anomalies out.
+//!
+//! Consumes `raw.metrics`, `raw.logs`, `raw.spans`, `raw.kubernetes` in group
+//! `midwatch.detection`. Produces `anomalies.detected`; what cannot be read
+//! goes to `<topic>.dlq`. Keeps recent readings, log lines and spans in Redis
+//! for other agents and people.
+//!
+//! Guarantees
+//! - The core ([`decide`]) is pure: state and input in, effects out. The state
+//!   of a partition lives in memory and no sample costs a round trip.
+//! - A checkpoint writes what changed together with the next offset in one
+//!   atomic step, fenced by an owner number. Transitions, dead letters and
+//!   recent readings are acknowledged before the checkpoint that covers them,
+//!   so a crash repeats work but loses none; ids of anomalies and transitions
+//!   are derived from what they say, so what is repeated has the same ids.
+//! - Redis says where to go on, not the group's committed offset, which is
+//!   written after the checkpoint for people who look at lag.
+//! - State of another epoch of the broker's data is set aside with a warning
+//!   and left to expire.
+//! - Without stored state a partition starts `DETECTION_WARMUP_MINUTES` back
+//!   by record time. What is found on the way is published: whoever has seen
+//!   it before drops it by its id. Baselines that began earlier are not the
+//!   same ones, so an anomaly that was open then may come under a new id.
+//! - While Redis or the broker is away, consuming pauses; nothing is dropped
+//!   and memory stays bounded.
+//!
+//! Deliberately absent: anomalies from spans, and silence of a whole partition
+//! in a simulation that compresses time (see [`decide::clock`]).
+
+pub mod config;
+pub mod decide;
+pub mod shell;

@@ -1,0 +1,144 @@
+//! Taking and giving back partitions.
+
+use crate::shell::group::{self, Rebalance};
+use crate::shell::store::{Claim, Place, Stored};
+use crate::shell::worker::{Partition, Worker};
+use anyhow::Context as _;
+use midwatch_runtime::clock;
+use rdkafka::consumer::Consumer;
+use rdkafka::topic_partition_list::Offset;
+use std::time::{Duration, Instant};
+
+/// How long an assignment waits for Redis before the process starts over;
+/// half of what the group allows between two polls.
+const CLAIM_LIMIT: Duration = Duration::from_secs(60);
+/// How long to look for offsets by time.
+const LOOK_UP: Duration = Duration::from_secs(10);
+
+impl Worker {
+    /// Answers a rebalance.
+    ///
+    /// # Errors
+    /// Redis stayed away, or the consumer is closing.
+    pub(super) fn rebalance(&mut self, rebalance: Rebalance) -> anyhow::Result<()> {
+        match rebalance {
+            Rebalance::Assign(places) => self.assign(&places),
+            Rebalance::Revoke(places) => self.revoke(&places),
+        }
+    }
+
+    fn assign(&mut self, places: &[Place]) -> anyhow::Result<()> {
+        self.lost_since = None;
+        let mut from = Vec::with_capacity(places.len());
+        for place in places {
+            let (claim, stored) = self.claim(place)?;
+            let mut partition = Partition {
+                claim,
+                state: Default::default(),
+                next_offset: 0,
+                saved_offset: -1,
+                pending: Default::default(),
+                skip_before_ms: 0,
+                started: false,
+                last_message: Instant::now(),
+            };
+            let offset = match stored {
+                Some(stored) => {
+                    tracing::info!(
+                        topic = place.0,
+                        partition = place.1,
+                        next_offset = stored.next_offset,
+                        series = stored.state.series_count(),
+                        "assigned; going on from the stored state"
+                    );
+                    partition.state = stored.state;
+                    partition.next_offset = stored.next_offset;
+                    partition.saved_offset = stored.next_offset;
+                    Offset::Offset(stored.next_offset)
+                }
+                None => self.warm_up(place, &mut partition),
+            };
+            self.positions.set(place, partition.next_offset);
+            self.partitions.insert(place.clone(), partition);
+            from.push((place.clone(), offset));
+        }
+        group::take(&self.parts.consumer, &from).context("taking the assignment")
+    }
+
+    fn claim(&self, place: &Place) -> anyhow::Result<(Claim, Option<Stored>)> {
+        let deadline = Instant::now() + CLAIM_LIMIT;
+        loop {
+            match self.handle.block_on(self.parts.store.claim(place)) {
+                Ok(claimed) => return Ok(claimed),
+                Err(error)
+                    if Instant::now() < deadline && !self.parts.context.shutdown.is_set() =>
+                {
+                    self.parts
+                        .context
+                        .readiness
+                        .set("redis", Err(format!("{error:#}")));
+                    tracing::warn!(
+                        topic = place.0,
+                        partition = place.1,
+                        "the stored state cannot be read yet: {error:#}"
+                    );
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                Err(error) => {
+                    return Err(
+                        error.context(format!("loading the state of {} {}", place.0, place.1))
+                    );
+                }
+            }
+        }
+    }
+
+    /// Where a partition without stored state begins.
+    fn warm_up(&self, place: &Place, partition: &mut Partition) -> Offset {
+        let warmup_ms = i64::try_from(self.parts.config.warmup.as_millis()).unwrap_or(i64::MAX);
+        let since_ms = clock::now_ms().saturating_sub(warmup_ms);
+        tracing::warn!(
+            topic = place.0,
+            partition = place.1,
+            minutes = warmup_ms / 60_000,
+            "assigned without stored state: warming up from the records of the last minutes"
+        );
+        let looked_up = group::offsets([(place, since_ms)])
+            .and_then(|list| self.parts.consumer.offsets_for_times(list, LOOK_UP));
+        let offset = looked_up.ok().and_then(|found| {
+            let element = found.find_partition(&place.0, place.1)?;
+            element.error().ok()?;
+            Some(element.offset())
+        });
+        match offset {
+            Some(Offset::Offset(offset)) => {
+                partition.next_offset = offset;
+                Offset::Offset(offset)
+            }
+            // The broker does not look up by time, or has nothing that young:
+            // read all of it and pass over what is older.
+            _ => {
+                partition.skip_before_ms = since_ms;
+                Offset::Beginning
+            }
+        }
+    }
+
+    fn revoke(&mut self, places: &[Place]) -> anyhow::Result<()> {
+        tracing::info!(partitions = places.len(), "revoked");
+        // The next owner goes on from the last checkpoint; failing here only
+        // means that it repeats a little, under the same ids.
+        let saved = self.publish_now().and_then(|()| self.checkpoint());
+        if let Err(error) = saved {
+            tracing::warn!("revoked without a last checkpoint: {error:#}");
+        }
+        for place in places {
+            self.partitions.remove(place);
+            self.positions.remove(place);
+        }
+        if self.partitions.is_empty() {
+            self.lost_since = None;
+        }
+        group::give_back(&self.parts.consumer, places).context("giving partitions back")
+    }
+}

@@ -1,0 +1,201 @@
+//! Recent readings, log lines and spans in Redis, for other agents and people.
+//!
+//! Buffered between checkpoints and written in pipelines. Every key is a
+//! sorted set by event time with a bound and a lifetime.
+
+use crate::decide::transition::Reading;
+use fred::clients::Client;
+use fred::interfaces::{KeysInterface, SetsInterface, SortedSetsInterface};
+use midwatch_events::raw::{LogLevel, RawLog, RawSpan};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use uuid::Uuid;
+
+/// Two hours at one reading per 10 s.
+const READINGS: i64 = 720;
+const LOGS: i64 = 400;
+/// INFO lines tell what normal looks like and must not push errors out.
+const INFO_LINES: usize = 100;
+const SPANS: i64 = 200;
+const TTL_S: i64 = 6 * 3_600;
+/// Services whose INFO lines are counted one by one; beyond that the sets'
+/// own bound does alone.
+const COUNTED_SERVICES: usize = 2_000;
+/// Characters of a log line that are kept.
+const LINE: usize = 2_000;
+/// Commands per pipeline: what Redis answers in a few milliseconds.
+const PIPELINE: usize = 500;
+
+#[derive(Debug, Default)]
+struct Key {
+    bound: i64,
+    added: Vec<(f64, String)>,
+    removed: Vec<String>,
+}
+
+/// What is not yet in Redis.
+#[derive(Debug, Default)]
+pub struct Recent {
+    keys: BTreeMap<String, Key>,
+    /// Environment → `service\0metric`.
+    series: BTreeMap<String, BTreeSet<String>>,
+    info: HashMap<String, VecDeque<String>>,
+    buffered: usize,
+}
+
+impl Recent {
+    /// How many records wait.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    fn add(&mut self, key: String, bound: i64, at_ms: i64, member: String) -> &mut Key {
+        self.buffered += 1;
+        let entry = self.keys.entry(key).or_default();
+        entry.bound = bound;
+        entry.added.push((at_ms as f64, member));
+        entry
+    }
+
+    /// Keeps a reading. `wall_ms` is its record's time.
+    pub fn reading(
+        &mut self,
+        environment: &str,
+        service: &str,
+        series: &str,
+        reading: &Reading,
+        wall_ms: i64,
+    ) {
+        let member = json!([
+            reading.at_ms,
+            reading.value,
+            reading.score,
+            reading.expected,
+            reading.low,
+            reading.high,
+            wall_ms,
+            reading.event_id
+        ]);
+        let key = format!("midwatch:recent:{environment}:{service}:{series}");
+        self.add(key, READINGS, reading.at_ms, member.to_string());
+        let name = format!("{service}\0{series}");
+        match self.series.get_mut(environment) {
+            Some(names) => {
+                names.insert(name);
+            }
+            None => {
+                self.series
+                    .insert(environment.to_owned(), BTreeSet::from([name]));
+            }
+        }
+    }
+
+    /// Keeps a log line.
+    pub fn log(&mut self, log: &RawLog, event_id: Uuid) {
+        let message = crate::decide::rules::head(&log.message, LINE);
+        let member = json!({
+            "timestamp_ms": log.timestamp_ms,
+            "level": log.level,
+            "message": message,
+            "event_id": event_id,
+            "trace_id": log.trace_id,
+            "labels": log.labels,
+        })
+        .to_string();
+        let key = format!("midwatch:logs:{}:{}", log.environment, log.service);
+        let mut surplus = None;
+        if log.level == LogLevel::Info {
+            if self.info.len() >= COUNTED_SERVICES && !self.info.contains_key(&key) {
+                self.info.clear();
+            }
+            let lines = self.info.entry(key.clone()).or_default();
+            lines.push_back(member.clone());
+            if lines.len() > INFO_LINES {
+                surplus = lines.pop_front();
+            }
+        }
+        let entry = self.add(key, LOGS, log.timestamp_ms, member);
+        entry.removed.extend(surplus);
+    }
+
+    /// Keeps a span.
+    pub fn span(&mut self, span: &RawSpan, event_id: Uuid) {
+        let mut member = json!(span);
+        member["event_id"] = json!(event_id);
+        let key = format!("midwatch:spans:{}:{}", span.environment, span.service);
+        self.add(key, SPANS, span.start_ms, member.to_string());
+    }
+
+    /// Writes everything. What was written before an error is written again
+    /// next time, to the same effect.
+    ///
+    /// # Errors
+    /// Redis is away or refuses a write.
+    pub async fn flush(&mut self, redis: &Client) -> anyhow::Result<()> {
+        let mut pipeline = redis.pipeline();
+        let mut commands = 0;
+        for (key, entry) in &self.keys {
+            let () = pipeline
+                .zadd(key, None, None, false, false, entry.added.clone())
+                .await?;
+            if !entry.removed.is_empty() {
+                let () = pipeline.zrem(key, entry.removed.clone()).await?;
+            }
+            let () = pipeline.zremrangebyrank(key, 0, -entry.bound - 1).await?;
+            let () = pipeline.expire(key, TTL_S, None).await?;
+            commands += 4;
+            if commands >= PIPELINE {
+                let () = pipeline.all().await?;
+                pipeline = redis.pipeline();
+                commands = 0;
+            }
+        }
+        for (environment, names) in &self.series {
+            let key = format!("midwatch:series:{environment}");
+            let names: Vec<String> = names.iter().cloned().collect();
+            let () = pipeline.sadd(&key, names).await?;
+            let () = pipeline.expire(&key, TTL_S, None).await?;
+            let () = pipeline.sadd("midwatch:envs", environment.as_str()).await?;
+            let () = pipeline.expire("midwatch:envs", TTL_S, None).await?;
+            commands += 4;
+        }
+        if commands > 0 {
+            let () = pipeline.all().await?;
+        }
+        self.keys.clear();
+        self.series.clear();
+        self.buffered = 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hundred_and_first_info_line_pushes_the_first_out() {
+        let mut recent = Recent::default();
+        let line = |level: LogLevel, at_ms: i64| RawLog {
+            timestamp_ms: at_ms,
+            service: "a".to_owned(),
+            environment: "e".to_owned(),
+            level,
+            message: "m".to_owned(),
+            trace_id: None,
+            labels: BTreeMap::new(),
+        };
+        for at_ms in 0..150 {
+            recent.log(&line(LogLevel::Error, at_ms), Uuid::nil());
+        }
+        for at_ms in 0..101 {
+            recent.log(&line(LogLevel::Info, at_ms), Uuid::nil());
+        }
+        let entry = &recent.keys["midwatch:logs:e:a"];
+        assert_eq!(entry.added.len(), 251);
+        assert_eq!(entry.removed.len(), 1);
+        assert!(entry.removed[0].contains("\"timestamp_ms\":0"));
+        assert_eq!(recent.buffered(), 251);
+    }
+}

@@ -1,0 +1,446 @@
+//! The loop: poll, decide, publish, checkpoint. One thread owns all partitions
+//! of this process, so nothing here needs a lock.
+
+use crate::config::DetectionConfig;
+use crate::decide::state::PartitionState;
+use crate::decide::transition::Emission;
+use crate::decide::{At, Detector, Effect, Input};
+use crate::shell::classify::Classifier;
+use crate::shell::group::{self, Events};
+use crate::shell::lag::{self, Positions};
+use crate::shell::recent::Recent;
+use crate::shell::store::{Claim, Place, Store};
+use fred::clients::Client;
+use midwatch_clients::kafka::{Producer, is_passing};
+use midwatch_events::decode::{SCHEMA_VERSION, decode};
+use midwatch_events::{Coordinates, Envelope, Event, Meta, Topic};
+use midwatch_runtime::{ServiceContext, clock};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Message};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+/// How long one poll waits: also how soon a request to stop is noticed.
+const POLL: Duration = Duration::from_millis(100);
+/// A batch ends after so many messages or so long, so that what was found is
+/// published soon and a rebalance is answered soon.
+const BATCH: usize = 500;
+const BATCH_TIME: Duration = Duration::from_millis(50);
+/// Bytes of unreadable messages held at most before they are sent off.
+const DEAD_BYTES: usize = 8 * 1024 * 1024;
+const IDLE_EVERY: Duration = Duration::from_secs(5);
+/// A pause between tries while Redis or the broker is away.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long to wait for the group to say that lost partitions are lost.
+const LOST_LIMIT: Duration = Duration::from_secs(30);
+
+/// What a worker is made of.
+pub(super) struct Parts {
+    pub detector: Detector,
+    pub config: DetectionConfig,
+    pub epoch: String,
+    pub context: ServiceContext,
+    pub consumer: Arc<BaseConsumer<Events>>,
+    pub store: Store,
+    pub redis: Client,
+    pub producer: Producer,
+    pub classifier: Option<Classifier>,
+}
+
+/// One partition that this process owns.
+pub(super) struct Partition {
+    pub claim: Claim,
+    pub state: PartitionState,
+    pub next_offset: i64,
+    pub saved_offset: i64,
+    /// Changed fields of a checkpoint that has not succeeded yet.
+    pub pending: BTreeMap<String, Option<String>>,
+    /// Records from before this are passed over (warm-up where the broker
+    /// cannot look up offsets by time).
+    pub skip_before_ms: i64,
+    /// Whether a message came since the assignment.
+    pub started: bool,
+    pub last_message: Instant,
+}
+
+/// A message that could not be read, on its way to the dead-letter topic.
+pub(super) struct DeadLetter {
+    pub coordinates: Coordinates,
+    pub key: Option<Vec<u8>>,
+    pub payload: Vec<u8>,
+    pub kind: &'static str,
+    pub reason: String,
+}
+
+pub(super) struct Worker {
+    pub parts: Parts,
+    pub handle: Handle,
+    pub partitions: BTreeMap<Place, Partition>,
+    pub positions: Positions,
+    pub recent: Recent,
+    pub emissions: Vec<Envelope>,
+    pub dead: Vec<DeadLetter>,
+    dead_bytes: usize,
+    pub since_checkpoint: usize,
+    pub last_checkpoint: Instant,
+    last_idle: Instant,
+    /// Why consuming is paused, and when to try again.
+    stalled: Option<Instant>,
+    pub lost_since: Option<Instant>,
+    handled: BTreeMap<&'static str, u64>,
+}
+
+impl Worker {
+    pub fn new(parts: Parts) -> Worker {
+        Worker {
+            parts,
+            handle: Handle::current(),
+            partitions: BTreeMap::new(),
+            positions: Positions::default(),
+            recent: Recent::default(),
+            emissions: Vec::new(),
+            dead: Vec::new(),
+            dead_bytes: 0,
+            since_checkpoint: 0,
+            last_checkpoint: Instant::now(),
+            last_idle: Instant::now(),
+            stalled: None,
+            lost_since: None,
+            handled: BTreeMap::new(),
+        }
+    }
+
+    /// Works until asked to stop; the last act is a checkpoint.
+    pub fn run(mut self) -> anyhow::Result<()> {
+        let weak = Arc::downgrade(&self.parts.consumer);
+        let (positions, kafka) = (self.positions.clone(), self.parts.context.kafka.clone());
+        std::thread::Builder::new()
+            .name("lag".to_owned())
+            .spawn(move || lag::watch(&weak, &positions, &kafka))?;
+        let result = self.work();
+        self.parts.consumer.context().close();
+        result
+    }
+
+    fn work(&mut self) -> anyhow::Result<()> {
+        let consumer = Arc::clone(&self.parts.consumer);
+        while !self.parts.context.shutdown.is_set() {
+            while let Some(rebalance) = consumer.context().next() {
+                self.rebalance(rebalance)?;
+            }
+            self.batch(&consumer)?;
+            self.adopt_classifications();
+            if self.last_idle.elapsed() >= IDLE_EVERY {
+                self.last_idle = Instant::now();
+                self.tick_idle();
+            }
+            self.settle(&consumer)?;
+            if let Some(since) = self.lost_since {
+                anyhow::ensure!(
+                    since.elapsed() < LOST_LIMIT,
+                    "partitions were claimed by somebody else and the group did not reassign them within {} s: starting over",
+                    LOST_LIMIT.as_secs()
+                );
+            }
+        }
+        self.finish()
+    }
+
+    /// Publishes and checkpoints what is due. While that fails, consuming is
+    /// paused, which bounds memory, and tried again.
+    fn settle(&mut self, consumer: &BaseConsumer<Events>) -> anyhow::Result<()> {
+        if self.stalled.is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        let due = self.since_checkpoint >= self.parts.config.checkpoint_samples
+            || self.last_checkpoint.elapsed() >= self.parts.config.checkpoint_every
+            || self.stalled.is_some();
+        let result = self
+            .publish()
+            .map_err(|error| ("kafka", error))
+            .and_then(|()| {
+                if due {
+                    self.checkpoint().map_err(|error| ("redis", error))
+                } else {
+                    Ok(())
+                }
+            });
+        match result {
+            Ok(()) => {
+                if self.stalled.take().is_some() {
+                    consumer.resume(&consumer.assignment()?)?;
+                    self.parts.context.readiness.set("kafka", Ok(()));
+                    self.parts.context.readiness.set("redis", Ok(()));
+                    tracing::info!("going on");
+                }
+            }
+            Err((dependency, error)) => {
+                if self.stalled.is_none() {
+                    tracing::warn!(dependency, "consuming pauses: {error:#}");
+                    metrics::counter!("midwatch_detection_stalls_total", "dependency" => dependency)
+                        .increment(1);
+                }
+                self.parts
+                    .context
+                    .readiness
+                    .set(dependency, Err(format!("{error:#}")));
+                consumer.pause(&consumer.assignment()?)?;
+                self.stalled = Some(Instant::now() + RETRY);
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, consumer: &BaseConsumer<Events>) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut wait = POLL;
+        for _ in 0..BATCH {
+            match consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => self.message(&message),
+                Some(Err(error)) if is_passing(&error) => {
+                    tracing::debug!(%error, "the consumer stumbled and goes on");
+                    break;
+                }
+                Some(Err(error)) => {
+                    return Err(anyhow::Error::new(error).context("the consumer cannot go on"));
+                }
+            }
+            wait = Duration::ZERO;
+            if begun.elapsed() >= BATCH_TIME || self.dead_bytes >= DEAD_BYTES {
+                break;
+            }
+        }
+        for (topic, count) in std::mem::take(&mut self.handled) {
+            metrics::counter!("midwatch_detection_samples_total", "topic" => topic)
+                .increment(count);
+        }
+        for (place, partition) in &self.partitions {
+            self.positions.set(place, partition.next_offset);
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: &BorrowedMessage<'_>) {
+        let place: Place = (message.topic().to_owned(), message.partition());
+        let offset = message.offset();
+        let Some(partition) = self.partitions.get_mut(&place) else {
+            return;
+        };
+        if partition.started && offset < partition.next_offset {
+            return;
+        }
+        if !partition.started && offset < partition.next_offset {
+            tracing::error!(
+                topic = place.0,
+                partition = place.1,
+                stored = partition.next_offset,
+                found = offset,
+                "the log ends before the stored offset within one epoch: records were lost on the broker; going on from what there is"
+            );
+        }
+        partition.started = true;
+        partition.next_offset = offset + 1;
+        partition.last_message = Instant::now();
+        self.since_checkpoint += 1;
+        let record_ms = message
+            .timestamp()
+            .to_millis()
+            .unwrap_or_else(clock::now_ms);
+        if record_ms < partition.skip_before_ms {
+            return;
+        }
+        let Some(topic) = Topic::from_name(self.parts.context.kafka.bare(&place.0)) else {
+            return;
+        };
+        let coordinates = Coordinates {
+            epoch: self.parts.epoch.clone(),
+            topic: topic.name().to_owned(),
+            partition: place.1,
+            offset,
+            record_ms,
+        };
+        let payload = message.payload().unwrap_or_default();
+        *self.handled.entry(topic.name()).or_default() += 1;
+        match decode(topic, payload, &coordinates) {
+            Ok(envelope) => {
+                let at = At {
+                    event_id: envelope.meta.event_id,
+                    wall_ms: record_ms,
+                };
+                if let Some(input) = Input::of(envelope.event) {
+                    self.decide(&place, at, input);
+                }
+            }
+            Err(error) => {
+                self.dead_bytes += payload.len();
+                self.dead.push(DeadLetter {
+                    coordinates,
+                    key: message.key().map(<[u8]>::to_vec),
+                    payload: payload.to_vec(),
+                    kind: error.kind(),
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+
+    fn decide(&mut self, place: &Place, at: At, input: Input) {
+        let Some(partition) = self.partitions.get_mut(place) else {
+            return;
+        };
+        let effects = self.parts.detector.decide(&mut partition.state, at, input);
+        for effect in effects {
+            match effect {
+                Effect::Emit(emission) => self.emit(*emission),
+                Effect::RememberReading {
+                    environment,
+                    service,
+                    series,
+                    reading,
+                } => {
+                    self.recent
+                        .reading(&environment, &service, &series, &reading, at.wall_ms);
+                }
+                Effect::RememberLog { event_id, log } => self.recent.log(&log, event_id),
+                Effect::RememberSpan { event_id, span } => self.recent.span(&span, event_id),
+                Effect::Ignore(reason) => {
+                    metrics::counter!("midwatch_detection_ignored_total", "reason" => reason.as_str())
+                        .increment(1);
+                }
+            }
+        }
+    }
+
+    fn emit(&mut self, emission: Emission) {
+        let anomaly = &emission.anomaly;
+        let transition = format!("{:?}", anomaly.transition).to_lowercase();
+        tracing::info!(
+            anomaly_id = %anomaly.anomaly_id,
+            transition,
+            severity = %anomaly.severity,
+            environment = anomaly.environment,
+            "{}",
+            anomaly.description
+        );
+        metrics::counter!("midwatch_detection_anomalies_total",
+            "transition" => transition, "type" => anomaly.anomaly_type.as_str())
+        .increment(1);
+        self.emissions.push(Envelope {
+            meta: Meta {
+                event_id: emission.event_id,
+                cause_id: Some(emission.cause_id),
+                schema_version: SCHEMA_VERSION,
+                event_time_ms: anomaly.detected_at_ms,
+                producer: "midwatch.detection".to_owned(),
+            },
+            event: Event::Anomaly(emission.anomaly),
+        });
+    }
+
+    /// Lets silence grow by the wall clock where nothing has come for a while
+    /// and the broker says that there is nothing.
+    fn tick_idle(&mut self) {
+        let idle: Vec<Place> = self
+            .partitions
+            .iter()
+            .filter(|(place, partition)| {
+                partition.last_message.elapsed() >= self.parts.config.idle_after
+                    && self.positions.at_end(place)
+            })
+            .map(|(place, _)| place.clone())
+            .collect();
+        let at = At {
+            event_id: uuid::Uuid::nil(),
+            wall_ms: clock::now_ms(),
+        };
+        for place in idle {
+            self.decide(&place, at, Input::Idle);
+        }
+    }
+
+    fn adopt_classifications(&mut self) {
+        let Some(classifier) = &mut self.parts.classifier else {
+            return;
+        };
+        let answers = classifier.answers();
+        let at = At {
+            event_id: uuid::Uuid::nil(),
+            wall_ms: clock::now_ms(),
+        };
+        for answer in answers {
+            // The series is in one partition; the others do not know it.
+            let places: Vec<Place> = self.partitions.keys().cloned().collect();
+            for place in places {
+                self.decide(&place, at, answer.clone());
+            }
+        }
+    }
+
+    /// Sends dead letters and transitions, and waits for the broker.
+    fn publish(&mut self) -> anyhow::Result<()> {
+        while let Some(letter) = self.dead.first() {
+            let coordinates = &letter.coordinates;
+            let sent = self.handle.block_on(self.parts.producer.dead_letter(
+                &coordinates.topic,
+                letter.key.as_deref(),
+                &letter.payload,
+                coordinates,
+                "detection",
+                letter.kind,
+                &letter.reason,
+            ));
+            if let Err(error) = sent {
+                if error.gravity() == midwatch_clients::error::Gravity::Transient {
+                    return Err(error.into());
+                }
+                // Better one message less on the dead-letter topic than none
+                // ever again from this partition.
+                tracing::error!(%error, ?coordinates, "the dead-letter topic refuses the message; it stays in its own topic");
+            }
+            tracing::warn!(
+                topic = coordinates.topic,
+                partition = coordinates.partition,
+                offset = coordinates.offset,
+                kind = letter.kind,
+                "not readable: {}",
+                letter.reason
+            );
+            metrics::counter!("midwatch_detection_dead_letters_total",
+                "topic" => coordinates.topic.clone(), "kind" => letter.kind)
+            .increment(1);
+            self.dead.remove(0);
+        }
+        self.dead_bytes = 0;
+        if self.emissions.is_empty() {
+            return Ok(());
+        }
+        self.handle
+            .block_on(self.parts.producer.publish_all(&self.emissions))?;
+        for envelope in std::mem::take(&mut self.emissions) {
+            if let (Some(classifier), Event::Anomaly(anomaly)) =
+                (&mut self.parts.classifier, envelope.event)
+            {
+                classifier.offer(&anomaly);
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes and saves what there is, within the time that stopping has.
+    fn finish(&mut self) -> anyhow::Result<()> {
+        self.publish()?;
+        self.checkpoint()?;
+        let places: Vec<Place> = self.partitions.keys().cloned().collect();
+        if !places.is_empty() {
+            group::give_back(&self.parts.consumer, &places)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish_now(&mut self) -> anyhow::Result<()> {
+        self.publish()
+    }
+}

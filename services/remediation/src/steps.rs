@@ -1,0 +1,344 @@
+//! The steps of a plan: from runbook sections, or, where nothing is known well
+//! enough, steps that only look.
+
+use crate::case::{Case, Observed, number};
+use crate::config::MAX_STEPS;
+use midwatch_clients::knowledge::{FillError, RunbookHit, RunbookStep};
+use midwatch_events::ActionStep;
+use midwatch_events::response::Priority;
+use std::collections::BTreeMap;
+
+/// The steps, where they come from, and what had to be left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Chosen {
+    pub steps: Vec<ActionStep>,
+    /// `runbook#section`.
+    pub references: Vec<String>,
+    /// One sentence for each step that was left out.
+    pub dropped: Vec<String>,
+}
+
+impl Chosen {
+    fn take(&mut self, step: ActionStep, reference: Option<&str>) {
+        self.steps.push(step);
+        if let Some(reference) = reference
+            && !self.references.iter().any(|known| known == reference)
+        {
+            self.references.push(reference.to_owned());
+        }
+    }
+
+    /// Orders by priority, cuts to the limit and numbers.
+    fn finish(mut self) -> Chosen {
+        self.steps.sort_by_key(|step| step.priority);
+        for step in self.steps.drain(self.steps.len().min(MAX_STEPS)..) {
+            self.dropped.push(format!(
+                "{:?} was left out: a plan has at most {MAX_STEPS} steps",
+                step.action
+            ));
+        }
+        renumber(&mut self.steps);
+        self
+    }
+}
+
+/// Numbers steps in their order: S1, S2, …
+pub fn renumber(steps: &mut [ActionStep]) {
+    for (index, step) in steps.iter_mut().enumerate() {
+        step.step_id = format!("S{}", index + 1);
+    }
+}
+
+/// The steps of the runbook's sections for this case. With `look_only`, only
+/// those that change nothing.
+#[must_use]
+pub fn from_runbook(
+    case: &Case<'_>,
+    sections: &[RunbookHit],
+    observed: &Observed,
+    look_only: bool,
+) -> Chosen {
+    let values = case.values(case.service(), observed);
+    let mut chosen = Chosen::default();
+    let release = case.failed_release().filter(|_| !look_only);
+    if let Some(release) = release {
+        let (step, reference) = rollback_first(case, release, sections, &values);
+        chosen.take(step, reference.as_deref());
+    }
+    for section in sections {
+        let reference = format!("{}#{}", section.runbook_id, section.section_title);
+        for step in &section.steps {
+            let undoes = is_rollback(step);
+            if (look_only && step.risk != "read-only") || (release.is_some() && undoes) {
+                continue;
+            }
+            match step.fill("S0", &values) {
+                Ok(filled) => {
+                    let filled = explained(case, step, filled, Some((section, &reference)));
+                    chosen.take(filled, Some(&reference));
+                }
+                Err(error) => chosen.dropped.push(why_dropped(step, &error)),
+            }
+        }
+    }
+    chosen.finish()
+}
+
+fn is_rollback(step: &RunbookStep) -> bool {
+    step.command.starts_with("kubectl rollout undo")
+}
+
+/// The rollback of the release that was seen, ahead of everything else: it
+/// ends the harm without the cause being understood.
+fn rollback_first(
+    case: &Case<'_>,
+    release: &midwatch_events::RawDeployment,
+    sections: &[RunbookHit],
+    values: &BTreeMap<String, String>,
+) -> (ActionStep, Option<String>) {
+    let of_runbook = sections.iter().find_map(|section| {
+        let step = section.steps.iter().find(|step| is_rollback(step))?;
+        let filled = step.fill("S0", values).ok()?;
+        let reference = format!("{}#{}", section.runbook_id, section.section_title);
+        let filled = explained(case, step, filled, Some((section, &reference)));
+        Some((filled, reference))
+    });
+    let (mut step, reference) = match of_runbook {
+        Some((step, reference)) => (step, Some(reference)),
+        None => (plain_rollback(case, values), None),
+    };
+    let to = release
+        .previous_version
+        .as_deref()
+        .map_or_else(|| "its previous revision".to_owned(), str::to_owned);
+    step.action = format!("Roll back {} from {} to {to}", release.service, release.version);
+    step.priority = Priority::Immediate;
+    (step, reference)
+}
+
+/// Where the runbook's own rollback needs a name that nobody observed.
+fn plain_rollback(case: &Case<'_>, values: &BTreeMap<String, String>) -> ActionStep {
+    let (step, filled) = built_in(
+        &Look {
+            action: "Roll back {{service}}",
+            command: "kubectl rollout undo deployment/{{service}} -n {{namespace}}",
+            why: "The errors began with the release; the revision before it ran without them.",
+            expect: "Pods of the former revision are ready and errors fall as the last new pod stops.",
+        },
+        values,
+    );
+    let mut filled = explained(case, &step, filled, None);
+    filled.risk_level = "medium".to_owned();
+    filled.rollback = "none: undoing it would release the faulty version again; do that as a release of its own".to_owned();
+    filled
+}
+
+fn why_dropped(step: &RunbookStep, error: &FillError) -> String {
+    match error {
+        FillError::Missing { placeholder, .. } => format!(
+            "{:?} was left out: no {} was observed",
+            step.action,
+            placeholder.replace('_', " ")
+        ),
+        FillError::Unsafe { placeholder, .. } => format!(
+            "{:?} was left out: the observed {} is not a plain name and may not stand in a command",
+            step.action,
+            placeholder.replace('_', " ")
+        ),
+    }
+}
+
+/// Adds to a filled step why it is taken here, who does it, and the metric
+/// that will show whether it helped.
+fn explained(
+    case: &Case<'_>,
+    step: &RunbookStep,
+    mut filled: ActionStep,
+    source: Option<(&RunbookHit, &str)>,
+) -> ActionStep {
+    let looks = step.risk == "read-only";
+    let from = source.map_or_else(String::new, |(section, _)| {
+        format!(" (Runbook {}, {}.)", section.runbook_id, section.section_title)
+    });
+    filled.rationale = format!("{} Here: {}{from}", filled.rationale, because(case, looks));
+    let metric = case.metric();
+    let (observed, baseline) = (
+        number(case.rca.observed_value),
+        number(case.rca.baseline_value),
+    );
+    let measure = match (case.has_reading(), looks) {
+        (true, false) => {
+            format!("Measure: {metric} returns from {observed} to near its baseline of {baseline}.")
+        }
+        (true, true) => format!(
+            "It changes nothing: {metric} read {observed} against a baseline of {baseline}."
+        ),
+        (false, false) => format!("Measure: no further {metric}."),
+        (false, true) => format!("It changes nothing; the trigger was {metric}."),
+    };
+    filled.expected_outcome = format!("{} {measure}", filled.expected_outcome);
+    filled.owner = owner(case, &step.owner);
+    filled
+}
+
+/// What in this incident speaks for a step: the evidence for the cause where
+/// something is changed, the reading where one only looks.
+fn because(case: &Case<'_>, looks: bool) -> String {
+    let evidence = case
+        .candidate()
+        .filter(|_| !looks && case.is_conclusive())
+        .and_then(|first| first.evidence.first())
+        .map(|evidence| evidence.summary.trim_end_matches('.').to_owned());
+    match evidence {
+        Some(evidence) => format!("{evidence}."),
+        None if case.has_reading() => format!(
+            "{} read {}, baseline {}.",
+            case.metric(),
+            number(case.rca.observed_value),
+            number(case.rca.baseline_value)
+        ),
+        None => format!("the trigger was {}.", case.metric()),
+    }
+}
+
+fn owner(case: &Case<'_>, role: &str) -> String {
+    let named = |address: &str, who: String| {
+        if address.is_empty() {
+            who
+        } else {
+            format!("{who} ({address})")
+        }
+    };
+    match (case.entry(), role) {
+        (Some(entry), "on-call") => named(&entry.on_call, "on-call".to_owned()),
+        (Some(entry), "team") if !entry.team.is_empty() => {
+            named(&entry.team_email, format!("team {}", entry.team))
+        }
+        (_, role) => role.to_owned(),
+    }
+}
+
+/// A built-in step that only looks.
+struct Look {
+    action: &'static str,
+    command: &'static str,
+    why: &'static str,
+    expect: &'static str,
+}
+
+/// What is worth knowing about a workload of which nothing else is known.
+const WORKLOAD: [Look; 5] = [
+    Look {
+        action: "List the pods of {{service}}",
+        command: "kubectl get pods -l app={{service}} -n {{namespace}} -o wide",
+        why: "It tells one bad pod or node from a fault of the whole service.",
+        expect: "One line per pod; restarts, pods that are not ready and their nodes stand out.",
+    },
+    Look {
+        action: "Read the last quarter of an hour of logs of {{service}}",
+        command: "kubectl logs -l app={{service}} -n {{namespace}} --since=15m --tail=300 --prefix",
+        why: "The first new kind of error often names the failing part.",
+        expect: "Lines of all pods; look for the first error that was not there before.",
+    },
+    Look {
+        action: "Compare the rollouts of {{service}}",
+        command: "kubectl rollout history deployment/{{service}} -n {{namespace}}",
+        why: "A change that no deployment event announced shows here.",
+        expect: "The list of revisions; a recent one is the first suspect.",
+    },
+    Look {
+        action: "Read CPU and memory of the pods of {{service}}",
+        command: "kubectl top pods -l app={{service}} -n {{namespace}} --containers",
+        why: "It tells a shortage inside the pods from trouble with something they call.",
+        expect: "One line per container; saturated ones are near their limit.",
+    },
+    Look {
+        action: "Read the events around {{service}}",
+        command: "kubectl get events -n {{namespace}} --sort-by=.lastTimestamp",
+        why: "Kills, failed probes and evictions are written there and nowhere else.",
+        expect: "The latest events at the end; those that name {{service}} matter.",
+    },
+];
+
+/// The same for a machine.
+const HOST: [Look; 4] = [
+    Look {
+        action: "List the busiest processes of the machine",
+        command: "top -b -n 1 -o %CPU",
+        why: "It names who uses the processor and the memory.",
+        expect: "The first lines carry most of the load.",
+    },
+    Look {
+        action: "Read memory and swap of the machine",
+        command: "free -m",
+        why: "Little available memory and used swap explain slowness of everything else.",
+        expect: "The column available and the line Swap.",
+    },
+    Look {
+        action: "Read the fill of the machine's file systems",
+        command: "df -h",
+        why: "A full disk stops logs, databases and queues.",
+        expect: "No file system above 90 %.",
+    },
+    Look {
+        action: "Read the machine's errors of the last quarter of an hour",
+        command: "journalctl -p err --since -15min --no-pager",
+        why: "Hardware, kernel and service failures are reported there.",
+        expect: "Few lines; those near the onset matter.",
+    },
+];
+
+fn built_in(look: &Look, values: &BTreeMap<String, String>) -> (RunbookStep, ActionStep) {
+    let step = RunbookStep {
+        priority: Priority::Immediate,
+        action: look.action.to_owned(),
+        command: look.command.to_owned(),
+        why: look.why.to_owned(),
+        expect: look.expect.to_owned(),
+        rollback: "none: read-only".to_owned(),
+        risk: "read-only".to_owned(),
+        owner: "on-call".to_owned(),
+    };
+    let filled = step.fill("S0", values).unwrap_or_else(|_| {
+        // A name that no command may hold: the words stay, the command goes.
+        let plain = |text: &str| {
+            text.replace("{{service}}", "the service").replace("{{namespace}}", "its namespace")
+        };
+        ActionStep {
+            step_id: String::new(),
+            priority: step.priority,
+            action: plain(look.action),
+            command: "none: the observed name is not a plain word and may not stand in a command"
+                .to_owned(),
+            rationale: plain(look.why),
+            risk_level: step.risk.clone(),
+            owner: step.owner.clone(),
+            expected_outcome: plain(look.expect),
+            rollback: step.rollback.clone(),
+        }
+    });
+    (step, filled)
+}
+
+/// Steps that only look, at the suspected service.
+#[must_use]
+pub fn diagnosis(case: &Case<'_>, observed: &Observed) -> Chosen {
+    let looks: &[Look] = if is_host(case.service()) {
+        &HOST
+    } else {
+        &WORKLOAD
+    };
+    let values = case.values(case.service(), observed);
+    let mut chosen = Chosen::default();
+    for look in looks {
+        let (step, filled) = built_in(look, &values);
+        chosen.take(explained(case, &step, filled, None), None);
+    }
+    chosen.finish()
+}
+
+/// Machines are no workloads: the commands of runbooks do not fit them.
+#[must_use]
+pub fn is_host(service: &str) -> bool {
+    service.starts_with("host/")
+}

@@ -1,0 +1,80 @@
+//! What people were told.
+
+use super::{PostgresError, Tx};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A message to people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notification {
+    pub incident_id: Uuid,
+    /// `opened`, `rca`, `plan`, `resolved`, `postmortem`.
+    pub stage: String,
+    /// `mail`.
+    pub channel: String,
+    pub to: Vec<String>,
+    pub cc: Vec<String>,
+    /// Without angle brackets.
+    pub message_id: String,
+    pub in_reply_to: Option<String>,
+    pub subject: String,
+    pub body_html: String,
+    pub body_text: String,
+}
+
+/// Writes one row per recipient; recipients who have a row for this stage and
+/// channel are left alone.
+///
+/// # Errors
+/// The database is away.
+pub async fn insert(tx: &mut Tx, note: &Notification) -> Result<u64, PostgresError> {
+    let mut written = 0;
+    for (role, recipients) in [("to", &note.to), ("cc", &note.cc)] {
+        let done = sqlx::query!(
+            "INSERT INTO notifications (incident_id, stage, channel, recipient, role, message_id,
+                 in_reply_to, subject, body_html, body_text)
+             SELECT $1, $2, $3, recipient, $4, $5, $6, $7, $8, $9
+             FROM unnest($10::text[]) AS recipient
+             ON CONFLICT (incident_id, stage, channel, recipient) DO NOTHING",
+            note.incident_id,
+            note.stage,
+            note.channel,
+            role,
+            note.message_id,
+            note.in_reply_to,
+            note.subject,
+            note.body_html,
+            note.body_text,
+            recipients
+        )
+        .execute(&mut **tx)
+        .await?;
+        written += done.rows_affected();
+    }
+    Ok(written)
+}
+
+/// Records how the delivery of a message ended.
+///
+/// # Errors
+/// The database is away.
+pub async fn done(
+    tx: &mut Tx,
+    message_id: &str,
+    sent: bool,
+    attempts: i32,
+    error: Option<&str>,
+) -> Result<(), PostgresError> {
+    sqlx::query!(
+        "UPDATE notifications SET status = CASE WHEN $2 THEN 'SENT' ELSE 'FAILED' END,
+             attempts = $3, error = $4, sent_at = CASE WHEN $2 THEN now() END
+         WHERE message_id = $1 AND status <> 'SENT'",
+        message_id,
+        sent,
+        attempts,
+        error
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What remediation, people and the postmortem agent say.
+
+use crate::incident::IncidentHeader;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// When a step is due, counted from the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Priority {
+    #[serde(rename = "IMMEDIATE")]
+    Immediate,
+    #[serde(rename = "WITHIN_15MIN")]
+    Within15Min,
+    #[serde(rename = "WITHIN_1HOUR")]
+    Within1Hour,
+}
+
+impl Priority {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Priority::Immediate => "IMMEDIATE",
+            Priority::Within15Min => "WITHIN_15MIN",
+            Priority::Within1Hour => "WITHIN_1HOUR",
+        }
+    }
+}
+
+/// One step of a plan. Nothing in it is carried out without approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActionStep {
+    /// Unique within the plan: `S1`, `S2`, …
+    pub step_id: String,
+    pub priority: Priority,
+    pub action: String,
+    /// What a person would type, with the actual object's name.
+    pub command: String,
+    pub rationale: String,
+    /// `read-only`, `low`, `medium`, `high`.
+    pub risk_level: String,
+    pub owner: String,
+    pub expected_outcome: String,
+    /// The command that undoes it, or `none: ` and why there is none.
+    pub rollback: String,
+}
+
+/// What to do about an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemediationPlan {
+    #[serde(flatten)]
+    pub header: IncidentHeader,
+    pub plan_id: Uuid,
+    pub planned_at_ms: i64,
+    pub root_cause: String,
+    pub confidence: f64,
+    pub action_steps: Vec<ActionStep>,
+    /// Whom to call, nearest first.
+    pub escalation_path: Vec<String>,
+    /// `runbook#section`.
+    pub runbook_references: Vec<String>,
+    /// Lower and upper estimate, minutes.
+    pub estimated_resolution_minutes: [u32; 2],
+    /// Where the estimate comes from.
+    pub estimate_basis: String,
+    /// The revision of the root cause that the plan answers.
+    pub rca_revision: u32,
+}
+
+/// What became of one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemediationAction {
+    #[serde(flatten)]
+    pub header: IncidentHeader,
+    pub plan_id: Uuid,
+    pub step_id: String,
+    /// `approved`, `refused`, `intent`, `outcome`, `verified`, `undone`.
+    pub phase: String,
+    pub by: String,
+    pub reason: String,
+    pub result: String,
+    pub at_ms: i64,
+}
+
+/// What a person asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperatorCommand {
+    pub incident_id: Uuid,
+    /// `approve`, `reject`, `acknowledge`, `snooze`, `merge`, `split`,
+    /// `reopen`, `close`, `maintain`.
+    pub command: String,
+    pub target: String,
+    pub by: String,
+    pub credential_id: String,
+    #[serde(default)]
+    pub reason: String,
+    pub issued_at_ms: i64,
+    pub expires_at_ms: i64,
+}
+
+/// Something to do so that it does not happen again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActionItem {
+    pub title: String,
+    pub owner: String,
+    /// `YYYY-MM-DD`.
+    pub due: String,
+    pub priority: String,
+    /// The record ids that give the reason.
+    pub evidence: Vec<String>,
+}
+
+/// The postmortem is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PostmortemGenerated {
+    #[serde(flatten)]
+    pub header: IncidentHeader,
+    pub generated_at_ms: i64,
+    /// Markdown.
+    pub postmortem: String,
+    pub summary: String,
+    pub mttr_minutes: f64,
+    pub action_items: Vec<ActionItem>,
+}

@@ -1,0 +1,157 @@
+//! Settings: flags first, then the environment.
+
+use crate::scenario::Scenario;
+use crate::world::Plan;
+use clap::Parser;
+use midwatch_runtime::{Settings, clock};
+use std::net::SocketAddr;
+
+/// Fastest simulated time, in simulated seconds per second. Above this the
+/// agents cannot tell a fault from its recovery before it is over.
+pub const MAX_SPEED: u32 = 120;
+
+/// A fleet of six simulated services with faults whose truth is known.
+///
+/// Each flag has an environment variable of the same meaning; the flag wins.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(name = "midwatch-simulator", version)]
+pub struct Flags {
+    /// The first fault, e.g. LATENCY_SPIKE [env: SIM_SCENARIO] [default: drawn from the seed]
+    #[arg(long)]
+    pub scenario: Option<String>,
+    /// Seed of all noise and chance [env: SEED] [default: random, printed]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Simulated seconds per second [env: SIM_SPEED] [default: 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SPEED)))]
+    pub speed: Option<u32>,
+    /// Exactly one fault, then quiet [env: SIM_ONCE]
+    #[arg(long)]
+    pub once: bool,
+    /// The environment that the fleet reports [env: SIM_ENVIRONMENT] [default: simulation]
+    #[arg(long)]
+    pub environment: Option<String>,
+}
+
+/// What the simulator runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimulatorConfig {
+    pub seed: u64,
+    /// Simulated seconds per wall-clock second, 1 to [`MAX_SPEED`].
+    pub speed: u32,
+    pub environment: String,
+    pub plan: Plan,
+    /// Where the control page listens (SIM_BIND).
+    pub bind: SocketAddr,
+}
+
+impl SimulatorConfig {
+    /// Reads flags and variables; what is wrong is noted in `settings`.
+    #[must_use]
+    pub fn read(flags: &Flags, settings: &mut Settings) -> SimulatorConfig {
+        let (random_seed, _) = clock::random_id().as_u64_pair();
+        let scenario = flags
+            .scenario
+            .clone()
+            .or_else(|| settings.get("SIM_SCENARIO"));
+        let first = scenario.and_then(|name| {
+            let found = Scenario::from_name(&name);
+            if found.is_none() {
+                let fix = format!("set it to one of {}, or unset it", Scenario::names());
+                settings.problem("SIM_SCENARIO (or --scenario)", &name, &fix);
+            }
+            found
+        });
+        let once = flags.once || settings.flag("SIM_ONCE", false);
+        let bind = settings.text("SIM_BIND", "127.0.0.1:8100");
+        let default_bind = SocketAddr::from(([127, 0, 0, 1], 8100));
+        let bind = bind.parse().unwrap_or_else(|_| {
+            settings.problem(
+                "SIM_BIND",
+                &bind,
+                "set it to an address such as 127.0.0.1:8100",
+            );
+            default_bind
+        });
+        let environment = settings.text("SIM_ENVIRONMENT", "simulation");
+        SimulatorConfig {
+            seed: flags
+                .seed
+                .unwrap_or_else(|| settings.number("SEED", random_seed, 0..=u64::MAX)),
+            speed: flags
+                .speed
+                .unwrap_or_else(|| settings.number("SIM_SPEED", 1, 1..=MAX_SPEED)),
+            environment: flags.environment.clone().unwrap_or(environment),
+            plan: if once {
+                Plan::Once(first)
+            } else {
+                Plan::Continuous(first)
+            },
+            bind,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Settings::from_values(pairs.iter().map(owned))
+    }
+
+    #[test]
+    fn a_flag_wins_over_its_variable() {
+        let mut settings = settings(&[
+            ("SEED", "7"),
+            ("SIM_SPEED", "30"),
+            ("SIM_SCENARIO", "memory_leak"),
+            ("SIM_ONCE", "1"),
+        ]);
+        let flags = Flags {
+            seed: Some(9),
+            ..Flags::default()
+        };
+        let config = SimulatorConfig::read(&flags, &mut settings);
+        assert_eq!(settings.finish(), Ok(()));
+        assert_eq!(
+            config,
+            SimulatorConfig {
+                seed: 9,
+                speed: 30,
+                environment: "simulation".to_owned(),
+                plan: Plan::Once(Some(Scenario::MemoryLeak)),
+                bind: SocketAddr::from(([127, 0, 0, 1], 8100)),
+            }
+        );
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_the_good_ones() {
+        let mut settings = settings(&[
+            ("SIM_SCENARIO", "FIRE"),
+            ("SIM_SPEED", "500"),
+            ("SIM_BIND", "everywhere"),
+        ]);
+        let config = SimulatorConfig::read(&Flags::default(), &mut settings);
+        assert_eq!(config.plan, Plan::Continuous(None));
+        let text = settings.finish().expect_err("three problems").to_string();
+        for words in [
+            "\"FIRE\"",
+            "LATENCY_SPIKE, ERROR_RATE_SPIKE",
+            "from 1 to 120",
+            "SIM_BIND",
+        ] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+    }
+
+    #[test]
+    fn flags_out_of_range_are_refused() {
+        assert!(Flags::try_parse_from(["midwatch-simulator", "--speed", "121"]).is_err());
+        let flags = Flags::try_parse_from(["midwatch-simulator", "--speed", "120", "--once"])
+            .expect("the fastest speed is a speed");
+        assert_eq!((flags.speed, flags.once), (Some(120), true));
+    }
+}

@@ -1,0 +1,225 @@
+//! The control page: what the fleet is doing, and faults on demand.
+
+use crate::fleet::Service;
+use crate::scenario::{Fault, Scenario};
+use crate::world::{InjectError, World};
+use axum::Router;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// How long an injection may wait for the run loop, which is busy only while
+/// the broker is away.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// Injections that may wait.
+pub const WAITING_COMMANDS: usize = 16;
+
+/// What `GET /status` tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Status {
+    pub seed: u64,
+    pub environment: String,
+    /// Simulated seconds per wall-clock second.
+    pub speed: u32,
+    /// `history`, then `live`.
+    pub phase: &'static str,
+    pub simulated_ms: i64,
+    pub simulated: String,
+    pub wall_ms: i64,
+    pub faults: Vec<FaultView>,
+    pub next: Option<FaultView>,
+    /// Faults started so far.
+    pub injections: u64,
+    /// Events acknowledged by the broker, by topic.
+    pub published: BTreeMap<&'static str, u64>,
+}
+
+/// A fault as the status shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FaultView {
+    pub fault_id: String,
+    pub scenario: &'static str,
+    pub service: &'static str,
+    /// `planned`, `announced` (its deployment is out), `running` or `fading`.
+    pub phase: &'static str,
+    pub start_ms: i64,
+    pub end_ms: i64,
+    pub intensity: f64,
+    pub affected: Vec<&'static str>,
+}
+
+impl FaultView {
+    /// The fault as it stands at `now_ms`.
+    #[must_use]
+    pub fn at(fault: &Fault, now_ms: i64) -> FaultView {
+        let phase = if now_ms >= fault.end_ms() {
+            "fading"
+        } else if now_ms >= fault.start_ms {
+            "running"
+        } else if now_ms >= fault.first_sign_ms() {
+            "announced"
+        } else {
+            "planned"
+        };
+        FaultView {
+            fault_id: fault.id.clone(),
+            scenario: fault.scenario.name(),
+            service: fault.service.name(),
+            phase,
+            start_ms: fault.start_ms,
+            end_ms: fault.end_ms(),
+            intensity: (fault.intensity_at(now_ms) * 1_000.0).round() / 1_000.0,
+            affected: std::iter::once(fault.service)
+                .chain(fault.reaches())
+                .map(Service::name)
+                .collect(),
+        }
+    }
+}
+
+/// An injection on its way to the run loop.
+#[derive(Debug)]
+pub struct Command {
+    scenario: Scenario,
+    service: Option<Service>,
+    reply: oneshot::Sender<Result<FaultView, InjectError>>,
+}
+
+impl Command {
+    /// Carries the injection out and answers.
+    pub fn carry_out(self, world: &mut World) {
+        let now_ms = world.now_ms();
+        let result = world
+            .inject(self.scenario, self.service)
+            .map(|fault| FaultView::at(fault, now_ms));
+        if self.reply.send(result).is_err() {
+            tracing::warn!("whoever asked for the fault did not wait for the answer");
+        }
+    }
+}
+
+/// What the routes share with the run loop.
+#[derive(Clone)]
+pub struct Control {
+    pub status: Arc<Mutex<Status>>,
+    pub commands: mpsc::Sender<Command>,
+}
+
+/// The routes of the control listener.
+pub fn router(control: Control) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/status", get(status))
+        .route("/inject", post(inject))
+        .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
+        .with_state(control)
+}
+
+async fn page() -> impl IntoResponse {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
+    (
+        [("content-security-policy", policy)],
+        Html(include_str!("page.html")),
+    )
+}
+
+async fn status(State(control): State<Control>) -> Json<Status> {
+    Json(
+        control
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone(),
+    )
+}
+
+/// The body of `POST /inject`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InjectRequest {
+    scenario: String,
+    #[serde(default)]
+    service: Option<String>,
+}
+
+fn refuse(status: StatusCode, error: impl std::fmt::Display) -> (StatusCode, Json<Value>) {
+    (status, Json(json!({"error": error.to_string()})))
+}
+
+fn read_request(request: &InjectRequest) -> Result<(Scenario, Option<Service>), String> {
+    let scenario = Scenario::from_name(&request.scenario).ok_or_else(|| {
+        format!(
+            "scenario {:?} is none of {}",
+            request.scenario,
+            Scenario::names()
+        )
+    })?;
+    let service = request.service.as_deref().filter(|name| !name.is_empty());
+    let service = service
+        .map(|name| {
+            Service::from_name(name).ok_or_else(|| {
+                let names = Service::ALL.map(Service::name).join(", ");
+                format!("service {name:?} is none of {names}")
+            })
+        })
+        .transpose()?;
+    Ok((scenario, service))
+}
+
+async fn inject(
+    State(control): State<Control>,
+    request: Result<Json<InjectRequest>, JsonRejection>,
+) -> Response {
+    let request = match request {
+        Ok(Json(request)) => request,
+        Err(rejection) => {
+            // A form from another site cannot carry this content type, so it
+            // is not taken without it.
+            let status = match rejection {
+                JsonRejection::MissingJsonContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            let text = format!(
+                "{}; send {{\"scenario\": …, \"service\": …}} as application/json, scenario one of {}",
+                rejection.body_text(),
+                Scenario::names()
+            );
+            return refuse(status, text).into_response();
+        }
+    };
+    let (scenario, service) = match read_request(&request) {
+        Ok(read) => read,
+        Err(text) => return refuse(StatusCode::BAD_REQUEST, text).into_response(),
+    };
+    let (reply, answer) = oneshot::channel();
+    let command = Command {
+        scenario,
+        service,
+        reply,
+    };
+    if control.commands.try_send(command).is_err() {
+        let text = "the simulator does not take injections now: it is publishing history, stopping, or has too many waiting; try again";
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
+    match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+        Ok(Ok(Ok(fault))) => (StatusCode::OK, Json(fault)).into_response(),
+        Ok(Ok(Err(error @ InjectError::NoConsumer { .. }))) => {
+            refuse(StatusCode::BAD_REQUEST, error).into_response()
+        }
+        Ok(Ok(Err(error @ InjectError::Running { .. }))) => {
+            refuse(StatusCode::CONFLICT, error).into_response()
+        }
+        Ok(Err(_)) | Err(_) => {
+            let text = "the simulator is busy: it is publishing history or the broker is away; the fault may still start, see /status";
+            refuse(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The jitter of quiet readings.
+
+use midwatch_events::ids;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::VecDeque;
+
+/// Readings per block. Of independent uniform readings, the first dozens after
+/// a cold start hold a deviation beyond 2.5 sample deviations in one series of
+/// thirteen, because ten values estimate a spread badly. So each five readings
+/// hold one value from each fifth of the range.
+const BLOCK: usize = 5;
+/// The smallest window that a detector judges by.
+const WINDOW: usize = 10;
+/// A block that deviates from the window before it by this many sample
+/// deviations is drawn again (one block in eleven). With 2.0 the largest
+/// deviation seen in 180 000 readings, over windows of 10 to 50, was 2.3;
+/// without the rule it was 2.7.
+const MOST_SIGMA: f64 = 2.0;
+/// Bounds the drawing; at one in eleven it is never reached.
+const MOST_DRAWS: usize = 64;
+
+/// A random generator for one named purpose, so that a draw for one thing
+/// never shifts the draws for another.
+#[must_use]
+pub fn stream(seed: u64, purpose: &[&str]) -> StdRng {
+    let text = seed.to_string();
+    let mut parts = vec!["simulator-stream", text.as_str()];
+    parts.extend_from_slice(purpose);
+    let (high, low) = ids::derive(&parts).as_u64_pair();
+    StdRng::seed_from_u64(high ^ low.rotate_left(32))
+}
+
+/// Uniform jitter within ±1, spread evenly over short stretches.
+#[derive(Debug)]
+pub struct Jitter {
+    rng: StdRng,
+    /// The last [`WINDOW`] values that were drawn, and the block to come.
+    values: VecDeque<f64>,
+    /// How many values of the block are still to come.
+    left: usize,
+}
+
+impl Jitter {
+    /// The jitter of one series.
+    #[must_use]
+    pub fn new(seed: u64, service: &str, metric: &str) -> Jitter {
+        Jitter {
+            rng: stream(seed, &["jitter", service, metric]),
+            values: VecDeque::new(),
+            left: 0,
+        }
+    }
+
+    /// The next value, from −1 to 1.
+    pub fn draw(&mut self) -> f64 {
+        if self.left == 0 {
+            self.draw_block();
+        }
+        let value = self.values[self.values.len() - self.left];
+        self.left -= 1;
+        value
+    }
+
+    fn draw_block(&mut self) {
+        let drawn = self.values.len();
+        for _ in 0..MOST_DRAWS {
+            self.values.truncate(drawn);
+            self.values.extend(shuffled_block(&mut self.rng));
+            let calm = (drawn.max(WINDOW)..self.values.len())
+                .all(|at| sigma(&self.values, at) < MOST_SIGMA);
+            if calm {
+                break;
+            }
+        }
+        self.left = BLOCK;
+        while self.values.len() > WINDOW + BLOCK {
+            self.values.pop_front();
+        }
+    }
+}
+
+/// One value from each fifth of the range, in random order.
+fn shuffled_block(rng: &mut StdRng) -> [f64; BLOCK] {
+    let mut low = -1.0;
+    let width = 2.0 / 5.0;
+    let mut block = [0.0; BLOCK];
+    for value in &mut block {
+        *value = low + width * rng.random_range(0.0..1.0);
+        low += width;
+    }
+    for last in (1..BLOCK).rev() {
+        block.swap(last, rng.random_range(0..=last));
+    }
+    block
+}
+
+/// How many sample deviations the value at `at` lies from the mean of the
+/// [`WINDOW`] values before it.
+fn sigma(values: &VecDeque<f64>, at: usize) -> f64 {
+    let window = || values.range(at - WINDOW..at);
+    let mean = window().sum::<f64>() / 10.0;
+    let squares: f64 = window().map(|value| (value - mean).powi(2)).sum();
+    (values[at] - mean).abs() / (squares / 9.0).sqrt()
+}
