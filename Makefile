@@ -13,7 +13,7 @@ export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
 .PHONY: help demo start stop status clean logs logs-sim logs-api build seed \
-	restart-agents inject test lint fmt
+	restart-agents inject test reference lint fmt
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -64,6 +64,9 @@ test: ## Run all tests on real servers.
 	@cargo build --workspace --bins
 	@$(STACK) exec --with $(TEST_SERVERS) -- cargo test --workspace
 	@$(STACK) exec --with vectors -- sh -c 'exec $(PYTHON_TEST) infrastructure/vectors/tests/python_client.py "$$MIDWATCH_TEST_QDRANT_URL"'
+
+reference: ## Write the topic reference in DESIGN.md from the code.
+	@WRITE_REFERENCE=1 cargo test -q -p midwatch-events --test golden the_reference
 
 lint: ## Check formatting and lints.
 	cargo fmt --all --check

@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn every_bad_value_is_named_with_its_fix() {
         let settings = settings(&[("SIGMA", "lots"), ("WINDOW", "1"), ("DRY_RUN", "maybe")]);
-        assert!((settings.number("SIGMA", 2.5, 0.5..=20.0) - 2.5).abs() < f64::EPSILON);
+        assert!((settings.number("SIGMA", 2.5_f64, 0.5..=20.0) - 2.5).abs() < f64::EPSILON);
         assert_eq!(settings.number("WINDOW", 50, 10..=1000), 50);
         assert!(settings.flag("DRY_RUN", true));
         let error = settings.finish().expect_err("three problems").to_string();

@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod delivery;
+pub mod history;
 pub mod incident;
 pub mod jobs;
 pub mod llm;
