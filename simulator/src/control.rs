@@ -93,15 +93,38 @@ pub struct Command {
     reply: oneshot::Sender<Result<FaultView, InjectError>>,
 }
 
+/// Where the answer to an injection arrives.
+pub type Answer = oneshot::Receiver<Result<FaultView, InjectError>>;
+
 impl Command {
-    /// Carries the injection out and answers.
+    /// An injection, on the scenario's usual service unless told otherwise.
+    #[must_use]
+    pub fn new(scenario: Scenario, service: Option<Service>) -> (Command, Answer) {
+        let (reply, answer) = oneshot::channel();
+        let command = Command {
+            scenario,
+            service,
+            reply,
+        };
+        (command, answer)
+    }
+
+    /// Carries the injection out and answers, unless whoever asked has given
+    /// up waiting: they were told that nothing was started.
     pub fn carry_out(self, world: &mut World) {
+        if self.reply.is_closed() {
+            tracing::warn!(
+                scenario = self.scenario.name(),
+                "a fault was asked for too long ago and is not started"
+            );
+            return;
+        }
         let now_ms = world.now_ms();
         let result = world
             .inject(self.scenario, self.service)
             .map(|fault| FaultView::at(fault, now_ms));
         if self.reply.send(result).is_err() {
-            tracing::warn!("whoever asked for the fault did not wait for the answer");
+            tracing::warn!("whoever asked for the fault left before the answer");
         }
     }
 }
@@ -199,12 +222,7 @@ async fn inject(
         Ok(read) => read,
         Err(text) => return refuse(StatusCode::BAD_REQUEST, text).into_response(),
     };
-    let (reply, answer) = oneshot::channel();
-    let command = Command {
-        scenario,
-        service,
-        reply,
-    };
+    let (command, answer) = Command::new(scenario, service);
     if control.commands.try_send(command).is_err() {
         let text = "the simulator does not take injections now: it is publishing history, stopping, or has too many waiting; try again";
         return refuse(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
@@ -218,7 +236,7 @@ async fn inject(
             refuse(StatusCode::CONFLICT, error).into_response()
         }
         Ok(Err(_)) | Err(_) => {
-            let text = "the simulator is busy: it is publishing history or the broker is away; the fault may still start, see /status";
+            let text = "the simulator is busy: it is publishing history or the broker is away; no fault was started, try again";
             refuse(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
     }

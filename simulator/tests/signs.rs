@@ -64,70 +64,74 @@ fn a_quiet_fleet_logs_every_three_seconds_and_only_information() {
     assert!(kubernetes(&events).is_empty());
 }
 
+/// The scenario, a service that it reaches, and what that service says.
+const WORDS: &[(Scenario, &str, &str)] = &[
+    (
+        Scenario::LatencySpike,
+        "payment-service",
+        "waiting for card processor acquirer-eu",
+    ),
+    (
+        Scenario::LatencySpike,
+        "order-service",
+        "timeout calling payment-service: POST /v1/charges gave no answer within 4000 ms",
+    ),
+    (
+        Scenario::LatencySpike,
+        "api-gateway",
+        "calling payment-service",
+    ),
+    (
+        Scenario::ErrorRateSpike,
+        "order-service",
+        "OrderPricing.kt:142",
+    ),
+    (
+        Scenario::ErrorRateSpike,
+        "api-gateway",
+        "order-service answered 503",
+    ),
+    (Scenario::CpuSaturation, "api-gateway", "CPU throttling"),
+    (Scenario::MemoryLeak, "notification-service", "heap grows"),
+    (
+        Scenario::MemoryLeak,
+        "notification-service",
+        "FATAL ERROR: out of memory",
+    ),
+    (Scenario::DbConnectionExhaustion, "payment-service", HIKARI),
+    (
+        Scenario::DbConnectionExhaustion,
+        "payment-service",
+        "connection leak: a connection has been held",
+    ),
+    (
+        Scenario::DbConnectionExhaustion,
+        "order-service",
+        "payment-service answered 503",
+    ),
+    (
+        Scenario::KafkaConsumerLag,
+        "order-service",
+        "consumer lag on order-events is",
+    ),
+    (
+        Scenario::KafkaConsumerLag,
+        "order-service",
+        "consumer group order-service is rebalancing",
+    ),
+    (Scenario::DeploymentFailure, "user-service", "v2.14.1: "),
+    (
+        Scenario::DeploymentFailure,
+        "api-gateway",
+        "user-service answered 503",
+    ),
+];
+
+const HIKARI: &str = "HikariPool-1 - Connection is not available, request timed out after 30000ms (total=100, active=100, idle=0, waiting=";
+
 #[test]
 fn the_struck_service_names_the_real_thing_and_its_callers_name_the_service() {
-    let hikari = "HikariPool-1 - Connection is not available, request timed out after 30000ms (total=100, active=100, idle=0, waiting=";
-    for (scenario, service, words) in [
-        (
-            Scenario::LatencySpike,
-            "payment-service",
-            "waiting for card processor acquirer-eu",
-        ),
-        (
-            Scenario::LatencySpike,
-            "order-service",
-            "timeout calling payment-service: POST /v1/charges gave no answer within 4000 ms",
-        ),
-        (
-            Scenario::LatencySpike,
-            "api-gateway",
-            "calling payment-service",
-        ),
-        (
-            Scenario::ErrorRateSpike,
-            "order-service",
-            "OrderPricing.kt:142",
-        ),
-        (
-            Scenario::ErrorRateSpike,
-            "api-gateway",
-            "order-service answered 503",
-        ),
-        (Scenario::CpuSaturation, "api-gateway", "CPU throttling"),
-        (Scenario::MemoryLeak, "notification-service", "heap grows"),
-        (
-            Scenario::MemoryLeak,
-            "notification-service",
-            "FATAL ERROR: out of memory",
-        ),
-        (Scenario::DbConnectionExhaustion, "payment-service", hikari),
-        (
-            Scenario::DbConnectionExhaustion,
-            "payment-service",
-            "connection leak: a connection has been held",
-        ),
-        (
-            Scenario::DbConnectionExhaustion,
-            "order-service",
-            "payment-service answered 503",
-        ),
-        (
-            Scenario::KafkaConsumerLag,
-            "order-service",
-            "consumer lag on order-events is",
-        ),
-        (
-            Scenario::KafkaConsumerLag,
-            "order-service",
-            "consumer group order-service is rebalancing",
-        ),
-        (Scenario::DeploymentFailure, "user-service", "v2.14.1: "),
-        (
-            Scenario::DeploymentFailure,
-            "api-gateway",
-            "user-service answered 503",
-        ),
-    ] {
+    for &(scenario, service, words) in WORDS {
         let events = fault_events(31, scenario);
         let truth = only_fault(&events);
         let grave: Vec<_> = logs(&events)

@@ -107,7 +107,8 @@ pub async fn inject(scenario: &str, service: Option<&str>) -> Result<()> {
     if let Some(service) = service {
         request["service"] = service.into();
     }
-    let response = http().post(&address).json(&request).send().await?;
+    let response = http().post(&address).json(&request).send().await;
+    let response = response.context("the simulator does not answer; is the demo up already?")?;
     let status = response.status();
     let text = response.text().await?;
     if !status.is_success() {

@@ -242,6 +242,11 @@ impl Plan {
             dashboard,
             simulator,
         };
+        // People read the logs of a demo.
+        if !environment::is_set("LOG_FORMAT") {
+            let format = plan.user.entry("LOG_FORMAT".to_owned());
+            format.or_insert_with(|| "human".to_owned());
+        }
         let pages = [
             ("dashboard", dashboard),
             ("api", dashboard),
@@ -317,7 +322,8 @@ impl Plan {
             let (spec, metrics) = self.service(supervisor, agent, port::any()?)?;
             supervisor.start(Kind::Agent, spec, Some(metrics), false)?;
         }
-        let (spec, metrics) = self.service(supervisor, "api", self.dashboard)?;
+        let (spec, metrics) = self.service(supervisor, "api", port::any()?)?;
+        let spec = spec.env("API_BIND", format!("127.0.0.1:{}", self.dashboard));
         supervisor.start(Kind::Agent, spec, Some(metrics), false)?;
         supervisor.wait_healthy(HEALTHY_LIMIT).await?;
 

@@ -52,8 +52,13 @@ pub(crate) fn dot_env(root: &Path) -> Result<BTreeMap<String, String>> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let mut variables = parse_dot_env(&text)?;
-    variables.retain(|name, _| std::env::var_os(name).is_none());
+    variables.retain(|name, _| !is_set(name));
     Ok(variables)
+}
+
+/// Whether the environment itself sets the variable.
+pub(crate) fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
 fn parse_dot_env(text: &str) -> Result<BTreeMap<String, String>> {

@@ -122,9 +122,40 @@ pub(crate) fn http() -> &'static reqwest::Client {
 }
 
 async fn get(address: &str) -> Result<()> {
-    let status = http().get(address).send().await?.status();
+    let response = http().get(address).send().await?;
+    let status = response.status();
     if !status.is_success() {
-        bail!("{address} answers {status}");
+        let body = response.text().await.unwrap_or_default();
+        bail!("{}: {}", status.as_u16(), waiting_for(&body));
     }
     Ok(())
+}
+
+/// What a process that is not ready waits for: the dependencies that are not
+/// `ok` in a `/readyz` answer, or else the answer as it is.
+fn waiting_for(body: &str) -> String {
+    let answer: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let dependencies = answer["dependencies"].as_object();
+    let missing: Vec<String> = dependencies
+        .into_iter()
+        .flatten()
+        .filter(|(_, state)| *state != "ok")
+        .map(|(name, state)| format!("{name} {}", state.as_str().unwrap_or("not ready")))
+        .collect();
+    if missing.is_empty() {
+        return body.trim().to_owned();
+    }
+    missing.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_is_named() {
+        let body = r#"{"ready":false,"dependencies":{"redis":"ok","kafka":"no epoch yet"}}"#;
+        assert_eq!(waiting_for(body), "kafka no epoch yet");
+        assert_eq!(waiting_for("starting\n"), "starting");
+    }
 }

@@ -120,6 +120,8 @@ impl Spec {
         let mut command = self.command()?;
         command
             .env("TMPDIR", run.scratch())
+            // A log file is no terminal.
+            .env("NO_COLOR", "1")
             .stdout(Stdio::from(sink.try_clone()?))
             .stderr(Stdio::from(sink));
         let child = command

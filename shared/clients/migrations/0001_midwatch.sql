@@ -218,7 +218,8 @@ DO $$
 BEGIN
     CREATE ROLE midwatch_reader NOLOGIN;
 EXCEPTION
-    WHEN duplicate_object THEN NULL;
+    -- Another database of this server may be migrating at the same moment.
+    WHEN duplicate_object OR unique_violation THEN NULL;
     WHEN insufficient_privilege THEN
         RAISE NOTICE 'the role midwatch_reader was not created: this user may not create roles';
 END

@@ -36,6 +36,13 @@ impl RedisError {
 /// # Errors
 /// The URL is no Redis URL (fatal), or nobody answered in time (transient).
 pub async fn connect(url: &str) -> Result<Client, RedisError> {
+    if !url.starts_with("redis") {
+        return Err(RedisError {
+            what: "REDIS_URL".to_owned(),
+            detail: format!("{url} is no Redis URL; it looks like redis://127.0.0.1:6379"),
+            gravity: Gravity::Fatal,
+        });
+    }
     let config = Config::from_url(url)
         .map_err(|error| RedisError::new("REDIS_URL", &error, Gravity::Fatal))?;
     let client = Builder::from_config(config)

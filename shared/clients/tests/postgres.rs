@@ -1,0 +1,171 @@
+//! The committed data of the checked queries, against the real schema; and
+//! what the schema itself must hold.
+
+mod support;
+
+use midwatch_clients::postgres::{Postgres, PostgresError, delivery, incident, jobs, records};
+use midwatch_events::{AnomalyType, IncidentHeader, IncidentState, Severity, ids};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Column, Executor, SqlSafeStr, Statement, TypeInfo};
+use std::path::PathBuf;
+use support::needed;
+use uuid::Uuid;
+
+async fn database(test: &str) -> Postgres {
+    let base = needed("MIDWATCH_TEST_DATABASE_URL");
+    let admin = Postgres::connect(&base, 1).await.expect("the test server answers");
+    let name = format!("clients_{test}_{}", std::process::id());
+    for statement in [format!("DROP DATABASE IF EXISTS {name}"), format!("CREATE DATABASE {name}")] {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&admin.pool).await.expect("created");
+    }
+    let (server, _) = base.rsplit_once('/').expect("a URL with a database");
+    let postgres = Postgres::connect(&format!("{server}/{name}"), 4).await.expect("connected");
+    postgres.migrate().await.expect("the schema");
+    postgres
+}
+
+#[tokio::test]
+async fn the_committed_query_data_are_those_of_the_schema() {
+    let postgres = database("offline").await;
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.sqlx");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(&folder).expect("the committed data are there") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let data: Value = serde_json::from_str(&text).expect("JSON");
+        let query = data["query"].as_str().expect("a query").to_owned();
+        let statement = (&postgres.pool)
+            .prepare(AssertSqlSafe(query.clone()).into_sql_str())
+            .await
+            .unwrap_or_else(|error| panic!("{query}\ndoes not fit the schema: {error}"));
+        let columns: Vec<Value> = statement
+            .columns()
+            .iter()
+            .map(|column| json!(column.name()))
+            .collect();
+        let committed: Vec<Value> = data["describe"]["columns"]
+            .as_array()
+            .expect("columns")
+            .iter()
+            .map(|column| column["name"].clone())
+            .collect();
+        assert_eq!(columns, committed, "{query}");
+        let types = statement.columns().iter().map(|column| column.type_info().name().to_uppercase());
+        let known = data["describe"]["columns"].as_array().expect("columns").iter();
+        for (found, column) in types.zip(known) {
+            if let Some(name) = column["type_info"].as_str() {
+                assert_eq!(found, name.to_uppercase(), "{query}");
+            }
+        }
+        checked += 1;
+    }
+    assert!(checked > 40, "only {checked} queries were found");
+}
+
+#[tokio::test]
+async fn migrating_twice_is_migrating_once() {
+    let postgres = database("twice").await;
+    postgres.migrate().await.expect("nothing is left to do");
+}
+
+fn header(id: Uuid) -> IncidentHeader {
+    IncidentHeader {
+        incident_id: id,
+        short_id: ids::short_incident(id),
+        environment: "test".to_owned(),
+        severity: Severity::High,
+        anomaly_type: AnomalyType::LatencySpike,
+        affected_services: vec!["a".to_owned()],
+        detected_at_ms: 1_767_225_600_000,
+        detected_wall_ms: 1_767_225_600_000,
+    }
+}
+
+#[tokio::test]
+async fn the_status_moves_only_as_the_lifecycle_allows() {
+    use incident::Moved;
+    let postgres = database("moves").await;
+    let id = ids::derive(&["moves"]);
+    let mut tx = postgres.begin().await.expect("a transaction");
+    let early = incident::move_to(&mut tx, id, IncidentState::Investigating).await;
+    assert_eq!(early.expect("asked"), Moved::NoIncident);
+    incident::open(&mut tx, &header(id), &json!({}), &json!({})).await.expect("opened");
+    for (to, expected) in [
+        (IncidentState::RcaComplete, Moved::Early),
+        (IncidentState::Investigating, Moved::Taken),
+        (IncidentState::Investigating, Moved::AlreadyThere),
+        (IncidentState::Correlating, Moved::Refused(IncidentState::Investigating)),
+        (IncidentState::Resolved, Moved::Taken),
+        (IncidentState::RcaComplete, Moved::Refused(IncidentState::Resolved)),
+        (IncidentState::Investigating, Moved::Taken),
+    ] {
+        let moved = incident::move_to(&mut tx, id, to).await.expect("asked");
+        assert_eq!(moved, expected, "to {to}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_writers_of_one_version_one_loses() {
+    let postgres = database("writers").await;
+    let mut one = postgres.begin().await.expect("a transaction");
+    delivery::save_state(&mut one, "a", "s", 0, &json!(1)).await.expect("the first");
+    one.commit().await.expect("committed");
+    let mut other = postgres.begin().await.expect("a transaction");
+    let lost = delivery::save_state(&mut other, "a", "s", 0, &json!(2)).await;
+    assert!(matches!(lost, Err(PostgresError::StaleOwner { version: 0, .. })), "{lost:?}");
+    delivery::save_state(&mut other, "a", "s", 1, &json!(3)).await.expect("who read again");
+}
+
+#[tokio::test]
+async fn jobs_of_one_scope_run_one_at_a_time_and_those_of_two_do_not_wait() {
+    let postgres = database("jobs").await;
+    let pool = &postgres.pool;
+    let mut tx = postgres.begin().await.expect("a transaction");
+    for (scope, name) in [("s", "1"), ("s", "2"), ("t", "3")] {
+        let id = ids::derive(&["job", name]);
+        jobs::insert(&mut tx, "a", scope, id, "work", &json!({}), 3, 0).await.expect("written");
+    }
+    tx.commit().await.expect("committed");
+    let claim = || jobs::claim(pool, "a", "me", 30.0);
+    let first = claim().await.expect("asked").expect("the first of s");
+    assert_eq!(first.id, ids::derive(&["job", "1"]));
+    let second = claim().await.expect("asked").expect("the first of t");
+    assert_eq!(second.scope, "t");
+    assert_eq!(claim().await.expect("asked"), None, "the second of s waits");
+    assert!(jobs::finish(pool, first.id, "me", &json!({})).await.expect("journalled"));
+    assert_eq!(claim().await.expect("asked"), None, "until the first is applied");
+    let mut tx = postgres.begin().await.expect("a transaction");
+    jobs::mark_applied(&mut tx, first.id).await.expect("applied");
+    tx.commit().await.expect("committed");
+    assert_eq!(claim().await.expect("asked").expect("now").id, ids::derive(&["job", "2"]));
+    let stale = jobs::finish(pool, second.id, "somebody else", &json!({})).await;
+    assert!(!stale.expect("asked"), "only the lease's owner journals a result");
+}
+
+#[tokio::test]
+async fn a_record_that_is_kept_twice_is_there_once() {
+    let postgres = database("records").await;
+    let incident = ids::derive(&["records"]);
+    let record = records::KeptRecord {
+        record_id: ids::record(incident, "metric", &["a", "m", "1"]),
+        kind: "metric".to_owned(),
+        service: "a".to_owned(),
+        name: "m".to_owned(),
+        at_ms: 1,
+        value: Some(2.5),
+        text: String::new(),
+        payload: json!({"score": 0.5}),
+    };
+    for _ in 0..2 {
+        let mut tx = postgres.begin().await.expect("a transaction");
+        records::keep(&mut tx, incident, std::slice::from_ref(&record)).await.expect("kept");
+        tx.commit().await.expect("committed");
+    }
+    assert_eq!(records::of_incident(&postgres.pool, incident).await.expect("read"), [record]);
+}
+
+#[tokio::test]
+async fn a_url_that_is_none_is_named() {
+    let error = Postgres::connect("not a url", 1).await.expect_err("refused");
+    assert!(error.to_string().contains("DATABASE_URL"), "{error}");
+}
