@@ -1,7 +1,6 @@
 //! Serves the pages over made-up incidents, for work on the pages:
 //! `MIDWATCH_TEST_DATABASE_URL=… cargo run -p midwatch-api --example preview -- 127.0.0.1:8000`
 
-#[expect(dead_code, reason = "tests use the rest")]
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
 
@@ -14,7 +13,9 @@ use midwatch_runtime::Shutdown;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8000".to_owned());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:8000".to_owned());
     let scratch = Scratch::create().await;
     if std::env::args().nth(2).as_deref() != Some("empty") {
         for (seed, minutes, stage) in [
@@ -26,7 +27,12 @@ async fn main() -> anyhow::Result<()> {
         ] {
             write(&scratch.pool, &Cast::usual(seed, minutes), stage).await;
         }
-        write(&scratch.pool, &Cast::hostile("<img src=x onerror=alert(1)>"), Stage::Resolved).await;
+        write(
+            &scratch.pool,
+            &Cast::hostile("<img src=x onerror=alert(1)>"),
+            Stage::Resolved,
+        )
+        .await;
     }
     let (switch, shutdown) = Shutdown::channel();
     let topics = Topics::new(KafkaSettings::at("127.0.0.1:1"));

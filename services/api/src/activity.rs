@@ -8,11 +8,14 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use midwatch_clients::postgres::PostgresError;
 use midwatch_clients::postgres::read::{self, AgentEvent, Count, Email, EmailFilter, ModelCall};
 use midwatch_events::ids;
 use serde::Serialize;
+use sqlx::PgPool;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// Stages of the mails of an incident.
 pub const STAGES: [&str; 5] = ["opened", "rca", "plan", "resolved", "postmortem"];
@@ -153,21 +156,46 @@ pub struct Stats {
     pub model_cost_usd: f64,
 }
 
-/// Reads the figures.
+/// The figures, and when they were read. They are counted over whole tables,
+/// so an answer stands for ten times as long as the counting took: at once
+/// again on a small database, every few seconds on a large one.
+#[derive(Default)]
+pub struct StatsCache(Mutex<Option<(Instant, Duration, Stats)>>);
+
+/// The figures.
 ///
 /// # Errors
 /// The database is away.
 pub async fn read_stats(app: &App) -> Result<Stats, ApiError> {
-    let by_status = table(read::counts_by_status(&app.pool).await?);
-    let mails = table(read::mail_counts(&app.pool).await?);
-    let totals = read::totals(&app.pool).await?;
+    let mut cache = app.stats.0.lock().await;
+    if let Some((at, cost, stats)) = &*cache
+        && at.elapsed() < *cost * 10
+    {
+        return Ok(stats.clone());
+    }
+    let begun = Instant::now();
+    let stats = count(&app.pool).await?;
+    let now = Instant::now();
+    *cache = Some((now, now - begun, stats.clone()));
+    Ok(stats)
+}
+
+async fn count(pool: &PgPool) -> Result<Stats, PostgresError> {
+    let (by_status, by_severity, open_by_severity, mails, totals) = tokio::try_join!(
+        read::counts_by_status(pool),
+        read::counts_by_severity(pool, false),
+        read::counts_by_severity(pool, true),
+        read::mail_counts(pool),
+        read::totals(pool),
+    )?;
+    let (by_status, mails) = (table(by_status), table(mails));
     let mail = |status: &str| mails.get(status).copied().unwrap_or(0);
     let incidents = by_status.values().sum();
     Ok(Stats {
         incidents,
         open: incidents - by_status.get("RESOLVED").copied().unwrap_or(0),
-        by_severity: table(read::counts_by_severity(&app.pool, false).await?),
-        open_by_severity: table(read::counts_by_severity(&app.pool, true).await?),
+        by_severity: table(by_severity),
+        open_by_severity: table(open_by_severity),
         by_status,
         mttr_median_ms: totals.mttr_median_ms,
         mttr_median_minutes: totals.mttr_median_ms.map(|ms| ms / 60_000.0),

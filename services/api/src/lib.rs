@@ -28,6 +28,7 @@ pub mod topics;
 
 pub use routes::router;
 
+use activity::StatsCache;
 use anyhow::Context as _;
 use live::Live;
 use midwatch_clients::postgres::read;
@@ -51,6 +52,7 @@ pub struct App {
     pub topics: Arc<Topics>,
     pub live: Arc<Live>,
     pub pages: Arc<Pages>,
+    pub stats: Arc<StatsCache>,
     pub shutdown: Shutdown,
 }
 
@@ -64,6 +66,7 @@ impl App {
             topics: Arc::new(topics),
             live: Arc::new(Live::default()),
             pages: Arc::new(Pages::new()),
+            stats: Arc::new(StatsCache::default()),
             shutdown,
         }
     }

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Mutex, Notify, broadcast};
 
 /// How often the audit trail is asked for more.
 const POLL: Duration = Duration::from_millis(500);
@@ -43,6 +43,8 @@ pub struct Live {
     sender: broadcast::Sender<Arc<str>>,
     clients: AtomicUsize,
     wake: Notify,
+    /// `None` while nobody is connected.
+    trail: Mutex<Option<Trail>>,
 }
 
 impl Default for Live {
@@ -51,6 +53,7 @@ impl Default for Live {
             sender: broadcast::channel(QUEUE).0,
             clients: AtomicUsize::new(0),
             wake: Notify::new(),
+            trail: Mutex::new(None),
         }
     }
 }
@@ -85,36 +88,54 @@ impl Live {
         self.sender.send(text.into()).ok();
     }
 
+    /// Makes sure that every line written from now on will be published. Call
+    /// it with a seat taken: without one the trail is given up again.
+    async fn begin(&self, pool: &PgPool) -> Result<(), PostgresError> {
+        let mut trail = self.trail.lock().await;
+        if trail.is_none() {
+            *trail = Some(Trail::begin(pool).await?);
+        }
+        Ok(())
+    }
+
     /// Follows the audit trail until `shutdown`, while there are clients.
     pub async fn follow(self: Arc<Self>, pool: PgPool, shutdown: Shutdown) {
-        let mut trail: Option<Trail> = None;
         loop {
-            if self.clients.load(Ordering::Acquire) == 0 {
-                trail = None;
+            if let Err(error) = self.read_on(&pool).await {
+                tracing::warn!(%error, "the live feed cannot read the audit trail");
+            }
+            let go_on = if self.clients.load(Ordering::Acquire) == 0 {
                 tokio::select! {
-                    () = self.wake.notified() => {}
-                    () = shutdown.wait() => return,
+                    () = self.wake.notified() => true,
+                    () = shutdown.wait() => false,
                 }
-            }
-            let read = match &mut trail {
-                Some(trail) => trail.read_on(&pool).await,
-                None => Trail::begin(&pool).await.map(|begun| {
-                    trail = Some(begun);
-                    Vec::new()
-                }),
+            } else {
+                shutdown.sleep(POLL).await
             };
-            match read {
-                Ok(events) => events.iter().for_each(|event| self.publish(message(event))),
-                Err(error) => tracing::warn!(%error, "the live feed cannot read the audit trail"),
-            }
-            if !shutdown.sleep(POLL).await {
+            if !go_on {
                 return;
             }
         }
     }
+
+    async fn read_on(&self, pool: &PgPool) -> Result<(), PostgresError> {
+        let mut slot = self.trail.lock().await;
+        // Seats are taken before the trail begins, so that under this lock no
+        // client can be waiting for the trail that is given up.
+        if self.clients.load(Ordering::Acquire) == 0 {
+            *slot = None;
+        }
+        if let Some(trail) = &mut *slot {
+            for event in trail.read_on(pool).await? {
+                self.publish(message(&event));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How far the audit trail was read.
+#[derive(Debug)]
 struct Trail {
     highest: i64,
     seen: BTreeSet<i64>,
@@ -180,6 +201,7 @@ pub async fn connect(
         });
     };
     let events = app.live.sender.subscribe();
+    app.live.begin(&app.pool).await?;
     let last = read::last_event_id(&app.pool).await?;
     let shutdown = app.shutdown.clone();
     Ok(upgrade

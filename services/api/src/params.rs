@@ -196,7 +196,7 @@ pub fn incident_range(name: &str, text: &str) -> Result<(Uuid, Uuid), ApiError> 
         .filter(|head| head.eq_ignore_ascii_case("INC-"))
         .map_or(text, |_| &text[4..]);
     match u32::from_str_radix(digits, 16) {
-        Ok(head) if digits.len() == 8 => {
+        Ok(head) if digits.len() == 8 && !digits.starts_with('+') => {
             let first = u128::from(head) << 96;
             Ok((
                 Uuid::from_u128(first),

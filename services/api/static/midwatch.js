@@ -116,5 +116,6 @@
   if (filters) filters.onchange = () => filters.requestSubmit();
   dress();
   setInterval(age, 10000);
-  connect();
+  // A page without parts, such as that of an error, has nothing to follow.
+  if (document.querySelector("[data-part]")) connect();
 })();

@@ -201,8 +201,7 @@ fn written(epoch_ms: i64, form: &[time::format_description::BorrowedFormatItem<'
 #[must_use]
 pub fn line(text: &str, limit: usize) -> String {
     let mut line = String::with_capacity(text.len().min(limit * 4));
-    let mut written = 0;
-    for character in text.trim().chars() {
+    for (written, character) in text.trim().chars().enumerate() {
         if written == limit {
             line.push('…');
             break;
@@ -211,7 +210,6 @@ pub fn line(text: &str, limit: usize) -> String {
         let hidden = character.is_control()
             || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         line.push(if hidden { ' ' } else { character });
-        written += 1;
     }
     line
 }

@@ -14,6 +14,7 @@ pub mod series;
 pub mod spans;
 pub mod state;
 pub mod statistics;
+mod sweep;
 pub mod transition;
 
 use crate::config::Tuning;
@@ -26,10 +27,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use transition::{Emission, Mark, Origin, Reading, Sketch};
 use uuid::Uuid;
 
-/// Silence is looked for once per so much of the silence clock.
-const SWEEP_MS: i64 = 5_000;
-/// A series or service silent for so long is forgotten, by the silence clock.
-const FORGET_MS: i64 = 24 * 3_600_000;
 /// Services with log or span statistics, per partition and environment.
 const MAX_SERVICES: usize = 10_000;
 
@@ -108,14 +105,6 @@ pub enum Effect {
 pub struct Detector {
     tuning: Tuning,
     epoch: String,
-}
-
-/// What a sweep needs to know of where it runs.
-struct Sweep<'a> {
-    environment: &'a str,
-    at: At,
-    changed: &'a mut BTreeSet<Field>,
-    effects: &'a mut Vec<Effect>,
 }
 
 impl Input {
@@ -210,22 +199,11 @@ impl Detector {
             at.wall_ms,
         );
         let silence_ms = environment.clock.silence_ms();
-        let all = match environment.series.get_mut(&metric.service) {
-            Some(all) => all,
-            None => environment
-                .series
-                .entry(metric.service.clone())
-                .or_default(),
+        let room = *series_count < self.tuning.max_series;
+        let Some(series) = find(environment, &metric.service, &name, room, series_count) else {
+            effects.push(Effect::Ignore(Ignored::TooMany));
+            return;
         };
-        if !all.contains_key(&name) {
-            if *series_count >= self.tuning.max_series {
-                effects.push(Effect::Ignore(Ignored::TooMany));
-                return;
-            }
-            *series_count += 1;
-            all.insert(name.clone(), Series::new(&name));
-        }
-        let series = all.get_mut(&name).expect("it is there or was just added");
         if !series.dirty {
             series.dirty = true;
             let (environment, service) = (metric.environment.clone(), metric.service.clone());
@@ -419,104 +397,33 @@ impl Detector {
             });
         }
     }
+}
 
-    fn idle(&self, state: &mut PartitionState, at: At, effects: &mut Vec<Effect>) {
-        let names: Vec<String> = state.environments.keys().cloned().collect();
-        for name in names {
-            if let Some(environment) = state.environments.get_mut(&name) {
-                environment.clock.idle(at.wall_ms);
-                state.changed.insert(Field::Clock(name.clone()));
-            }
-            self.sweep_if_due(state, &name, at, effects);
+/// The series of this name, made where there is `room` for another.
+fn find<'a>(
+    environment: &'a mut Environment,
+    service: &str,
+    name: &str,
+    room: bool,
+    count: &mut usize,
+) -> Option<&'a mut Series> {
+    if !environment.series.contains_key(service) {
+        if !room {
+            return None;
         }
+        environment
+            .series
+            .insert(service.to_owned(), BTreeMap::new());
     }
-
-    fn sweep_if_due(
-        &self,
-        state: &mut PartitionState,
-        name: &str,
-        at: At,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(environment) = state.environments.get_mut(name) else {
-            return;
-        };
-        let silence_ms = environment.clock.silence_ms();
-        if silence_ms - environment.clock.swept_ms < SWEEP_MS {
-            return;
+    let all = environment.series.get_mut(service)?;
+    if !all.contains_key(name) {
+        if !room {
+            return None;
         }
-        environment.clock.swept_ms = silence_ms;
-        let mut sweep = Sweep {
-            environment: name,
-            at,
-            changed: &mut state.changed,
-            effects,
-        };
-        let forgotten = self.sweep_series(environment, &mut sweep);
-        self.sweep_rules(environment, &mut sweep);
-        state.series_count -= forgotten;
+        *count += 1;
+        all.insert(name.to_owned(), Series::new(name));
     }
-
-    /// Finds series that fell silent; returns how many were forgotten.
-    fn sweep_series(&self, environment: &mut Environment, sweep: &mut Sweep<'_>) -> usize {
-        let silence_ms = environment.clock.silence_ms();
-        let now_ms = environment.clock.now_ms();
-        let mut forgotten = 0;
-        for (service, all) in &mut environment.series {
-            all.retain(|name, series| {
-                let origin = self.origin(sweep.environment, service, name);
-                let field =
-                    || Field::Series(sweep.environment.to_owned(), service.clone(), name.clone());
-                if series.silent_for_ms(silence_ms) > FORGET_MS {
-                    sweep.changed.insert(field());
-                    forgotten += 1;
-                    return false;
-                }
-                if let Some(sketch) = series.check_silence(&origin, silence_ms, now_ms) {
-                    sweep.changed.insert(field());
-                    emit(
-                        sweep.effects,
-                        sketch,
-                        sweep.environment,
-                        service,
-                        sweep.at.wall_ms,
-                    );
-                }
-                true
-            });
-        }
-        environment.series.retain(|_, all| !all.is_empty());
-        forgotten
-    }
-
-    fn sweep_rules(&self, environment: &mut Environment, sweep: &mut Sweep<'_>) {
-        let silence_ms = environment.clock.silence_ms();
-        let now_ms = environment.clock.now_ms();
-        for (service, known) in &mut environment.rules {
-            let mut touched = false;
-            known.rules.retain(|name, occurrences| {
-                let origin = self.origin(sweep.environment, service, name);
-                let what = name.split(':').next().unwrap_or("log");
-                if let Some(sketch) = occurrences.check_quiet(&origin, silence_ms, now_ms, what) {
-                    touched = true;
-                    emit(
-                        sweep.effects,
-                        sketch,
-                        sweep.environment,
-                        service,
-                        sweep.at.wall_ms,
-                    );
-                }
-                let over = occurrences.is_over(name, &self.tuning, silence_ms);
-                touched |= over;
-                !over
-            });
-            if touched {
-                let field = Field::Rules(sweep.environment.to_owned(), service.clone());
-                sweep.changed.insert(field);
-            }
-        }
-    }
+    all.get_mut(name)
 }
 
 /// The environment of a record, its clock moved on.

@@ -2,8 +2,8 @@
 //! names of the objects that were really seen.
 
 use midwatch_clients::postgres::KeptRecord;
-use midwatch_events::knowledge::{Catalogue, CatalogueEntry};
 use midwatch_events::incident::Verdict;
+use midwatch_events::knowledge::{Catalogue, CatalogueEntry};
 use midwatch_events::{AnomalyType, RcaCompleted, RootCauseCandidate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,7 +46,10 @@ impl Observed {
             };
             newer(&mut observed.namespace, namespace);
             newer(&mut observed.pod, pod);
-            newer(&mut observed.consumer_group, label(&["consumer_group", "group"]));
+            newer(
+                &mut observed.consumer_group,
+                label(&["consumer_group", "group"]),
+            );
             newer(&mut observed.topic, label(&["topic"]));
         }
         observed
@@ -178,7 +181,10 @@ impl<'a> Case<'a> {
                     .clone()
                     .or_else(|| recorded("consumer_group")),
             ),
-            ("topic", observed.topic.clone().or_else(|| recorded("topic"))),
+            (
+                "topic",
+                observed.topic.clone().or_else(|| recorded("topic")),
+            ),
             ("pod", observed.pod.clone()),
         ];
         for (name, value) in found {

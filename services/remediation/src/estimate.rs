@@ -32,14 +32,19 @@ pub fn estimate(case: &Case<'_>, retrieved: &[Past]) -> ([u32; 2], String) {
     }
     if past.is_empty() {
         let [low, high] = UNKNOWN_ESTIMATE;
-        let basis = format!("No similar incident is known; {low} to {high} min is a general allowance.");
+        let basis =
+            format!("No similar incident is known; {low} to {high} min is a general allowance.");
         return (UNKNOWN_ESTIMATE, basis);
     }
     let mut minutes: Vec<f64> = past.iter().map(|(_, minutes)| *minutes).collect();
     minutes.sort_by(f64::total_cmp);
     // Quartiles of less than four are the ends.
     let (low, high, words) = if minutes.len() >= 4 {
-        (quantile(&minutes, 0.25), quantile(&minutes, 0.75), "Middle half of ")
+        (
+            quantile(&minutes, 0.25),
+            quantile(&minutes, 0.75),
+            "Middle half of ",
+        )
     } else {
         (minutes[0], minutes[minutes.len() - 1], "")
     };
@@ -49,8 +54,16 @@ pub fn estimate(case: &Case<'_>, retrieved: &[Past]) -> ([u32; 2], String) {
         .map(|(id, minutes)| format!("{id} {} min", number(*minutes)))
         .collect();
     let more = past.len().saturating_sub(5);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let incidents = if past.len() == 1 { "incident" } else { "incidents" };
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let incidents = if past.len() == 1 {
+        "incident"
+    } else {
+        "incidents"
+    };
     let basis = format!(
         "{words}{} similar {incidents}: {}{more}.",
         past.len(),

@@ -4,6 +4,7 @@
 use midwatch_events::{ActionStep, RcaCompleted, RemediationPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 /// The name of the reply's schema.
 pub const SCHEMA: &str = "order_steps";
@@ -72,7 +73,13 @@ fn context(rca: &RcaCompleted, plan: &RemediationPlan) -> Value {
     let evidence: Vec<&str> = rca
         .root_cause_candidates
         .first()
-        .map(|first| first.evidence.iter().map(|one| one.summary.as_str()).collect())
+        .map(|first| {
+            first
+                .evidence
+                .iter()
+                .map(|one| one.summary.as_str())
+                .collect()
+        })
         .unwrap_or_default();
     json!({
         "incident": plan.header.short_id,
@@ -107,7 +114,12 @@ pub fn apply(order: &Order, rca: &RcaCompleted, plan: &mut RemediationPlan) -> R
             .action_steps
             .iter()
             .find(|step| step.step_id == wanted.step_id)
-            .ok_or_else(|| format!("it names a step {:?} that is not in the plan", wanted.step_id))?;
+            .ok_or_else(|| {
+                format!(
+                    "it names a step {:?} that is not in the plan",
+                    wanted.step_id
+                )
+            })?;
         if steps.iter().any(|taken| taken.step_id == step.step_id) {
             return Err(format!("it names step {} twice", step.step_id));
         }
@@ -133,21 +145,22 @@ pub fn apply(order: &Order, rca: &RcaCompleted, plan: &mut RemediationPlan) -> R
     Ok(())
 }
 
-/// Whether each number and each compound name of `text` occurs in `facts`.
+/// Whether each number and each compound name of `text` is a word of `facts`.
 fn says_nothing_new(text: &str, facts: &str) -> bool {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > REASON || text.contains(char::is_control) {
         return false;
     }
-    text.split(|character: char| {
-        !(character.is_alphanumeric() || "-_./:%".contains(character))
-    })
-    .map(|word| word.trim_matches(|character: char| !character.is_alphanumeric()))
-    .filter(|word| {
-        word.contains(|character: char| character.is_numeric())
-            || word.contains(['-', '_', '/', '.', ':'])
-    })
-    .all(|word| facts.contains(word))
+    let known: HashSet<&str> = words(facts).collect();
+    words(text)
+        .filter(|word| word.contains(char::is_numeric) || word.contains(['-', '_', '/', '.', ':']))
+        .all(|word| known.contains(word))
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|character: char| !(character.is_alphanumeric() || "-_./:".contains(character)))
+        .map(|word| word.trim_matches(|character: char| !character.is_alphanumeric()))
+        .filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -161,6 +174,7 @@ mod tests {
         assert!(says_nothing_new("All 100 are taken.", facts));
         for bad in [
             "It takes 5 minutes.",
+            "All 10 are taken.",
             "Restart billing-service first.",
             "",
             "two\nlines",

@@ -111,14 +111,17 @@ fn rollback_first(
         .previous_version
         .as_deref()
         .map_or_else(|| "its previous revision".to_owned(), str::to_owned);
-    step.action = format!("Roll back {} from {} to {to}", release.service, release.version);
+    step.action = format!(
+        "Roll back {} from {} to {to}",
+        release.service, release.version
+    );
     step.priority = Priority::Immediate;
     (step, reference)
 }
 
 /// Where the runbook's own rollback needs a name that nobody observed.
 fn plain_rollback(case: &Case<'_>, values: &BTreeMap<String, String>) -> ActionStep {
-    let (step, filled) = built_in(
+    let (mut step, filled) = built_in(
         &Look {
             action: "Roll back {{service}}",
             command: "kubectl rollout undo deployment/{{service}} -n {{namespace}}",
@@ -127,9 +130,12 @@ fn plain_rollback(case: &Case<'_>, values: &BTreeMap<String, String>) -> ActionS
         },
         values,
     );
+    "medium".clone_into(&mut step.risk);
     let mut filled = explained(case, &step, filled, None);
-    filled.risk_level = "medium".to_owned();
-    filled.rollback = "none: undoing it would release the faulty version again; do that as a release of its own".to_owned();
+    filled.risk_level = step.risk;
+    filled.rollback =
+        "none: undoing it would release the faulty version again; do that as a release of its own"
+            .to_owned();
     filled
 }
 
@@ -158,7 +164,10 @@ fn explained(
 ) -> ActionStep {
     let looks = step.risk == "read-only";
     let from = source.map_or_else(String::new, |(section, _)| {
-        format!(" (Runbook {}, {}.)", section.runbook_id, section.section_title)
+        format!(
+            " (Runbook {}, {}.)",
+            section.runbook_id, section.section_title
+        )
     });
     filled.rationale = format!("{} Here: {}{from}", filled.rationale, because(case, looks));
     let metric = case.metric();
@@ -302,7 +311,8 @@ fn built_in(look: &Look, values: &BTreeMap<String, String>) -> (RunbookStep, Act
     let filled = step.fill("S0", values).unwrap_or_else(|_| {
         // A name that no command may hold: the words stay, the command goes.
         let plain = |text: &str| {
-            text.replace("{{service}}", "the service").replace("{{namespace}}", "its namespace")
+            text.replace("{{service}}", "the service")
+                .replace("{{namespace}}", "its namespace")
         };
         ActionStep {
             step_id: String::new(),

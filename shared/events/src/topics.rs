@@ -57,6 +57,7 @@ pub struct TopicSpec {
     pub max_bytes: u32,
 }
 
+#[expect(clippy::too_many_arguments, reason = "the columns of one table")]
 const fn spec(
     topic: Topic,
     name: &'static str,

@@ -239,10 +239,10 @@ impl Mark {
             Self::Breach => kind == BREACH,
             Self::Anomaly => kind == "ANOMALY_DETECTED",
             Self::Incident => kind == "INCIDENT_OPENED",
-            Self::RootCause => kind.starts_with("RCA_COMPLETE"),
-            Self::Plan => kind.contains("PLAN"),
-            Self::Resolved => kind.contains("RESOLVED"),
-            Self::Postmortem => kind.contains("POSTMORTEM"),
+            Self::RootCause => kind == "RCA_COMPLETE",
+            Self::Plan => kind == "PLAN_READY",
+            Self::Resolved => kind == "INCIDENT_RESOLVED",
+            Self::Postmortem => kind == "POSTMORTEM_GENERATED",
         }
     }
 

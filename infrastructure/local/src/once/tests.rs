@@ -55,7 +55,7 @@ fn life() -> (Incident, Vec<Mail>) {
             anomaly,
             entry("INCIDENT_OPENED", 70_000, 5400),
             entry("RCA_COMPLETE", 72_000, 6000),
-            entry("REMEDIATION_PLANNED", 73_000, 7000),
+            entry("PLAN_READY", 73_000, 7000),
             entry("INCIDENT_RESOLVED", 250_000, 40_000),
             entry("POSTMORTEM_GENERATED", 251_000, 41_000),
         ],

@@ -319,18 +319,25 @@ fn mark(scale: &Scale, series: &Series) -> Option<Mark> {
         .min_by_key(|point| (point.at_ms - at_ms).abs())?;
     let observed = series.observed_value.unwrap_or(nearest.value);
     let x = scale.x(at_ms);
-    let right_half = x > scale.size.width * 0.55;
-    let room = if right_half { -9.0 } else { 9.0 };
+    let label = format!(
+        "detected {} at {}",
+        format::clock(at_ms),
+        format::measure(observed, &series.metric)
+    );
+    // About seven units a letter; the label must not leave the drawing.
+    let length = label.chars().count() as f64 * 7.2;
+    let on_the_left = x > scale.size.width * 0.55;
+    let label_x = if on_the_left {
+        (x - 8.0).max(length)
+    } else {
+        (x + 8.0).min(scale.size.width - length).max(0.0)
+    };
     Some(Mark {
         x,
         y: scale.y(observed),
-        label: format!(
-            "detected {} at {}",
-            format::clock(at_ms),
-            format::measure(observed, &series.metric)
-        ),
-        label_x: x + room,
-        anchor: if right_half { "end" } else { "start" },
+        label,
+        label_x: round(label_x),
+        anchor: if on_the_left { "end" } else { "start" },
     })
 }
 

@@ -160,30 +160,33 @@ pub fn clocks_differ(event_ms: i64, wall_ms: i64) -> bool {
     difference > 2_000 && difference * 20 > larger
 }
 
-/// `RCA_COMPLETE` as `RCA complete`.
+/// `RCA_COMPLETE` as `RCA complete`, `WITHIN_15MIN` as `Within 15 min`.
 #[must_use]
 pub fn words(text: &str) -> String {
     let known = ["RCA", "CPU", "DB", "GPU", "OOM", "HTTP"];
-    let spoken: Vec<String> = text
-        .split('_')
-        .enumerate()
-        .map(|(index, word)| match (known.contains(&word), index) {
-            (true, _) => word.to_owned(),
-            (false, 0) => {
-                let mut letters = word.chars();
-                let first = letters
-                    .next()
-                    .map(|letter| letter.to_uppercase().to_string());
-                format!(
-                    "{}{}",
-                    first.unwrap_or_default(),
-                    letters.as_str().to_lowercase()
-                )
+    let mut spoken = String::new();
+    for (index, word) in text.split('_').enumerate() {
+        if index > 0 {
+            spoken.push(' ');
+        }
+        if known.contains(&word) {
+            spoken.push_str(word);
+            continue;
+        }
+        let mut before = ' ';
+        for letter in word.chars() {
+            if before.is_ascii_digit() && letter.is_alphabetic() {
+                spoken.push(' ');
             }
-            (false, _) => word.to_lowercase(),
-        })
-        .collect();
-    spoken.join(" ")
+            if spoken.is_empty() {
+                spoken.extend(letter.to_uppercase());
+            } else {
+                spoken.extend(letter.to_lowercase());
+            }
+            before = letter;
+        }
+    }
+    spoken
 }
 
 /// `$0.0042`: model calls cost fractions of a cent.

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most services drawn; beyond that only those that the incident names.
 const NODES: usize = 24;
+/// Room for a call that passes a row.
+const PASSAGE: f64 = 14.0;
 /// Characters of a name's line.
 const LINE: usize = 18;
 
@@ -73,6 +75,15 @@ pub struct Graph {
     pub label: String,
 }
 
+/// A place in a row: a service, or the passage of a call that goes on to a
+/// row further down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Slot<'a> {
+    Service(&'a str),
+    /// The call's place in the list of calls.
+    Passage(usize),
+}
+
 /// Draws what the incident knows of the graph; `None` without any call.
 #[must_use]
 pub fn draw(known: &Known, layout: Layout) -> Option<Graph> {
@@ -94,34 +105,46 @@ pub fn draw(known: &Known, layout: Layout) -> Option<Graph> {
         .map(|(caller, callee, _)| (caller.as_str(), callee.as_str()))
         .collect();
     let rows = rows(classes.keys().copied().collect(), &pairs);
-    let widest = rows.iter().map(Vec::len).max().unwrap_or(1) as f64;
-    let width = widest * (layout.box_width + layout.room_x) + layout.room_x;
+    let wide = |slot: &Slot| match slot {
+        Slot::Service(_) => layout.box_width,
+        Slot::Passage(_) => PASSAGE,
+    };
+    let used =
+        |row: &[Slot]| row.iter().map(wide).sum::<f64>() + layout.room_x * (row.len() as f64 - 1.0);
+    let width = rows.iter().map(|row| used(row)).fold(0.0, f64::max) + 2.0;
     let height = rows.len() as f64 * (layout.box_height + layout.room_y) - layout.room_y + 4.0;
-    let mut places = BTreeMap::new();
+    let mut places: BTreeMap<Slot, Vec<(f64, f64)>> = BTreeMap::new();
     let mut nodes = Vec::new();
     for (depth, row) in rows.iter().enumerate() {
         let y = depth as f64 * (layout.box_height + layout.room_y) + 2.0;
-        let used = row.len() as f64 * (layout.box_width + layout.room_x) - layout.room_x;
-        for (index, name) in row.iter().enumerate() {
-            let x = (width - used) / 2.0 + index as f64 * (layout.box_width + layout.room_x);
-            let middle = x + layout.box_width / 2.0;
-            places.insert(*name, (middle, y));
-            nodes.push(Node {
-                name: (*name).to_owned(),
-                lines: lines(name, y, layout),
-                class: classes.get(name).copied().unwrap_or("near"),
-                x,
-                y,
-                middle,
-            });
+        let mut x = (width - used(row)) / 2.0;
+        for slot in row {
+            let middle = x + wide(slot) / 2.0;
+            places.entry(*slot).or_default().push((middle, y));
+            if let Slot::Service(name) = slot {
+                nodes.push(Node {
+                    name: (*name).to_owned(),
+                    lines: lines(name, y, layout),
+                    class: classes.get(name).copied().unwrap_or("near"),
+                    x,
+                    y,
+                    middle,
+                });
+            }
+            x += wide(slot) + layout.room_x;
         }
     }
+    let place = |name| Some(*places.get(&Slot::Service(name))?.first()?);
     let edges = calls
         .iter()
-        .filter_map(|(caller, callee, sources)| {
-            let from = places.get(caller.as_str())?;
-            let to = places.get(callee.as_str())?;
-            Some(edge(caller, callee, sources, *from, *to, layout))
+        .enumerate()
+        .filter_map(|(index, (caller, callee, sources))| {
+            let passages = places
+                .get(&Slot::Passage(index))
+                .cloned()
+                .unwrap_or_default();
+            let path = path(place(caller)?, &passages, place(callee)?, layout.box_height);
+            Some(edge(caller, callee, sources, path))
         })
         .collect();
     Some(Graph {
@@ -170,72 +193,77 @@ fn choose(known: &Known) -> BTreeMap<&str, &'static str> {
 
 /// Services in rows, each below all of its callers; calls that close a circle
 /// are left out of the reckoning.
-fn rows<'a>(names: Vec<&'a str>, calls: &[(&'a str, &'a str)]) -> Vec<Vec<&'a str>> {
-    fn depth<'a>(
-        name: &'a str,
-        calls: &[(&'a str, &'a str)],
-        path: &mut Vec<&'a str>,
-        known: &mut BTreeMap<&'a str, usize>,
-    ) -> usize {
-        if let Some(depth) = known.get(name) {
-            return *depth;
-        }
-        path.push(name);
-        let deepest = calls
-            .iter()
-            .filter(|(caller, callee)| *callee == name && !path.contains(caller))
-            .map(|(caller, _)| *caller)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|caller| depth(caller, calls, path, known) + 1)
-            .max()
-            .unwrap_or(0);
-        path.pop();
-        known.insert(name, deepest);
-        deepest
-    }
-    let mut known = BTreeMap::new();
+fn rows<'a>(names: Vec<&'a str>, calls: &[(&'a str, &'a str)]) -> Vec<Vec<Slot<'a>>> {
+    let mut depths = BTreeMap::new();
     for name in &names {
-        depth(name, calls, &mut Vec::new(), &mut known);
+        depth(name, calls, &mut Vec::new(), &mut depths);
     }
-    let mut rows: Vec<Vec<&str>> = Vec::new();
+    let deepest = depths.values().copied().max().unwrap_or(0);
+    let mut rows: Vec<Vec<Slot>> = vec![Vec::new(); deepest + 1];
     for name in names {
-        let row = known.get(name).copied().unwrap_or(0);
-        if rows.len() <= row {
-            rows.resize(row + 1, Vec::new());
-        }
-        rows[row].push(name);
+        rows[depths.get(name).copied().unwrap_or(0)].push(Slot::Service(name));
     }
-    rows.retain(|row| !row.is_empty());
+    for (index, (caller, callee)) in calls.iter().enumerate() {
+        let (from, to) = (depths.get(caller), depths.get(callee));
+        if let (Some(from), Some(to)) = (from, to) {
+            for row in rows.iter_mut().take(*to).skip(from + 1) {
+                row.push(Slot::Passage(index));
+            }
+        }
+    }
     for row in 1..rows.len() {
         let (above, below) = rows.split_at_mut(row);
-        below[0].sort_by_cached_key(|name| under(name, above, calls));
+        below[0].sort_by_cached_key(|slot| under(slot, &above[row - 1], calls));
     }
     rows
 }
 
-/// The mean place of a service's callers in the rows above, in thousandths.
-fn under(name: &str, above: &[Vec<&str>], calls: &[(&str, &str)]) -> i64 {
-    let places: Vec<i64> = above
+/// The number of calls on the longest way down to `name`.
+fn depth<'a>(
+    name: &'a str,
+    calls: &[(&'a str, &'a str)],
+    way: &mut Vec<&'a str>,
+    known: &mut BTreeMap<&'a str, usize>,
+) -> usize {
+    if let Some(depth) = known.get(name) {
+        return *depth;
+    }
+    way.push(name);
+    let mut deepest = 0;
+    for (caller, callee) in calls {
+        if *callee == name && !way.contains(caller) {
+            deepest = deepest.max(depth(caller, calls, way, known) + 1);
+        }
+    }
+    way.pop();
+    known.insert(name, deepest);
+    deepest
+}
+
+/// The mean place of what leads to a slot from the row above, in thousandths
+/// of that row.
+fn under(slot: &Slot, above: &[Slot], calls: &[(&str, &str)]) -> usize {
+    let leads = |other: &Slot| match (other, slot) {
+        (Slot::Service(caller), Slot::Service(name)) => calls.contains(&(*caller, *name)),
+        (Slot::Service(caller), Slot::Passage(call)) => calls[*call].0 == *caller,
+        (Slot::Passage(call), Slot::Service(name)) => calls[*call].1 == *name,
+        (Slot::Passage(one), Slot::Passage(other)) => one == other,
+    };
+    let places: Vec<usize> = above
         .iter()
-        .flat_map(|row| {
-            let length = row.len() as i64;
-            row.iter()
-                .enumerate()
-                .filter(|(_, caller)| calls.contains(&(**caller, name)))
-                .map(move |(index, _)| (index as i64 * 2 + 1) * 500 / length)
-        })
+        .enumerate()
+        .filter(|(_, other)| leads(other))
+        .map(|(index, _)| (index * 2 + 1) * 500 / above.len())
         .collect();
-    let count = places.len() as i64;
-    if count == 0 {
+    if places.is_empty() {
         500
     } else {
-        places.iter().sum::<i64>() / count
+        places.iter().sum::<usize>() / places.len()
     }
 }
 
 fn lines(name: &str, y: f64, layout: Layout) -> Vec<(f64, String)> {
-    let fits = if layout.class == "narrow" { 14 } else { LINE };
+    let fits = if layout.class == "narrow" { 13 } else { LINE };
     let letters: Vec<char> = name.chars().collect();
     let shorten = |part: &[char]| {
         let text: String = part.iter().take(fits).collect();
@@ -260,17 +288,30 @@ fn lines(name: &str, y: f64, layout: Layout) -> Vec<(f64, String)> {
     ]
 }
 
-fn edge(
-    caller: &str,
-    callee: &str,
-    sources: &[String],
-    from: (f64, f64),
-    to: (f64, f64),
-    layout: Layout,
-) -> Edge {
-    let (x1, y1) = (from.0, from.1 + layout.box_height);
-    let (x2, y2) = (to.0, to.1 - 3.0);
-    let bend = ((y2 - y1).abs() / 2.0).max(24.0);
+/// From the lower edge of the caller through the passages to the upper edge
+/// of the callee.
+fn path(from: (f64, f64), passages: &[(f64, f64)], to: (f64, f64), box_height: f64) -> String {
+    let (mut x, mut y) = (from.0, from.1 + box_height);
+    let mut path = format!("M{x:.1} {y:.1}");
+    let curve = |x: f64, y: f64, to_x: f64, to_y: f64| {
+        let bend = ((to_y - y).abs() / 2.0).max(20.0);
+        format!(
+            "C{x:.1} {:.1} {to_x:.1} {:.1} {to_x:.1} {to_y:.1}",
+            y + bend,
+            to_y - bend
+        )
+    };
+    for (next_x, next_y) in passages {
+        path.push_str(&curve(x, y, *next_x, *next_y));
+        path.push_str(&format!("V{:.1}", next_y + box_height));
+        (x, y) = (*next_x, next_y + box_height);
+    }
+    // The arrow's head takes the last bit.
+    path.push_str(&curve(x, y, to.0, to.1 - 3.0));
+    path
+}
+
+fn edge(caller: &str, callee: &str, sources: &[String], path: String) -> Edge {
     let seen = sources.iter().any(|source| source == "spans");
     let how = match (seen, sources.iter().any(|source| source == "catalogue")) {
         (true, true) => "in the catalogue and seen in spans",
@@ -278,11 +319,7 @@ fn edge(
         _ => "in the catalogue, not seen in spans",
     };
     Edge {
-        path: format!(
-            "M{x1:.1} {y1:.1}C{x1:.1} {:.1} {x2:.1} {:.1} {x2:.1} {y2:.1}",
-            y1 + bend,
-            y2 - bend
-        ),
+        path,
         text: format!("{caller} calls {callee}: {how}"),
         seen,
     }
@@ -302,6 +339,7 @@ mod tests {
 
     #[test]
     fn every_service_stands_below_its_callers_and_circles_end() {
+        use Slot::{Passage, Service};
         let calls = [
             ("gateway", "order"),
             ("gateway", "user"),
@@ -309,12 +347,18 @@ mod tests {
             ("gateway", "payment"),
         ];
         let got = rows(vec!["gateway", "order", "payment", "user"], &calls);
-        assert_eq!(
-            got,
-            [vec!["gateway"], vec!["order", "user"], vec!["payment"]]
-        );
+        assert_eq!(got[0], [Service("gateway")]);
+        assert_eq!(got[1], [Service("order"), Service("user"), Passage(3)]);
+        assert_eq!(got[2], [Service("payment")]);
         let circle = [("a", "b"), ("b", "c"), ("c", "a")];
-        assert_eq!(rows(vec!["a", "b", "c"], &circle).concat().len(), 3);
+        let services = rows(vec!["a", "b", "c"], &circle).concat();
+        assert_eq!(
+            services
+                .iter()
+                .filter(|slot| matches!(slot, Service(_)))
+                .count(),
+            3
+        );
     }
 
     #[test]
@@ -332,7 +376,7 @@ mod tests {
         );
         assert_eq!(
             texts(&"x".repeat(60), NARROW)[1],
-            format!("{}…", "x".repeat(14))
+            format!("{}…", "x".repeat(13))
         );
     }
 }

@@ -99,7 +99,6 @@ struct View {
     no_chart: String,
     anomalies: Vec<GroupedAnomaly>,
     signals: Vec<CorrelationSignal>,
-    deployment: Option<RawDeployment>,
     errors: Vec<LogExcerpt>,
     candidates: Vec<RootCauseCandidate>,
     plan: Option<RemediationPlan>,
@@ -165,7 +164,11 @@ impl View {
             drawings,
             postmortem: postmortem.map(Value::from_safe_string),
             records: in_order(&parts.records),
-            timeline: parts.timeline.into_iter().map(|event| clocks.moment(event)).collect(),
+            timeline: parts
+                .timeline
+                .into_iter()
+                .map(|event| clocks.moment(event))
+                .collect(),
             mails: parts.mails,
             costs: costs(&parts.calls),
             calls: parts.calls,
@@ -177,7 +180,6 @@ impl View {
             title: known.title,
             anomalies: known.anomalies,
             signals: known.signals,
-            deployment: known.deployment,
             errors: known.errors,
             candidates: known.candidates,
             plan: known.plan,
@@ -189,17 +191,24 @@ impl View {
 
 fn graphs(known: &Known) -> Vec<Graph> {
     let layouts = [graph::WIDE, graph::NARROW].into_iter();
-    layouts.filter_map(|layout| graph::draw(known, layout)).collect()
+    layouts
+        .filter_map(|layout| graph::draw(known, layout))
+        .collect()
 }
 
 fn in_order(records: &BTreeMap<String, i64>) -> Vec<(String, i64)> {
     let kinds = KINDS.iter();
-    kinds.filter_map(|kind| Some(((*kind).to_owned(), *records.get(*kind)?))).collect()
+    kinds
+        .filter_map(|kind| Some(((*kind).to_owned(), *records.get(*kind)?)))
+        .collect()
 }
 
 fn costs(calls: &[ModelCall]) -> Costs {
     Costs {
-        tokens: calls.iter().map(|call| call.prompt_tokens + call.completion_tokens).sum(),
+        tokens: calls
+            .iter()
+            .map(|call| call.prompt_tokens + call.completion_tokens)
+            .sum(),
         cost_usd: calls.iter().map(|call| call.cost_usd).sum(),
     }
 }
@@ -302,19 +311,7 @@ fn facts(row: &IncidentRow, known: &Known) -> Vec<Fact> {
         },
     );
     if let Some(change) = &known.deployment {
-        let before = row.detected_at_ms - change.timestamp_ms;
-        let distance = if before >= 0 {
-            format!("{} before detection", format::span(before))
-        } else {
-            format!("{} after detection", format::span(-before))
-        };
-        add(
-            "Nearest change",
-            format!(
-                "{} {} of {}, {distance}",
-                change.change_type, change.version, change.service
-            ),
-        );
+        add("Nearest change", change_text(change, row.detected_at_ms));
     }
     if let Some(plan) = &known.plan {
         let [least, most] = plan.estimated_resolution_minutes;
@@ -344,6 +341,28 @@ fn facts(row: &IncidentRow, known: &Known) -> Vec<Fact> {
         );
     }
     facts
+}
+
+fn change_text(change: &RawDeployment, detected_at_ms: i64) -> String {
+    let before = detected_at_ms - change.timestamp_ms;
+    let side = if before >= 0 { "before" } else { "after" };
+    let mut text = format!(
+        "{} {} of {}, {} {side} detection",
+        change.change_type,
+        change.version,
+        change.service,
+        format::span(before.abs())
+    );
+    if !change.deployed_by.is_empty() {
+        text.push_str(&format!(", by {}", change.deployed_by));
+    }
+    if !change.git_sha.is_empty() {
+        text.push_str(&format!(" ({})", change.git_sha));
+    }
+    if !change.description.is_empty() {
+        text.push_str(&format!(": {}", change.description));
+    }
+    text
 }
 
 fn triggered(trigger: &crate::known::Trigger) -> String {

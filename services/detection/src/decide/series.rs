@@ -23,6 +23,8 @@
 //!   lie more than 10 minutes back, in rising order, was the source's clock
 //!   set back; the series goes on from there.
 
+mod silence;
+
 use crate::config::Tuning;
 use crate::decide::exact;
 use crate::decide::semantics::Class;
@@ -445,78 +447,6 @@ impl<M: Model> Series<M> {
             evidence: evidence.iter().map(Mark::evidence).collect(),
             cause_id: mark.event_id,
         }
-    }
-
-    /// Looks whether the series has fallen silent. `silence_ms` is the silence
-    /// clock, `now_ms` the event time.
-    pub fn check_silence(
-        &mut self,
-        origin: &Origin<'_>,
-        silence_ms: i64,
-        now_ms: i64,
-    ) -> Option<Sketch> {
-        let last = self.last.clone()?;
-        let silent_for_ms = silence_ms - self.heard_ms;
-        let patience_ms = ((3.0 * self.interval_ms) as i64).max(origin.tuning.missing_ms);
-        if self.silent
-            || silent_for_ms < patience_ms
-            || self.samples < origin.tuning.min_samples as u64
-            || !self.class.is_missed(origin.name)
-        {
-            return None;
-        }
-        self.silent = true;
-        self.run.clear();
-        let onset_ms = last.at_ms;
-        let repeat = self
-            .closed
-            .take()
-            .filter(|closed| now_ms - closed.cleared_ms <= origin.tuning.dedup_ms);
-        let open = self.open.get_or_insert_with(|| {
-            let (anomaly_id, onset_ms) = repeat.map_or_else(
-                || {
-                    (
-                        origin.anomaly_id(&last.event_id, onset_ms, "missing"),
-                        onset_ms,
-                    )
-                },
-                |closed| (closed.anomaly_id, closed.onset_ms),
-            );
-            OpenAnomaly {
-                anomaly_id,
-                kind: AnomalyType::MissingData,
-                severity: Severity::High,
-                direction: Direction::None,
-                onset_ms,
-                started_ms: now_ms,
-                normal: Vec::new(),
-                recent: VecDeque::new(),
-            }
-        });
-        open.normal.clear();
-        let judgement = self.model.judge(last.value, origin.tuning);
-        let description = words::missing(origin, silent_for_ms, self.interval_ms, last.value);
-        let mut sketch = self.sketch(
-            origin,
-            Transition::Missing,
-            &last,
-            &judgement,
-            description,
-            vec![last.clone()],
-        );
-        sketch.kind = AnomalyType::MissingData;
-        sketch.severity = sketch.severity.max(Severity::High);
-        sketch.direction = Direction::None;
-        sketch.detected_ms = now_ms;
-        sketch.deviation_sigma = 0.0;
-        sketch.score = 1.0 - (-(silent_for_ms as f64) / patience_ms as f64).exp();
-        Some(sketch)
-    }
-
-    /// How long it has been silent by the silence clock.
-    #[must_use]
-    pub fn silent_for_ms(&self, silence_ms: i64) -> i64 {
-        silence_ms - self.heard_ms
     }
 
     /// Adopts a classification of the open anomaly where the rules had none.

@@ -46,7 +46,7 @@ impl SpanStatistics {
         *count += 1;
         *mean_ms += (duration_ms - *mean_ms) / (*count).min(100) as f64;
         self.seen += 1;
-        failed || slow || self.seen % EVERY == 0
+        failed || slow || self.seen.is_multiple_of(EVERY)
     }
 }
 

@@ -30,6 +30,7 @@ impl Worker {
     fn assign(&mut self, places: &[Place]) -> anyhow::Result<()> {
         self.lost_since = None;
         let mut from = Vec::with_capacity(places.len());
+        let mut fresh = 0;
         for place in places {
             let (claim, stored) = self.claim(place)?;
             let mut partition = Partition {
@@ -56,11 +57,22 @@ impl Worker {
                     partition.saved_offset = stored.next_offset;
                     Offset::Offset(stored.next_offset)
                 }
-                None => self.warm_up(place, &mut partition),
+                None => {
+                    fresh += 1;
+                    self.warm_up(place, &mut partition)
+                }
             };
             self.positions.set(place, partition.next_offset);
             self.partitions.insert(place.clone(), partition);
             from.push((place.clone(), offset));
+        }
+        if fresh > 0 {
+            tracing::warn!(
+                partitions = fresh,
+                of = places.len(),
+                minutes = self.parts.config.warmup.as_secs() / 60,
+                "no stored state: warming up from the records of the last minutes"
+            );
         }
         group::take(&self.parts.consumer, &from).context("taking the assignment")
     }
@@ -97,12 +109,6 @@ impl Worker {
     fn warm_up(&self, place: &Place, partition: &mut Partition) -> Offset {
         let warmup_ms = i64::try_from(self.parts.config.warmup.as_millis()).unwrap_or(i64::MAX);
         let since_ms = clock::now_ms().saturating_sub(warmup_ms);
-        tracing::warn!(
-            topic = place.0,
-            partition = place.1,
-            minutes = warmup_ms / 60_000,
-            "assigned without stored state: warming up from the records of the last minutes"
-        );
         let looked_up = group::offsets([(place, since_ms)])
             .and_then(|list| self.parts.consumer.offsets_for_times(list, LOOK_UP));
         let offset = looked_up.ok().and_then(|found| {

@@ -101,6 +101,7 @@ impl Producer {
     ///
     /// # Errors
     /// As [`Producer::publish`].
+    #[expect(clippy::too_many_arguments, reason = "what a dead letter says")]
     pub async fn dead_letter(
         &self,
         topic: &str,

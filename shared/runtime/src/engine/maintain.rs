@@ -174,7 +174,7 @@ pub(super) async fn housekeeping<A: Agent>(engine: Arc<Engine<A>>) -> anyhow::Re
             tracing::warn!("{error:#}; messages stay in the outbox");
         }
         // Every ten minutes.
-        if ticks % 120 == 0 {
+        if ticks.is_multiple_of(120) {
             let pruned = async {
                 delivery::prune_processed(pool).await?;
                 delivery::prune_outbox(pool).await?;

@@ -1,0 +1,242 @@
+//! When a postmortem is written, and what goes out. Pure: no clock, network or
+//! log.
+
+use crate::config::SETTLE_MS;
+use crate::document;
+use crate::facts::Facts;
+use crate::polish;
+use midwatch_clients::llm::LlmCall;
+use midwatch_events::knowledge::Catalogue;
+use midwatch_events::{Event, IncidentResolved, PostmortemGenerated, RemediationAction};
+use midwatch_runtime::agent::{Input, Job, Moment};
+use midwatch_runtime::effect::{Effect, JobRequest, Projection};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The job that reads the trail.
+pub const WRITE: &str = "write";
+/// The job that asks the model for a better summary.
+pub const POLISH: &str = "polish_postmortem";
+
+/// What is remembered of an incident.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// How many ends were heard of; the version of the text.
+    pub version: u32,
+    /// Event time of the last end.
+    pub resolved_at_ms: Option<i64>,
+    /// What became of the plan's steps, oldest first.
+    pub actions: Vec<RemediationAction>,
+}
+
+/// Most actions that are remembered; a plan has eight steps of six phases.
+const ACTIONS: usize = 200;
+
+/// The payload of the writing job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub resolved: IncidentResolved,
+    pub actions: Vec<RemediationAction>,
+    pub version: u32,
+}
+
+/// The payload of the polishing job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    pub facts: Facts,
+    pub version: u32,
+}
+
+/// What the polishing job returns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Advice {
+    pub call: LlmCall,
+    pub summary: Option<String>,
+}
+
+/// The deciding part of the agent.
+#[derive(Clone, Debug, Default)]
+pub struct Core {
+    pub catalogue: Catalogue,
+    /// Whether a model is configured.
+    pub has_model: bool,
+}
+
+impl Core {
+    /// Decides on an input.
+    pub fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Event { envelope, .. } | Input::Expired { envelope } => match envelope.event {
+                Event::Resolved(resolved) => resolved_again(state, at, *resolved),
+                Event::Action(action) => {
+                    state.actions.push(*action);
+                    let surplus = state.actions.len().saturating_sub(ACTIONS);
+                    state.actions.drain(..surplus);
+                    Vec::new()
+                }
+                _ => Vec::new(),
+            },
+            Input::JobDone { job, result } if job.kind == WRITE => {
+                self.read(state, at, &job, result)
+            }
+            Input::JobDone { job, result } if job.kind == POLISH => {
+                self.polished(state, at, &job, result)
+            }
+            Input::JobDone { .. } | Input::Timer { .. } => Vec::new(),
+        }
+    }
+
+    /// The trail was read, or could not be.
+    fn read(
+        &self,
+        state: &State,
+        at: Moment,
+        job: &Job,
+        result: Result<Value, String>,
+    ) -> Vec<Effect> {
+        let Ok(assignment) = serde_json::from_value::<Assignment>(job.payload.clone()) else {
+            return Vec::new();
+        };
+        if assignment.version != state.version {
+            return Vec::new();
+        }
+        let facts = result
+            .and_then(|value| {
+                serde_json::from_value::<Facts>(value).map_err(|error| error.to_string())
+            })
+            .unwrap_or_else(|error| Facts {
+                actions: assignment.actions.clone(),
+                ..Facts::bare(assignment.resolved, Some(error))
+            });
+        let draft = Draft {
+            facts,
+            version: assignment.version,
+        };
+        if self.has_model
+            && let Ok(payload) = serde_json::to_value(&draft)
+        {
+            return vec![Effect::StartJob(JobRequest {
+                // The client tries again by itself, within its time limit.
+                max_attempts: 1,
+                ..JobRequest::new(format!("{POLISH}:{}", draft.version), POLISH, payload)
+            })];
+        }
+        self.publish(at, &draft, None)
+    }
+
+    /// The model answered, or could not.
+    fn polished(
+        &self,
+        state: &State,
+        at: Moment,
+        job: &Job,
+        result: Result<Value, String>,
+    ) -> Vec<Effect> {
+        let Ok(draft) = serde_json::from_value::<Draft>(job.payload.clone()) else {
+            return Vec::new();
+        };
+        let incident_id = draft.facts.resolved.header.incident_id;
+        let mut effects = Vec::new();
+        let advice = result.and_then(|value| {
+            serde_json::from_value::<Advice>(value).map_err(|error| error.to_string())
+        });
+        let summary = advice.and_then(|advice| {
+            let error = advice.call.error.clone();
+            effects.push(Effect::RecordModelCall {
+                incident_id: Some(incident_id),
+                call: Box::new(advice.call),
+            });
+            let summary = advice
+                .summary
+                .ok_or_else(|| error.unwrap_or_else(|| "the model gave no summary".to_owned()))?;
+            polish::check(&summary, &draft.facts)
+        });
+        if draft.version != state.version {
+            return effects;
+        }
+        if let Err(reason) = &summary {
+            effects.push(Effect::audit(
+                incident_id,
+                "MODEL_ADVICE_REFUSED",
+                at.event_ms,
+                format!("The postmortem keeps its own summary: {reason}"),
+                json!({ "purpose": POLISH, "reason": reason }),
+            ));
+        }
+        effects.extend(self.publish(at, &draft, summary.ok().as_deref()));
+        effects
+    }
+
+    fn publish(&self, at: Moment, draft: &Draft, summary: Option<&str>) -> Vec<Effect> {
+        let resolved = &draft.facts.resolved;
+        let incident_id = resolved.header.incident_id;
+        let document = document::write(&draft.facts, &self.catalogue, draft.version, summary);
+        let count = document.items.len();
+        let words = format!(
+            "Postmortem{} with {count} action items",
+            if draft.version > 1 {
+                format!(" version {}", draft.version)
+            } else {
+                String::new()
+            }
+        );
+        let payload = json!({
+            "version": draft.version,
+            "summary": document.summary,
+            "method": if summary.is_some() { "worded by a model" } else { "deterministic" },
+            "action_items": document.items,
+            "gap": draft.facts.gap,
+        });
+        vec![
+            Effect::Project(Projection::Postmortem {
+                incident_id,
+                markdown: document.markdown.clone(),
+            }),
+            Effect::audit(
+                incident_id,
+                "POSTMORTEM_GENERATED",
+                at.event_ms,
+                words,
+                payload,
+            ),
+            Effect::Publish(Event::Postmortem(Box::new(PostmortemGenerated {
+                header: resolved.header.clone(),
+                generated_at_ms: at.event_ms.max(resolved.resolved_at_ms),
+                postmortem: document.markdown,
+                summary: document.summary,
+                mttr_minutes: resolved.mttr_minutes,
+                action_items: document.items,
+            }))),
+        ]
+    }
+}
+
+/// An incident is over; for the second time, where it was reopened.
+fn resolved_again(state: &mut State, at: Moment, resolved: IncidentResolved) -> Vec<Effect> {
+    if state.resolved_at_ms == Some(resolved.resolved_at_ms) {
+        return Vec::new();
+    }
+    state.resolved_at_ms = Some(resolved.resolved_at_ms);
+    state.version += 1;
+    if resolved.resolution_method == "MERGED" {
+        return vec![Effect::audit(
+            resolved.header.incident_id,
+            "POSTMORTEM_SKIPPED",
+            at.event_ms,
+            "The incident was merged into another one, whose postmortem tells both",
+            json!({}),
+        )];
+    }
+    let assignment = Assignment {
+        resolved,
+        actions: state.actions.clone(),
+        version: state.version,
+    };
+    match serde_json::to_value(&assignment) {
+        Ok(payload) => vec![Effect::StartJob(JobRequest {
+            delay_ms: SETTLE_MS,
+            ..JobRequest::new(format!("{WRITE}:{}", state.version), WRITE, payload)
+        })],
+        Err(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,173 @@
+//! The acting part: reads PostgreSQL, asks the model.
+
+use crate::config::{Config, MODEL_TEMPERATURE, MODEL_TOKENS};
+use crate::decide::{Advice, Assignment, Core, Draft, POLISH, State, WRITE};
+use crate::facts::{Facts, Stored};
+use crate::polish;
+use anyhow::Context as _;
+use async_trait::async_trait;
+use midwatch_clients::llm::{LlmClient, LlmRequest, Spent, Tier};
+use midwatch_clients::postgres::read::{self, EmailFilter};
+use midwatch_clients::postgres::{Postgres, history, records};
+use midwatch_events::knowledge::Catalogue;
+use midwatch_events::{Envelope, Topic};
+use midwatch_runtime::ServiceContext;
+use midwatch_runtime::agent::{Agent, AgentSpec, Input, Job, JobError, Moment, Route};
+use midwatch_runtime::effect::Effect;
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The postmortem agent.
+pub struct Postmortem {
+    core: Core,
+    postgres: Postgres,
+    model: Option<Arc<LlmClient>>,
+}
+
+const TOPICS: &[Topic] = &[Topic::IncidentsResolved, Topic::RemediationActions];
+/// Lines of the trail that are read; an incident has some dozens.
+const TRAIL: i64 = 1000;
+/// Mails that are read; an incident has five, each more than once if severity
+/// rose.
+const MAILS: i64 = 100;
+
+impl Postmortem {
+    /// Sets the agent up.
+    ///
+    /// # Errors
+    /// A setting cannot be used, or PostgreSQL is away. A missing catalogue is
+    /// no error: action items are then owned by "team of" the service.
+    pub async fn new(context: &mut ServiceContext) -> anyhow::Result<Postmortem> {
+        let config = Config::read(&context.settings);
+        context.settings.clone().finish()?;
+        let path = config.knowledge_dir.join("services.json");
+        let catalogue = read_catalogue(&path).unwrap_or_else(|error| {
+            tracing::warn!(
+                "teams are not known: {error:#}; set KNOWLEDGE_DIR to the folder of services.json"
+            );
+            metrics::counter!("midwatch_postmortem_degraded_total").increment(1);
+            Catalogue::default()
+        });
+        let model = context.llm()?;
+        Ok(Postmortem {
+            core: Core {
+                catalogue,
+                has_model: model.is_some(),
+            },
+            postgres: context.postgres().await?,
+            model,
+        })
+    }
+
+    async fn gather(&self, assignment: Assignment) -> Result<Facts, JobError> {
+        let id = assignment.resolved.header.incident_id;
+        let stored = self.stored(id).await.map_err(JobError::Transient)?;
+        Ok(Facts::collect(
+            assignment.resolved,
+            assignment.actions,
+            stored,
+        ))
+    }
+
+    async fn stored(&self, id: Uuid) -> anyhow::Result<Stored> {
+        let pool = &self.postgres.pool;
+        let incident = read::incident(pool, id, id)
+            .await?
+            .with_context(|| format!("incident {id} is not in PostgreSQL"))?;
+        let filter = EmailFilter {
+            incident: Some(id),
+            ..EmailFilter::default()
+        };
+        Ok(Stored {
+            incident,
+            trail: read::agent_events(pool, Some(id), Some(0), TRAIL).await?,
+            records: records::of_incident(pool, id).await?,
+            mails: read::emails(pool, &filter, MAILS).await?,
+        })
+    }
+
+    async fn ask(&self, job: &Job, draft: &Draft) -> Result<Advice, JobError> {
+        let model = self.model.as_ref().ok_or_else(|| {
+            JobError::Permanent(anyhow::anyhow!("no model is configured any more"))
+        })?;
+        let incident = draft.facts.resolved.header.incident_id;
+        let (tokens, cost_usd) = history::spent(&self.postgres.pool, incident)
+            .await
+            .map_err(|error| JobError::Transient(error.into()))?;
+        let outcome = model
+            .complete(LlmRequest {
+                call_id: job.id,
+                agent: "postmortem".to_owned(),
+                purpose: POLISH.to_owned(),
+                tier: Tier::Reasoning,
+                system: polish::SYSTEM.to_owned(),
+                user: polish::question(&draft.facts),
+                max_tokens: MODEL_TOKENS,
+                temperature: MODEL_TEMPERATURE,
+                schema: Some((polish::SCHEMA.to_owned(), polish::schema())),
+                spent: Spent { tokens, cost_usd },
+            })
+            .await;
+        let summary = outcome
+            .result
+            .ok()
+            .and_then(|reply| reply.value)
+            .and_then(|value| value["summary"].as_str().map(str::to_owned));
+        Ok(Advice {
+            call: outcome.call,
+            summary,
+        })
+    }
+}
+
+fn read_catalogue(path: &Path) -> anyhow::Result<Catalogue> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    Catalogue::parse(&text).map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))
+}
+
+fn permanent(error: serde_json::Error) -> JobError {
+    JobError::Permanent(error.into())
+}
+
+#[async_trait]
+impl Agent for Postmortem {
+    type State = State;
+
+    fn spec(&self) -> AgentSpec {
+        AgentSpec {
+            name: "postmortem",
+            topics: TOPICS,
+        }
+    }
+
+    fn route(&self, envelope: &Envelope) -> Route {
+        envelope
+            .event
+            .incident_id()
+            .map_or(Route::Ignore, |id| Route::Scope(id.to_string()))
+    }
+
+    fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
+        self.core.decide(state, at, input)
+    }
+
+    async fn perform(&self, job: &Job) -> Result<Value, JobError> {
+        let payload = job.payload.clone();
+        match job.kind.as_str() {
+            WRITE => {
+                let assignment: Assignment = serde_json::from_value(payload).map_err(permanent)?;
+                serde_json::to_value(self.gather(assignment).await?).map_err(permanent)
+            }
+            POLISH => {
+                let draft: Draft = serde_json::from_value(payload).map_err(permanent)?;
+                serde_json::to_value(self.ask(job, &draft).await?).map_err(permanent)
+            }
+            other => Err(JobError::Permanent(anyhow::anyhow!(
+                "no job of kind {other} is known here"
+            ))),
+        }
+    }
+}

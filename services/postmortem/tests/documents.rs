@@ -1,0 +1,270 @@
+//! What postmortems say, and what they must never say.
+
+mod fixtures;
+
+use fixtures::{DETECTED, Words, action, catalogue, connections, facts, release, resolved};
+use midwatch_events::AnomalyType;
+use midwatch_postmortem::document::write;
+use midwatch_postmortem::facts::Facts;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+fn text(facts: &Facts) -> String {
+    write(facts, &catalogue(), 1, None).markdown
+}
+
+#[test]
+fn the_postmortem_of_exhausted_connections() {
+    insta::assert_snapshot!(text(&facts(&connections())));
+}
+
+#[test]
+fn the_postmortem_of_a_failed_release() {
+    insta::assert_snapshot!(text(&facts(&release())));
+}
+
+/// Digits of `text`, as whole numbers and decimals, without list and footnote
+/// marks.
+fn numbers(text: &str) -> BTreeSet<String> {
+    let mut numbers = BTreeSet::new();
+    let mut current = String::new();
+    for character in text.chars().chain([' ']) {
+        if character.is_ascii_digit() || (character == '.' && !current.is_empty()) {
+            current.push(character);
+        } else if !current.is_empty() {
+            numbers.insert(current.trim_end_matches('.').to_owned());
+            current.clear();
+        }
+    }
+    numbers
+}
+
+/// Every number that the facts can give rise to: those in them, their times of
+/// day and dates, spans between recorded times, and counts of recorded things.
+fn allowed(facts: &Facts) -> BTreeSet<String> {
+    let value = serde_json::to_value(facts).expect("encodes");
+    let mut allowed = numbers(&value.to_string());
+    let mut times = Vec::new();
+    gather(&value, "", &mut times, &mut allowed);
+    for &at in &times {
+        let seconds = at / 1000;
+        let day = seconds.rem_euclid(86_400);
+        allowed.extend([day / 3600, day / 60 % 60, day % 60].map(|part| format!("{part:02}")));
+        for &from in &times {
+            let seconds = ((at - from).abs() + 500) / 1000;
+            let minutes = format!("{:.1}", (seconds as f64 / 60.0 * 10.0).round() / 10.0);
+            allowed.insert(minutes.trim_end_matches(".0").to_owned());
+            allowed.insert(seconds.to_string());
+        }
+    }
+    // The day of the incident and those that items are due on: `date -d`.
+    for part in ["22", "2026", "29", "11", "12", "06"] {
+        allowed.insert(part.to_owned());
+    }
+    // The goal of one minute for detection is configuration, not a record.
+    allowed.insert("1".to_owned());
+    allowed
+}
+
+fn gather(value: &Value, name: &str, times: &mut Vec<i64>, allowed: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                gather(value, name, times, allowed);
+            }
+        }
+        Value::Array(list) => {
+            allowed.insert(list.len().to_string());
+            for value in list {
+                gather(value, name, times, allowed);
+            }
+        }
+        Value::Number(number) => {
+            if let Some(at) = number.as_i64().filter(|_| name.ends_with("_ms")) {
+                times.push(at);
+            }
+            if let Some(value) = number.as_f64() {
+                let share = format!("{:.2}", value * 100.0);
+                for text in [format!("{value:.2}"), share] {
+                    allowed.insert(text.trim_end_matches('0').trim_end_matches('.').to_owned());
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_number_in_the_text_comes_from_the_facts() {
+    for words in [connections(), release()] {
+        let facts = facts(&words);
+        let text = text(&facts);
+        let (body, _) = text
+            .split_once("\n## Records")
+            .expect("the list of records comes last");
+        // Marks of footnotes are no statements.
+        let body: String = body
+            .split("[^")
+            .enumerate()
+            .map(|(index, part)| {
+                if index == 0 {
+                    part
+                } else {
+                    part.split_once(']').map_or(part, |(_, rest)| rest)
+                }
+            })
+            .collect();
+        let foreign: Vec<String> = numbers(&body)
+            .difference(&allowed(&facts))
+            .cloned()
+            .collect();
+        // Letters before digits: p99 of a metric's name, S1 of a step.
+        assert_eq!(foreign, Vec::<String>::new(), "{body}");
+    }
+}
+
+#[test]
+fn every_footnote_is_listed_and_every_listed_one_is_used() {
+    for words in [connections(), release()] {
+        let text = text(&facts(&words));
+        let (body, list) = text
+            .split_once("\n## Records")
+            .expect("the list comes last");
+        let listed = list.matches("]: `").count();
+        assert!(listed > 5);
+        for number in 1..=listed {
+            assert!(body.contains(&format!("[^{number}]")), "{number}");
+        }
+        assert!(!body.contains(&format!("[^{}]", listed + 1)));
+    }
+}
+
+#[test]
+fn a_step_is_applied_only_if_it_was_verified() {
+    let words = connections();
+    let states = [
+        (vec![], "proposed, not carried out"),
+        (vec!["approved"], "approved, not carried out"),
+        (vec!["refused"], "refused"),
+        (
+            vec!["approved", "intent", "outcome"],
+            "begun; its effect was not verified",
+        ),
+        (
+            vec!["approved", "intent", "outcome", "undone"],
+            "tried and undone",
+        ),
+        (
+            vec!["approved", "intent", "outcome", "verified"],
+            "applied and verified: improved",
+        ),
+    ];
+    for (phases, state) in states {
+        let mut facts = facts(&words);
+        facts.actions = phases.iter().map(|phase| action(&words, phase)).collect();
+        let text = text(&facts);
+        assert!(text.contains(&format!("| {state} |")), "{state}");
+        let applied = phases.contains(&"verified");
+        assert_eq!(text.contains("applied and verified"), applied);
+        assert_eq!(
+            text.contains("No step of a plan was carried out by Midwatch"),
+            !applied
+        );
+    }
+}
+
+#[test]
+fn what_is_not_recorded_is_called_unknown() {
+    let facts = Facts::bare(
+        resolved(&connections()),
+        Some("the database is away".to_owned()),
+    );
+    let document = write(&facts, &catalogue(), 1, None);
+    for words in [
+        "The cause is unknown.",
+        "Unknown: no root cause was established",
+        "Unknown: the database is away.",
+        "No plan is recorded",
+        "The stores could not be read when this was written: the database is away.",
+    ] {
+        assert!(document.markdown.contains(words), "{words}");
+    }
+    assert!((2..=5).contains(&document.items.len()));
+}
+
+#[test]
+fn items_have_owner_date_and_two_to_five_in_number() {
+    let mut facts = facts(&connections());
+    facts.mails[0].status = "FAILED".to_owned();
+    let document = write(&facts, &catalogue(), 1, None);
+    assert!((2..=5).contains(&document.items.len()));
+    let dues: BTreeSet<&str> = document
+        .items
+        .iter()
+        .map(|item| item.due.as_str())
+        .collect();
+    // 22 Nov 2026 and 7, 14 and 30 days: `date -d '2026-11-22 + 7 days'`.
+    assert_eq!(
+        dues,
+        BTreeSet::from(["2026-11-29", "2026-12-06", "2026-12-22"])
+    );
+    assert_eq!(document.items[0].owner, "team payments");
+    assert!(
+        document
+            .items
+            .iter()
+            .any(|item| item.title.contains("mail delivery"))
+    );
+    assert!(
+        document
+            .markdown
+            .contains("1 of 2 mails could not be delivered.")
+    );
+}
+
+#[test]
+fn two_faults_have_different_lessons_and_name_their_own_service() {
+    let (one, other) = (text(&facts(&connections())), text(&facts(&release())));
+    assert!(one.contains("payment-service") && !one.contains("user-service"));
+    assert!(other.contains("user-service") && !other.contains("payment-service"));
+    assert!(one.contains("keeps database connections") && other.contains("canary"));
+}
+
+#[test]
+fn text_from_telemetry_begins_no_markup() {
+    let hostile = "x|y` <img src=a onerror=alert(1)> [l](javascript:b) **bold**\n# H\n[^9]";
+    let words = Words {
+        service: hostile,
+        kind: AnomalyType::ErrorRateSpike,
+        metric: hostile,
+        values: [1.0, 0.5],
+        log: hostile,
+        hypothesis: hostile,
+        deployment: json!({
+            "timestamp_ms": DETECTED - 60_000, "service": hostile, "environment": "e",
+            "version": hostile, "deployed_by": hostile, "description": hostile,
+            "known_risks": [hostile]
+        }),
+    };
+    let document = write(&facts(&words), &catalogue(), 1, Some(hostile));
+    let options =
+        pulldown_cmark::Options::ENABLE_TABLES | pulldown_cmark::Options::ENABLE_FOOTNOTES;
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(
+        &mut html,
+        pulldown_cmark::Parser::new_ext(&document.markdown, options),
+    );
+    for bad in ["<img", "<strong>", "javascript:b\"", "<h1>H"] {
+        assert!(!html.contains(bad), "{bad} in {html}");
+    }
+    assert_eq!(html.matches("<h1>").count(), 1);
+    // Tables keep their columns.
+    for row in document
+        .markdown
+        .lines()
+        .filter(|line| line.starts_with("| "))
+    {
+        let cells = row.replace("\\|", "").matches('|').count();
+        assert!(cells == 5 || cells == 6, "{cells} in {row}");
+    }
+}

@@ -1,0 +1,252 @@
+//! The acting part: asks the knowledge store, PostgreSQL and the model.
+
+use crate::case::{Case, Observed};
+use crate::config::{Config, MIN_SIMILARITY, MODEL_TEMPERATURE, MODEL_TOKENS};
+use crate::decide::{Advice, Core, Draft, ORDER, RETRIEVE, Retrieved, State};
+use crate::estimate::Past;
+use crate::order::{self, Order};
+use anyhow::Context as _;
+use async_trait::async_trait;
+use midwatch_clients::knowledge::{KnowledgeError, KnowledgeStore, RunbookHit};
+use midwatch_clients::llm::{LlmClient, LlmRequest, Spent, Tier};
+use midwatch_clients::postgres::{Postgres, history, records};
+use midwatch_events::knowledge::Catalogue;
+use midwatch_events::{Envelope, RcaCompleted, Topic};
+use midwatch_runtime::agent::{Agent, AgentSpec, Input, Job, JobError, Moment, Route};
+use midwatch_runtime::effect::Effect;
+use midwatch_runtime::{Readiness, ServiceContext};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The remediation agent.
+pub struct Remediation {
+    core: Core,
+    postgres: Postgres,
+    knowledge: KnowledgeStore,
+    model: Option<Arc<LlmClient>>,
+    readiness: Readiness,
+}
+
+const TOPICS: &[Topic] = &[
+    Topic::RcaCompleted,
+    Topic::IncidentsResolved,
+    Topic::OperatorCommands,
+];
+
+impl Remediation {
+    /// Sets the agent up.
+    ///
+    /// # Errors
+    /// A setting cannot be used, or PostgreSQL is away. A missing catalogue is
+    /// no error: owners and escalation then go by role.
+    pub async fn new(context: &mut ServiceContext) -> anyhow::Result<Remediation> {
+        let config = Config::read(&mut context.settings);
+        context.settings.clone().finish()?;
+        let path = config.knowledge_dir.join("services.json");
+        let catalogue = read_catalogue(&path).unwrap_or_else(|error| {
+            tracing::warn!(
+                "owners go by role only: {error:#}; set KNOWLEDGE_DIR to the folder of services.json"
+            );
+            metrics::counter!("midwatch_remediation_degraded_total").increment(1);
+            Catalogue::default()
+        });
+        let model = context.llm()?;
+        Ok(Remediation {
+            core: Core {
+                catalogue,
+                namespace: config.namespace,
+                has_model: model.is_some(),
+            },
+            postgres: context.postgres().await?,
+            knowledge: context.knowledge().await?,
+            model,
+            readiness: context.readiness.clone(),
+        })
+    }
+
+    /// What is known about a cause: the runbook, the names that were observed,
+    /// how long it took before.
+    async fn retrieve(&self, rca: &RcaCompleted) -> Result<Retrieved, JobError> {
+        let case = Case {
+            rca,
+            catalogue: &self.core.catalogue,
+            default_namespace: &self.core.namespace,
+        };
+        let records = records::of_incident(&self.postgres.pool, rca.header.incident_id)
+            .await
+            .map_err(|error| JobError::Transient(error.into()))?;
+        let found = self.search(&case).await;
+        let state = found.as_ref().map(drop).map_err(ToString::to_string);
+        self.readiness.set("knowledge", state);
+        let (sections, past) = found.map_err(|error| {
+            if error.is_transient() {
+                JobError::Transient(error.into())
+            } else {
+                JobError::Permanent(error.into())
+            }
+        })?;
+        Ok(Retrieved {
+            sections,
+            observed: Observed::read(&records, case.service()),
+            past,
+        })
+    }
+
+    async fn search(
+        &self,
+        case: &Case<'_>,
+    ) -> Result<(Vec<RunbookHit>, Vec<Past>), KnowledgeError> {
+        let query = format!(
+            "{} {}",
+            case.cause().replace('_', " "),
+            case.rca.top_root_cause
+        );
+        // A store that is still being seeded answers without hits; that must
+        // not pass for "no runbook fits".
+        self.knowledge.ready().await?;
+        let hits = self
+            .knowledge
+            .search_runbooks(&query, Some(case.cause()))
+            .await?;
+        let sections = match fitting(&hits, case.cause()) {
+            Some(runbook) => self.knowledge.runbook_sections(runbook).await?,
+            None => Vec::new(),
+        };
+        let past = self
+            .knowledge
+            .search_incidents(&query, Some(case.cause()))
+            .await?
+            .into_iter()
+            .map(|hit| Past {
+                incident_id: hit.incident_id,
+                anomaly_type: hit.anomaly_type,
+                mttr_minutes: hit.mttr_minutes,
+            })
+            .collect();
+        Ok((sections, past))
+    }
+
+    async fn ask(&self, job: &Job, draft: &Draft) -> Result<Advice, JobError> {
+        let model = self.model.as_ref().ok_or_else(|| {
+            JobError::Permanent(anyhow::anyhow!("no model is configured any more"))
+        })?;
+        let (tokens, cost_usd) = history::spent(&self.postgres.pool, draft.rca.header.incident_id)
+            .await
+            .map_err(|error| JobError::Transient(error.into()))?;
+        let outcome = model
+            .complete(LlmRequest {
+                call_id: job.id,
+                agent: "remediation".to_owned(),
+                purpose: ORDER.to_owned(),
+                tier: Tier::Reasoning,
+                system: order::SYSTEM.to_owned(),
+                user: order::question(&draft.rca, &draft.plan),
+                max_tokens: MODEL_TOKENS,
+                temperature: MODEL_TEMPERATURE,
+                schema: Some((order::SCHEMA.to_owned(), order::schema())),
+                spent: Spent { tokens, cost_usd },
+            })
+            .await;
+        let order = outcome
+            .result
+            .ok()
+            .and_then(|reply| reply.value)
+            .and_then(|value| serde_json::from_value::<Order>(value).ok());
+        Ok(Advice {
+            call: outcome.call,
+            order,
+        })
+    }
+}
+
+/// The runbook of the best section that is for this cause, or else near enough
+/// in meaning.
+fn fitting<'a>(hits: &'a [RunbookHit], cause: &str) -> Option<&'a str> {
+    let for_cause = |hit: &&RunbookHit| hit.anomaly_types.iter().any(|kind| kind == cause);
+    hits.iter()
+        .find(for_cause)
+        .or_else(|| hits.iter().find(|hit| hit.score >= MIN_SIMILARITY))
+        .map(|hit| hit.runbook_id.as_str())
+}
+
+fn read_catalogue(path: &Path) -> anyhow::Result<Catalogue> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    Catalogue::parse(&text).map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))
+}
+
+fn permanent(error: serde_json::Error) -> JobError {
+    JobError::Permanent(error.into())
+}
+
+#[async_trait]
+impl Agent for Remediation {
+    type State = State;
+
+    fn spec(&self) -> AgentSpec {
+        AgentSpec {
+            name: "remediation",
+            topics: TOPICS,
+        }
+    }
+
+    fn route(&self, envelope: &Envelope) -> Route {
+        envelope
+            .event
+            .incident_id()
+            .map_or(Route::Ignore, |id| Route::Scope(id.to_string()))
+    }
+
+    fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
+        self.core.decide(state, at, input)
+    }
+
+    async fn perform(&self, job: &Job) -> Result<Value, JobError> {
+        let payload = job.payload.clone();
+        match job.kind.as_str() {
+            RETRIEVE => {
+                let rca: RcaCompleted = serde_json::from_value(payload).map_err(permanent)?;
+                serde_json::to_value(self.retrieve(&rca).await?).map_err(permanent)
+            }
+            ORDER => {
+                let draft: Draft = serde_json::from_value(payload).map_err(permanent)?;
+                serde_json::to_value(self.ask(job, &draft).await?).map_err(permanent)
+            }
+            other => Err(JobError::Permanent(anyhow::anyhow!(
+                "no job of kind {other} is known here"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hit(runbook: &str, kinds: &[&str], score: f32) -> RunbookHit {
+        RunbookHit {
+            runbook_id: runbook.to_owned(),
+            section_title: "Immediate mitigation".to_owned(),
+            text: String::new(),
+            score,
+            anomaly_types: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+            position: 0,
+            steps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_runbook_for_the_cause_goes_before_a_nearer_one_for_another() {
+        let hits = [
+            hit("memory-leak", &["MEMORY_LEAK"], 0.7),
+            hit("cpu-saturation", &["CPU_SATURATION"], 0.5),
+        ];
+        assert_eq!(fitting(&hits, "CPU_SATURATION"), Some("cpu-saturation"));
+        assert_eq!(fitting(&hits, "TRAFFIC_DROP"), Some("memory-leak"));
+        assert_eq!(
+            fitting(&[hit("memory-leak", &[], 0.39)], "TRAFFIC_DROP"),
+            None
+        );
+    }
+}
