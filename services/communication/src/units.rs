@@ -196,6 +196,21 @@ fn written(epoch_ms: i64, form: &[time::format_description::BorrowedFormatItem<'
         .unwrap_or_else(|| format!("{epoch_ms} ms"))
 }
 
+/// What two log lines of one kind share: every word with a digit in it (ids,
+/// counts, times) becomes `#`.
+#[must_use]
+pub fn kind_of_line(text: &str) -> String {
+    let mut kind = String::with_capacity(text.len());
+    for word in text.split_inclusive(|character: char| !character.is_alphanumeric()) {
+        if word.contains(|character: char| character.is_ascii_digit()) {
+            kind.push('#');
+        } else {
+            kind.push_str(word);
+        }
+    }
+    kind
+}
+
 /// One line of at most `limit` characters: control characters, which could
 /// forge lines in a plain-text mail or headers, become spaces.
 #[must_use]
@@ -278,6 +293,19 @@ mod tests {
             "6 min simulated, 1 min wall"
         );
         assert_eq!(both_durations(360_000, 350_000), "6 min");
+    }
+
+    #[test]
+    fn lines_that_differ_in_ids_are_of_one_kind() {
+        let kind = kind_of_line("GET /v1 failed request_id=req-0fbaf424 after 30ms");
+        assert_eq!(
+            kind,
+            kind_of_line("GET /v1 failed request_id=req-b0eab634 after 7ms")
+        );
+        assert_ne!(
+            kind,
+            kind_of_line("PUT /v1 failed request_id=req-0fbaf424 after 30ms")
+        );
     }
 
     #[test]

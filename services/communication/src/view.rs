@@ -102,10 +102,41 @@ pub fn frame(header: &IncidentHeader, around: &Surroundings<'_>) -> Frame {
         services: names(&header.affected_services, 8),
         link: format!("{}/incidents/{}", around.dashboard_url, header.incident_id),
         detected: units::moment(event),
-        // A minute covers the delay between a reading and its record.
-        detected_wall: ((event - wall).abs() > 60_000).then(|| units::moment(wall)),
+        detected_wall: apart(event, wall).then(|| units::moment(wall)),
         notice: around.notice.map(str::to_owned),
     }
+}
+
+/// Whether event time is another time than the wall clock's; the delay between
+/// a reading and its record stays below a quarter of a minute.
+pub(crate) fn apart(event_ms: i64, wall_ms: i64) -> bool {
+    (event_ms - wall_ms).abs() > 15_000
+}
+
+/// `runbook#section` references, the sections of a runbook together:
+/// `error-rate-spike (Symptoms, Diagnosis)`.
+pub(crate) fn runbooks(references: &[String]) -> Vec<String> {
+    let mut books: Vec<(String, Vec<String>)> = Vec::new();
+    for reference in references.iter().take(12) {
+        let (book, section) = reference.split_once('#').unwrap_or((reference, ""));
+        let book = line(book, NAME);
+        let sections = match books.iter_mut().find(|(known, _)| *known == book) {
+            Some((_, sections)) => sections,
+            None => {
+                books.push((book, Vec::new()));
+                &mut books.last_mut().expect("just pushed").1
+            }
+        };
+        sections.extend(said(section, NAME));
+    }
+    let shown = books.into_iter().map(|(book, sections)| {
+        if sections.is_empty() {
+            book
+        } else {
+            format!("{book} ({})", sections.join(", "))
+        }
+    });
+    shown.collect()
 }
 
 /// Up to `limit` names, then how many more there are.

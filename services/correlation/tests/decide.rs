@@ -4,7 +4,9 @@ use midwatch_correlation::config::Config;
 use midwatch_correlation::decide::Core;
 use midwatch_correlation::decide::state::{State, Surroundings};
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Direction, Severity, Transition};
-use midwatch_events::incident::{IncidentChange, IncidentOpened, IncidentResolved, IncidentUpdated};
+use midwatch_events::incident::{
+    IncidentChange, IncidentOpened, IncidentResolved, IncidentUpdated,
+};
 use midwatch_events::topology::{EdgeSource, Topology};
 use midwatch_events::{Envelope, Event, Meta, RawDeployment, ids};
 use midwatch_runtime::{Effect, Input, Job, Moment, Projection};
@@ -59,7 +61,12 @@ fn anomaly(service: &str, kind: AnomalyType, metric: &str, at_s: i64) -> Anomaly
 }
 
 fn slow(service: &str, at_s: i64) -> Anomaly {
-    anomaly(service, AnomalyType::LatencySpike, "service_latency_p99_ms", at_s)
+    anomaly(
+        service,
+        AnomalyType::LatencySpike,
+        "service_latency_p99_ms",
+        at_s,
+    )
 }
 
 impl Story {
@@ -133,7 +140,8 @@ impl Story {
     fn settle(&mut self) {
         let groups: Vec<Uuid> = self.state.groups.keys().copied().collect();
         for id in groups {
-            let open = self.state.groups[&id].phase == midwatch_correlation::decide::state::Phase::Open;
+            let open =
+                self.state.groups[&id].phase == midwatch_correlation::decide::state::Phase::Open;
             let kind = if open { "grow" } else { "open" };
             if open && self.state.groups[&id].pending.is_empty() {
                 continue;
@@ -146,7 +154,10 @@ impl Story {
     }
 
     fn resolve(&mut self, incident: Uuid) {
-        let opened = self.opened.iter().find(|opened| opened.header.incident_id == incident);
+        let opened = self
+            .opened
+            .iter()
+            .find(|opened| opened.header.incident_id == incident);
         let resolved = IncidentResolved {
             header: opened.expect("it was opened").header.clone(),
             resolved_at_ms: T0,
@@ -168,14 +179,24 @@ fn a_storm_along_the_graph_is_one_incident_with_a_reason_for_each_member() {
     let mut story = Story::new();
     for at in 0..5 {
         for service in ["payment-service", "order-service", "api-gateway"] {
-            story.hear(anomaly(service, AnomalyType::LatencySpike, &format!("metric_{at}"), at * 10));
+            story.hear(anomaly(
+                service,
+                AnomalyType::LatencySpike,
+                &format!("metric_{at}"),
+                at * 10,
+            ));
         }
     }
     story.settle();
     assert_eq!(story.opened.len(), 1);
     let opened = &story.opened[0];
     assert_eq!(opened.grouped_anomalies.len(), 15);
-    assert!(opened.grouped_anomalies.iter().all(|member| !member.reason.is_empty()));
+    assert!(
+        opened
+            .grouped_anomalies
+            .iter()
+            .all(|member| !member.reason.is_empty())
+    );
     assert!(
         opened.grouped_anomalies.iter().any(|member| member
             .reason
@@ -188,12 +209,19 @@ fn a_storm_along_the_graph_is_one_incident_with_a_reason_for_each_member() {
 #[test]
 fn a_call_that_only_spans_know_joins_two_services() {
     let mut story = Story::new();
-    story.surroundings.topology.add_call("user-service", "notification-service", EdgeSource::Spans);
+    story
+        .surroundings
+        .topology
+        .add_call("user-service", "notification-service", EdgeSource::Spans);
     story.hear(slow("notification-service", 0));
     story.hear(slow("user-service", 10));
     story.settle();
     assert_eq!(story.opened.len(), 1);
-    assert!(story.opened[0].grouped_anomalies[1].reason.contains("as spans show"));
+    assert!(
+        story.opened[0].grouped_anomalies[1]
+            .reason
+            .contains("as spans show")
+    );
 }
 
 #[test]
@@ -215,7 +243,10 @@ fn an_open_incident_grows_by_updates_and_opens_no_second_one() {
     story.settle();
     assert_eq!((story.opened.len(), story.updated.len()), (1, 1));
     let updated = &story.updated[0];
-    assert_eq!(updated.header.incident_id, story.opened[0].header.incident_id);
+    assert_eq!(
+        updated.header.incident_id,
+        story.opened[0].header.incident_id
+    );
     assert_eq!(updated.change, IncidentChange::Grown);
     assert_eq!(
         updated.header.affected_services,
@@ -250,7 +281,12 @@ fn a_resolved_incident_takes_no_new_fault_and_a_late_word_opens_nothing() {
         ..slow("payment-service", 5)
     };
     assert!(story.hear(late).is_empty());
-    let fresh = anomaly("payment-service", AnomalyType::CpuSaturation, "service_cpu_percent", 60);
+    let fresh = anomaly(
+        "payment-service",
+        AnomalyType::CpuSaturation,
+        "service_cpu_percent",
+        60,
+    );
     story.hear(fresh);
     story.settle();
     assert_eq!(story.opened.len(), 2);
@@ -280,7 +316,10 @@ fn the_incident_is_named_after_the_resource_behind_the_symptoms() {
         10,
     ));
     story.settle();
-    assert_eq!(story.opened[0].header.title(), "DB connection exhaustion on payment-service");
+    assert_eq!(
+        story.opened[0].header.title(),
+        "DB connection exhaustion on payment-service"
+    );
     assert_eq!(story.opened[0].trigger_metric, "service_db_connections");
 }
 
@@ -358,7 +397,9 @@ fn an_incident_whose_records_cannot_be_copied_is_announced_all_the_same() {
     };
     let result = Err("redis is away".to_owned());
     let effects = story.decide(Input::JobDone { job, result });
-    let opens = effects.iter().any(|effect| matches!(effect, Effect::Project(Projection::Open { .. })));
+    let opens = effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Project(Projection::Open { .. })));
     let says = effects.iter().any(
         |effect| matches!(effect, Effect::Audit(line) if line.summary.contains("redis is away")),
     );

@@ -45,8 +45,9 @@ pub enum Input {
     Log(RawLog),
     Span(RawSpan),
     Kubernetes(RawKubernetes),
-    /// The partition is at its end and nothing has come for a while.
-    Idle,
+    /// The partition is at its end and nothing has come for a while. The
+    /// latest event times of the environments in other partitions come along.
+    Idle(BTreeMap<String, i64>),
     /// A model named the kind of an anomaly that the rules had no name for.
     Classified {
         environment: String,
@@ -139,7 +140,7 @@ impl Detector {
             Input::Log(log) => self.log(state, at, log, &mut effects),
             Input::Span(span) => self.span(state, at, span, &mut effects),
             Input::Kubernetes(event) => self.kubernetes(state, at, &event, &mut effects),
-            Input::Idle => self.idle(state, at, &mut effects),
+            Input::Idle(latest) => self.idle(state, at, &latest, &mut effects),
             Input::Classified {
                 environment,
                 service,

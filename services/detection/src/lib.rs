@@ -24,8 +24,11 @@
 //! - While Redis or the broker is away, consuming pauses; nothing is dropped
 //!   and memory stays bounded.
 //!
-//! Deliberately absent: anomalies from spans, and silence of a whole partition
-//! in a simulation that compresses time (see [`decide::clock`]).
+//! Silence is measured in event time. A partition that is at its end goes by
+//! the event time that its environment reached elsewhere in this process, or by
+//! the wall clock where event time is wall time; a simulation that compresses
+//! time and stops as a whole is not noticed. Deliberately absent: anomalies
+//! from spans.
 
 pub mod config;
 pub mod decide;

@@ -322,11 +322,35 @@ fn a_fleet_that_stops_as_a_whole_is_missing_by_the_wall_clock() {
             event_id: Uuid::nil(),
             wall_ms,
         };
-        fleet::anomalies(rig.detector.decide(&mut rig.state, at, Input::Idle))
+        fleet::anomalies(
+            rig.detector
+                .decide(&mut rig.state, at, Input::Idle(Default::default())),
+        )
     };
     assert_eq!(idle(end + 40_000), []);
     assert_eq!(transitions(&idle(end + 75_000)), [Transition::Missing]);
     assert_eq!(idle(end + 95_000), []);
+}
+
+#[test]
+fn a_quiet_partition_goes_by_the_event_time_of_the_others() {
+    let mut rig = Rig::new();
+    // Compressed time: the wall clock is far behind and proves nothing.
+    rig.wall_ms = START_MS - 86_400_000;
+    let found = rig.anomalies(kubernetes("a", "OOM_KILLED", START_MS));
+    assert_eq!(transitions(&found), [Transition::Started]);
+    let mut idle = |elsewhere_ms: i64| {
+        let at = At {
+            event_id: Uuid::nil(),
+            wall_ms: START_MS - 86_000_000,
+        };
+        let latest = [("simulation".to_owned(), elsewhere_ms)].into();
+        fleet::anomalies(rig.detector.decide(&mut rig.state, at, Input::Idle(latest)))
+    };
+    assert_eq!(idle(START_MS + 299_000), []);
+    let cleared = idle(START_MS + 305_000);
+    assert_eq!(transitions(&cleared), [Transition::Cleared]);
+    assert_eq!(cleared[0].detected_at_ms, START_MS + 305_000);
 }
 
 #[test]

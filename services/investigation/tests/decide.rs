@@ -71,7 +71,11 @@ fn edges(pairs: &[(&str, &str)]) -> Vec<(String, String, Vec<EdgeSource>)> {
     pairs
         .iter()
         .map(|(caller, callee)| {
-            ((*caller).to_owned(), (*callee).to_owned(), vec![EdgeSource::Catalogue])
+            (
+                (*caller).to_owned(),
+                (*callee).to_owned(),
+                vec![EdgeSource::Catalogue],
+            )
         })
         .collect()
 }
@@ -172,10 +176,34 @@ impl Story {
 
 fn pool_fault() -> (Vec<GroupedAnomaly>, Facts) {
     let members = vec![
-        member("payment-service", AnomalyType::DbConnectionExhaustion, "service_db_connections", 0, 8.0),
-        member("payment-service", AnomalyType::LatencySpike, "service_latency_p99_ms", 10, 6.0),
-        member("api-gateway", AnomalyType::LatencySpike, "service_latency_p99_ms", 20, 12.0),
-        member("order-service", AnomalyType::LatencySpike, "service_latency_p99_ms", 20, 9.0),
+        member(
+            "payment-service",
+            AnomalyType::DbConnectionExhaustion,
+            "service_db_connections",
+            0,
+            8.0,
+        ),
+        member(
+            "payment-service",
+            AnomalyType::LatencySpike,
+            "service_latency_p99_ms",
+            10,
+            6.0,
+        ),
+        member(
+            "api-gateway",
+            AnomalyType::LatencySpike,
+            "service_latency_p99_ms",
+            20,
+            12.0,
+        ),
+        member(
+            "order-service",
+            AnomalyType::LatencySpike,
+            "service_latency_p99_ms",
+            20,
+            9.0,
+        ),
     ];
     let facts = Facts {
         edges: edges(&[
@@ -212,17 +240,30 @@ fn the_dependency_is_blamed_and_not_its_louder_callers() {
         .map(|candidate| candidate.service.as_str())
         .collect();
     assert_eq!(ranking[0], "payment-service", "{ranking:?}");
-    assert_eq!(rca.root_cause_candidates[0].cause, "DB_CONNECTION_EXHAUSTION");
+    assert_eq!(
+        rca.root_cause_candidates[0].cause,
+        "DB_CONNECTION_EXHAUSTION"
+    );
     assert_eq!(rca.verdict, Verdict::Conclusive);
     let cited: Vec<&str> = rca.root_cause_candidates[0]
         .evidence
         .iter()
         .map(|record| record.id.as_str())
         .collect();
-    assert!(cited.contains(&"log-1"), "the caller's complaint is cited: {cited:?}");
-    let confidences: Vec<f64> =
-        rca.root_cause_candidates.iter().map(|candidate| candidate.confidence).collect();
-    assert!(confidences.iter().all(|confidence| (0.0..=1.0).contains(confidence)));
+    assert!(
+        cited.contains(&"log-1"),
+        "the caller's complaint is cited: {cited:?}"
+    );
+    let confidences: Vec<f64> = rca
+        .root_cause_candidates
+        .iter()
+        .map(|candidate| candidate.confidence)
+        .collect();
+    assert!(
+        confidences
+            .iter()
+            .all(|confidence| (0.0..=1.0).contains(confidence))
+    );
     assert!(confidences[0] > confidences[1] + 0.1, "{confidences:?}");
 }
 
@@ -238,8 +279,17 @@ fn one_faint_symptom_alone_is_inconclusive() {
 
 #[test]
 fn a_deployment_before_the_onset_is_the_cause_and_one_after_it_is_refuted() {
-    let errors = member("user-service", AnomalyType::ErrorRateSpike, "service_error_rate_percent", 0, 9.0);
-    for (offset_ms, expected) in [(-30_000, "DEPLOYMENT_FAILURE"), (30_000, "ERROR_RATE_SPIKE")] {
+    let errors = member(
+        "user-service",
+        AnomalyType::ErrorRateSpike,
+        "service_error_rate_percent",
+        0,
+        9.0,
+    );
+    for (offset_ms, expected) in [
+        (-30_000, "DEPLOYMENT_FAILURE"),
+        (30_000, "ERROR_RATE_SPIKE"),
+    ] {
         let deployment = serde_json::from_value(json!({"service": "user-service",
             "version": "v2.14.1", "timestamp_ms": T0 + offset_ms, "environment": "simulation"}))
         .expect("a deployment");
@@ -281,7 +331,13 @@ fn only_readings_of_every_metric_end_an_incident() {
 
 #[test]
 fn no_data_is_not_recovery_and_a_relapse_takes_it_back() {
-    let errors = member("user-service", AnomalyType::ErrorRateSpike, "errors", 0, 9.0);
+    let errors = member(
+        "user-service",
+        AnomalyType::ErrorRateSpike,
+        "errors",
+        0,
+        9.0,
+    );
     let other = member("user-service", AnomalyType::LatencySpike, "latency", 0, 9.0);
     let mut story = Story::default();
     story.open(&[errors.clone(), other.clone()]);
@@ -300,9 +356,17 @@ fn no_data_is_not_recovery_and_a_relapse_takes_it_back() {
 
 #[test]
 fn recovery_waits_for_the_cause_to_be_published() {
-    let errors = member("user-service", AnomalyType::ErrorRateSpike, "errors", 0, 9.0);
+    let errors = member(
+        "user-service",
+        AnomalyType::ErrorRateSpike,
+        "errors",
+        0,
+        9.0,
+    );
     let mut story = Story::default();
-    story.hear(Event::Opened(Box::new(opened(std::slice::from_ref(&errors)))));
+    story.hear(Event::Opened(Box::new(opened(std::slice::from_ref(
+        &errors,
+    )))));
     story.transition(&errors, Transition::Cleared, 60);
     assert!(story.resolved.is_empty() && story.rcas.is_empty());
     story.work();
@@ -328,7 +392,13 @@ fn an_update_before_the_opening_is_parked() {
 
 #[test]
 fn records_that_cannot_be_read_leave_an_answer_that_says_so() {
-    let errors = member("user-service", AnomalyType::ErrorRateSpike, "errors", 0, 9.0);
+    let errors = member(
+        "user-service",
+        AnomalyType::ErrorRateSpike,
+        "errors",
+        0,
+        9.0,
+    );
     let mut story = Story::default();
     story.hear(Event::Opened(Box::new(opened(&[errors]))));
     let job = story.jobs.remove(0);

@@ -203,6 +203,17 @@ impl Facts {
         crate::text::clocks_differ(self.resolved.mttr_ms, self.wall_mttr_ms())
     }
 
+    /// The first of the normal readings in a row that settled this series,
+    /// event time.
+    #[must_use]
+    pub fn settled_ms(&self, service: &str, metric: &str) -> Option<i64> {
+        let readings = self.resolved.settling_readings.iter();
+        readings
+            .filter(|reading| reading.service == service && reading.metric_name == metric)
+            .map(|reading| reading.at_ms)
+            .min()
+    }
+
     /// The record of a step's verification, where there is one.
     #[must_use]
     pub fn verified(&self, step_id: &str) -> Option<&RemediationAction> {
@@ -285,8 +296,7 @@ fn logs(records: &[KeptRecord]) -> Vec<LogLine> {
         if !matches!(level, "ERROR" | "FATAL") {
             continue;
         }
-        // Numbers differ from line to line of one kind.
-        let kind = record.text.replace(|c: char| c.is_ascii_digit(), "");
+        let kind = crate::text::kind_of_line(&record.text);
         let entry = kinds
             .entry((record.service.as_str(), kind))
             .or_insert_with(|| LogLine {

@@ -43,13 +43,15 @@ fn detection(facts: &Facts, judgement: &mut Judgement) {
     let id = first.anomaly_id.to_string();
     let goal = duration(DETECTION_GOAL_MS);
     if delay <= DETECTION_GOAL_MS {
-        judgement.well.push(sentence(
+        let words = if delay < 1000 {
+            format!("Detection came with the first reading out of range (goal: within {goal}).")
+        } else {
             format!(
                 "Detection took {} from the first reading out of range (goal: {goal}).",
                 duration(delay)
-            ),
-            &[&id],
-        ));
+            )
+        };
+        judgement.well.push(sentence(words, &[&id]));
     } else {
         judgement.badly.push(sentence(
             format!("Detection took {} from the first reading out of range, longer than the goal of {goal}.", duration(delay)),

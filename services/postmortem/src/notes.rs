@@ -102,7 +102,10 @@ mod tests {
     #[test]
     fn a_record_has_one_number_wherever_it_is_cited() {
         let mut notes = Notes::default();
-        assert_eq!(notes.bound(&sentence("A.", &["x", "y", "x"])), "A.[^1] [^2]");
+        assert_eq!(
+            notes.bound(&sentence("A.", &["x", "y", "x"])),
+            "A.[^1] [^2]"
+        );
         assert_eq!(notes.cite(&["y"]), "[^2]");
         assert_eq!(notes.list(), "[^1]: `x`\n[^2]: `y`\n");
     }

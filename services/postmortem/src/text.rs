@@ -89,6 +89,32 @@ fn unknown() -> String {
     "unknown".to_owned()
 }
 
+/// What two log lines of one kind share: every word with a digit in it (ids,
+/// counts, times) becomes `#`.
+#[must_use]
+pub fn kind_of_line(text: &str) -> String {
+    let mut kind = String::with_capacity(text.len());
+    for word in text.split_inclusive(|character: char| !character.is_alphanumeric()) {
+        if word.contains(|character: char| character.is_ascii_digit()) {
+            kind.push('#');
+        } else {
+            kind.push_str(word);
+        }
+    }
+    kind
+}
+
+/// Foreign text as a sentence of its own: escaped, with a full stop.
+#[must_use]
+pub fn stated(text: &str) -> String {
+    let text = escape(text);
+    if text.ends_with(['.', '!', '?', '…']) {
+        text
+    } else {
+        format!("{text}.")
+    }
+}
+
 /// Foreign text on one line, cut to a readable length.
 #[must_use]
 pub fn line(text: &str) -> String {

@@ -62,9 +62,13 @@ fn read(consumer: &BaseConsumer, wanted: usize) -> Vec<rdkafka::message::OwnedMe
 }
 
 fn reader(settings: &KafkaSettings, group: &str, topic: &str) -> BaseConsumer {
-    let consumer: BaseConsumer =
-        settings.consumer_config(&settings.group(group), "0").create().expect("a consumer");
-    consumer.subscribe(&[&settings.topic(topic)]).expect("subscribed");
+    let consumer: BaseConsumer = settings
+        .consumer_config(&settings.group(group), "0")
+        .create()
+        .expect("a consumer");
+    consumer
+        .subscribe(&[&settings.topic(topic)])
+        .expect("subscribed");
     consumer
 }
 
@@ -72,7 +76,11 @@ fn reader(settings: &KafkaSettings, group: &str, topic: &str) -> BaseConsumer {
 async fn every_topic_is_created_with_its_settings_and_creating_again_changes_nothing() {
     for settings in settings("create") {
         let created = kafka::create_topics(&settings).await.expect("created");
-        assert_eq!(created, 2 * TOPICS.len() + 1, "topics, dead letters and the epoch");
+        assert_eq!(
+            created,
+            2 * TOPICS.len() + 1,
+            "topics, dead letters and the epoch"
+        );
         assert_eq!(kafka::create_topics(&settings).await.expect("again"), 0);
         let admin: AdminClient<DefaultClientContext> =
             settings.client_config().create().expect("an admin client");
@@ -83,7 +91,9 @@ async fn every_topic_is_created_with_its_settings_and_creating_again_changes_not
                 .await
                 .expect("described");
             let resource = found[0].as_ref().expect("the topic is there");
-            let limit = resource.get("max.message.bytes").and_then(|entry| entry.value.clone());
+            let limit = resource
+                .get("max.message.bytes")
+                .and_then(|entry| entry.value.clone());
             // A broker that shows no topic settings must still take the size,
             // which another test holds.
             if let Some(limit) = limit {
@@ -97,12 +107,19 @@ async fn every_topic_is_created_with_its_settings_and_creating_again_changes_not
 async fn the_epoch_is_written_once_and_read_by_everybody() {
     for settings in settings("epoch") {
         kafka::create_topics(&settings).await.expect("topics");
-        let first = kafka::ensure_epoch(&settings, "first").await.expect("written");
-        let second = kafka::ensure_epoch(&settings, "second").await.expect("kept");
+        let first = kafka::ensure_epoch(&settings, "first")
+            .await
+            .expect("written");
+        let second = kafka::ensure_epoch(&settings, "second")
+            .await
+            .expect("kept");
         assert_eq!((first.as_str(), second.as_str()), ("first", "first"));
         let reader = settings.clone();
         let read = tokio::task::spawn_blocking(move || kafka::read_epoch(&reader)).await;
-        assert_eq!(read.expect("no panic").expect("read"), Some("first".to_owned()));
+        assert_eq!(
+            read.expect("no panic").expect("read"),
+            Some("first".to_owned())
+        );
     }
 }
 
@@ -141,10 +158,16 @@ async fn order_is_kept_per_key_and_committed_offsets_survive_the_consumer() {
         first
             .store_offset(last.topic(), last.partition(), last.offset())
             .expect("stored");
-        first.commit_consumer_state(CommitMode::Sync).expect("committed");
+        first
+            .commit_consumer_state(CommitMode::Sync)
+            .expect("committed");
         drop(first);
         let rest = read(&reader(&settings, "order", "raw.metrics"), 80);
-        assert_eq!(rest[0].payload(), Some(all[120].encode().as_slice()), "goes on where it stopped");
+        assert_eq!(
+            rest[0].payload(),
+            Some(all[120].encode().as_slice()),
+            "goes on where it stopped"
+        );
         assert_eq!(rest.len(), 80);
     }
 }
@@ -163,7 +186,15 @@ async fn a_dead_letter_carries_the_original_and_where_it_lay() {
         };
         let original = vec![b'x'; 5 * 1024 * 1024];
         producer
-            .dead_letter("raw.logs", Some(b"k"), &original, &place, "test", "not_json", "line 1\nbad")
+            .dead_letter(
+                "raw.logs",
+                Some(b"k"),
+                &original,
+                &place,
+                "test",
+                "not_json",
+                "line 1\nbad",
+            )
             .await
             .expect("acknowledged");
         let found = read(&reader(&settings, "dead", "raw.logs.dlq"), 1);
@@ -183,7 +214,10 @@ async fn a_dead_letter_carries_the_original_and_where_it_lay() {
             ("midwatch_offset", "77"),
             ("midwatch_payload_whole", "true"),
         ] {
-            assert!(pairs.contains(&(name.to_owned(), value.to_owned())), "{name} in {pairs:?}");
+            assert!(
+                pairs.contains(&(name.to_owned(), value.to_owned())),
+                "{name} in {pairs:?}"
+            );
         }
     }
 }

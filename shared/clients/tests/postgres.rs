@@ -13,13 +13,23 @@ use uuid::Uuid;
 
 async fn database(test: &str) -> Postgres {
     let base = needed("MIDWATCH_TEST_DATABASE_URL");
-    let admin = Postgres::connect(&base, 1).await.expect("the test server answers");
+    let admin = Postgres::connect(&base, 1)
+        .await
+        .expect("the test server answers");
     let name = format!("clients_{test}_{}", std::process::id());
-    for statement in [format!("DROP DATABASE IF EXISTS {name}"), format!("CREATE DATABASE {name}")] {
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&admin.pool).await.expect("created");
+    for statement in [
+        format!("DROP DATABASE IF EXISTS {name}"),
+        format!("CREATE DATABASE {name}"),
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(statement))
+            .execute(&admin.pool)
+            .await
+            .expect("created");
     }
     let (server, _) = base.rsplit_once('/').expect("a URL with a database");
-    let postgres = Postgres::connect(&format!("{server}/{name}"), 4).await.expect("connected");
+    let postgres = Postgres::connect(&format!("{server}/{name}"), 4)
+        .await
+        .expect("connected");
     postgres.migrate().await.expect("the schema");
     postgres
 }
@@ -50,8 +60,14 @@ async fn the_committed_query_data_are_those_of_the_schema() {
             .map(|column| column["name"].clone())
             .collect();
         assert_eq!(columns, committed, "{query}");
-        let types = statement.columns().iter().map(|column| column.type_info().name().to_uppercase());
-        let known = data["describe"]["columns"].as_array().expect("columns").iter();
+        let types = statement
+            .columns()
+            .iter()
+            .map(|column| column.type_info().name().to_uppercase());
+        let known = data["describe"]["columns"]
+            .as_array()
+            .expect("columns")
+            .iter();
         for (found, column) in types.zip(known) {
             if let Some(name) = column["type_info"].as_str() {
                 assert_eq!(found, name.to_uppercase(), "{query}");
@@ -89,14 +105,22 @@ async fn the_status_moves_only_as_the_lifecycle_allows() {
     let mut tx = postgres.begin().await.expect("a transaction");
     let early = incident::move_to(&mut tx, id, IncidentState::Investigating).await;
     assert_eq!(early.expect("asked"), Moved::NoIncident);
-    incident::open(&mut tx, &header(id), &json!({}), &json!({})).await.expect("opened");
+    incident::open(&mut tx, &header(id), &json!({}), &json!({}))
+        .await
+        .expect("opened");
     for (to, expected) in [
         (IncidentState::RcaComplete, Moved::Early),
         (IncidentState::Investigating, Moved::Taken),
         (IncidentState::Investigating, Moved::AlreadyThere),
-        (IncidentState::Correlating, Moved::Refused(IncidentState::Investigating)),
+        (
+            IncidentState::Correlating,
+            Moved::Refused(IncidentState::Investigating),
+        ),
         (IncidentState::Resolved, Moved::Taken),
-        (IncidentState::RcaComplete, Moved::Refused(IncidentState::Resolved)),
+        (
+            IncidentState::RcaComplete,
+            Moved::Refused(IncidentState::Resolved),
+        ),
         (IncidentState::Investigating, Moved::Taken),
     ] {
         let moved = incident::move_to(&mut tx, id, to).await.expect("asked");
@@ -108,12 +132,19 @@ async fn the_status_moves_only_as_the_lifecycle_allows() {
 async fn of_two_writers_of_one_version_one_loses() {
     let postgres = database("writers").await;
     let mut one = postgres.begin().await.expect("a transaction");
-    delivery::save_state(&mut one, "a", "s", 0, &json!(1)).await.expect("the first");
+    delivery::save_state(&mut one, "a", "s", 0, &json!(1))
+        .await
+        .expect("the first");
     one.commit().await.expect("committed");
     let mut other = postgres.begin().await.expect("a transaction");
     let lost = delivery::save_state(&mut other, "a", "s", 0, &json!(2)).await;
-    assert!(matches!(lost, Err(PostgresError::StaleOwner { version: 0, .. })), "{lost:?}");
-    delivery::save_state(&mut other, "a", "s", 1, &json!(3)).await.expect("who read again");
+    assert!(
+        matches!(lost, Err(PostgresError::StaleOwner { version: 0, .. })),
+        "{lost:?}"
+    );
+    delivery::save_state(&mut other, "a", "s", 1, &json!(3))
+        .await
+        .expect("who read again");
 }
 
 #[tokio::test]
@@ -123,7 +154,9 @@ async fn jobs_of_one_scope_run_one_at_a_time_and_those_of_two_do_not_wait() {
     let mut tx = postgres.begin().await.expect("a transaction");
     for (scope, name) in [("s", "1"), ("s", "2"), ("t", "3")] {
         let id = ids::derive(&["job", name]);
-        jobs::insert(&mut tx, "a", scope, id, "work", &json!({}), 3, 0).await.expect("written");
+        jobs::insert(&mut tx, "a", scope, id, "work", &json!({}), 3, 0)
+            .await
+            .expect("written");
     }
     tx.commit().await.expect("committed");
     let claim = || jobs::claim(pool, "a", "me", 30.0);
@@ -132,14 +165,30 @@ async fn jobs_of_one_scope_run_one_at_a_time_and_those_of_two_do_not_wait() {
     let second = claim().await.expect("asked").expect("the first of t");
     assert_eq!(second.scope, "t");
     assert_eq!(claim().await.expect("asked"), None, "the second of s waits");
-    assert!(jobs::finish(pool, first.id, "me", &json!({})).await.expect("journalled"));
-    assert_eq!(claim().await.expect("asked"), None, "until the first is applied");
+    assert!(
+        jobs::finish(pool, first.id, "me", &json!({}))
+            .await
+            .expect("journalled")
+    );
+    assert_eq!(
+        claim().await.expect("asked"),
+        None,
+        "until the first is applied"
+    );
     let mut tx = postgres.begin().await.expect("a transaction");
-    jobs::mark_applied(&mut tx, first.id).await.expect("applied");
+    jobs::mark_applied(&mut tx, first.id)
+        .await
+        .expect("applied");
     tx.commit().await.expect("committed");
-    assert_eq!(claim().await.expect("asked").expect("now").id, ids::derive(&["job", "2"]));
+    assert_eq!(
+        claim().await.expect("asked").expect("now").id,
+        ids::derive(&["job", "2"])
+    );
     let stale = jobs::finish(pool, second.id, "somebody else", &json!({})).await;
-    assert!(!stale.expect("asked"), "only the lease's owner journals a result");
+    assert!(
+        !stale.expect("asked"),
+        "only the lease's owner journals a result"
+    );
 }
 
 #[tokio::test]
@@ -158,14 +207,23 @@ async fn a_record_that_is_kept_twice_is_there_once() {
     };
     for _ in 0..2 {
         let mut tx = postgres.begin().await.expect("a transaction");
-        records::keep(&mut tx, incident, std::slice::from_ref(&record)).await.expect("kept");
+        records::keep(&mut tx, incident, std::slice::from_ref(&record))
+            .await
+            .expect("kept");
         tx.commit().await.expect("committed");
     }
-    assert_eq!(records::of_incident(&postgres.pool, incident).await.expect("read"), [record]);
+    assert_eq!(
+        records::of_incident(&postgres.pool, incident)
+            .await
+            .expect("read"),
+        [record]
+    );
 }
 
 #[tokio::test]
 async fn a_url_that_is_none_is_named() {
-    let error = Postgres::connect("not a url", 1).await.expect_err("refused");
+    let error = Postgres::connect("not a url", 1)
+        .await
+        .expect_err("refused");
     assert!(error.to_string().contains("DATABASE_URL"), "{error}");
 }

@@ -127,8 +127,8 @@ pub fn decode(
         let found = payload.len();
         return Err(DecodeError::TooLarge { found, limit });
     }
-    let value: Value = serde_json::from_slice(payload)
-        .map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    let value: Value =
+        serde_json::from_slice(payload).map_err(|error| DecodeError::NotJson(error.to_string()))?;
     let meta = read_meta(&value, coordinates)?;
     let mut envelope = Envelope {
         event: read_event(topic, value)?,

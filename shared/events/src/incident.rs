@@ -35,7 +35,11 @@ impl IncidentHeader {
     /// `DB connection exhaustion on payment-service`.
     #[must_use]
     pub fn title(&self) -> String {
-        format!("{} on {}", self.anomaly_type.title(), self.primary_service())
+        format!(
+            "{} on {}",
+            self.anomaly_type.title(),
+            self.primary_service()
+        )
     }
 }
 

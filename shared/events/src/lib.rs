@@ -31,9 +31,7 @@ pub use incident::{
     IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted, RootCauseCandidate,
 };
 pub use lifecycle::IncidentState;
-pub use raw::{
-    GroundTruth, RawDeployment, RawKubernetes, RawLog, RawMetric, RawSpan, SpanStatus,
-};
+pub use raw::{GroundTruth, RawDeployment, RawKubernetes, RawLog, RawMetric, RawSpan, SpanStatus};
 pub use response::{
     ActionStep, OperatorCommand, PostmortemGenerated, RemediationAction, RemediationPlan,
 };

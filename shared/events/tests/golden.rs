@@ -73,9 +73,15 @@ fn an_event_id_of_another_kind_is_hashed_into_one() {
     let mut least = json!({"service": "a", "metric_name": "m", "metric_value": 3});
     least["event_id"] = json!("order-17");
     let one = read(Topic::RawMetrics, &least).expect("read").meta.event_id;
-    assert_eq!(read(Topic::RawMetrics, &least).expect("read").meta.event_id, one);
+    assert_eq!(
+        read(Topic::RawMetrics, &least).expect("read").meta.event_id,
+        one
+    );
     least["event_id"] = json!("order-18");
-    assert_ne!(read(Topic::RawMetrics, &least).expect("read").meta.event_id, one);
+    assert_ne!(
+        read(Topic::RawMetrics, &least).expect("read").meta.event_id,
+        one
+    );
 }
 
 #[test]
@@ -84,15 +90,30 @@ fn what_is_wrong_is_named() {
         (json!({"metric_name": "m", "metric_value": 1}), "service"),
         (json!({"service": "a", "metric_value": 1}), "metric_name"),
         (json!({"service": "a", "metric_name": "m"}), "metric_value"),
-        (json!({"service": "a", "metric_name": "m", "metric_value": "x"}), "metric_value"),
-        (json!({"service": "a", "metric_name": "m", "metric_value": null}), "metric_value"),
-        (json!({"service": " ", "metric_name": "m", "metric_value": 1}), "service"),
+        (
+            json!({"service": "a", "metric_name": "m", "metric_value": "x"}),
+            "metric_value",
+        ),
+        (
+            json!({"service": "a", "metric_name": "m", "metric_value": null}),
+            "metric_value",
+        ),
+        (
+            json!({"service": " ", "metric_name": "m", "metric_value": 1}),
+            "service",
+        ),
         (
             json!({"service": "a", "metric_name": "m", "metric_value": 1, "timestamp_ms": 1_767_225_600}),
             "not a time in epoch milliseconds",
         ),
-        (json!({"service": "a", "metric_name": "m", "metric_value": 1, "schema_version": 9}), "version 9"),
-        (json!({"service": "a", "metric_name": "m", "metric_value": 1, "labels": [1]}), "labels"),
+        (
+            json!({"service": "a", "metric_name": "m", "metric_value": 1, "schema_version": 9}),
+            "version 9",
+        ),
+        (
+            json!({"service": "a", "metric_name": "m", "metric_value": 1, "labels": [1]}),
+            "labels",
+        ),
         (json!([]), "an array"),
         (json!("text"), "a string"),
     ];
@@ -105,7 +126,8 @@ fn what_is_wrong_is_named() {
 #[test]
 fn a_payload_above_the_topics_limit_is_refused() {
     let big = vec![b' '; Topic::RcaCompleted.spec().max_bytes as usize + 1];
-    let error = decode(Topic::RcaCompleted, &big, &place(Topic::RcaCompleted)).expect_err("too big");
+    let error =
+        decode(Topic::RcaCompleted, &big, &place(Topic::RcaCompleted)).expect_err("too big");
     assert_eq!(error.kind(), "too_large");
 }
 
@@ -113,8 +135,10 @@ fn a_payload_above_the_topics_limit_is_refused() {
 /// topics or payloads: `make reference`.
 #[test]
 fn the_reference_in_the_design_is_the_codes() {
-    let goldens: Vec<(Topic, Value)> =
-        TOPICS.iter().map(|spec| (spec.topic, golden(spec.topic))).collect();
+    let goldens: Vec<(Topic, Value)> = TOPICS
+        .iter()
+        .map(|spec| (spec.topic, golden(spec.topic)))
+        .collect();
     let wanted = midwatch_events::reference::markdown(&goldens);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../DESIGN.md");
     let design = std::fs::read_to_string(&path).expect("DESIGN.md is there");

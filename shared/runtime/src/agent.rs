@@ -71,7 +71,10 @@ impl From<anyhow::Error> for JobError {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// An event, and what [`Agent::context`] read for it.
-    Event { envelope: Box<Envelope>, context: Value },
+    Event {
+        envelope: Box<Envelope>,
+        context: Value,
+    },
     /// A job ended; the result is what `perform` returned.
     JobDone {
         job: Job,

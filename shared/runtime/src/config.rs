@@ -65,11 +65,15 @@ impl Settings {
         match text.parse::<T>() {
             Ok(value) if range.contains(&value) => value,
             _ => {
-                self.problem(name, &text, &format!(
-                    "set it to a number from {} to {} (default {default}), or unset it",
-                    range.start(),
-                    range.end()
-                ));
+                self.problem(
+                    name,
+                    &text,
+                    &format!(
+                        "set it to a number from {} to {} (default {default}), or unset it",
+                        range.start(),
+                        range.end()
+                    ),
+                );
                 default
             }
         }
@@ -146,7 +150,12 @@ mod tests {
         assert_eq!(settings.number("WINDOW", 50, 10..=1000), 50);
         assert!(settings.flag("DRY_RUN", true));
         let error = settings.finish().expect_err("three problems").to_string();
-        for words in ["SIGMA is \"lots\"", "from 0.5 to 20", "WINDOW is \"1\"", "DRY_RUN"] {
+        for words in [
+            "SIGMA is \"lots\"",
+            "from 0.5 to 20",
+            "WINDOW is \"1\"",
+            "DRY_RUN",
+        ] {
             assert!(error.contains(words), "{words} in {error}");
         }
     }

@@ -2,8 +2,8 @@
 //! transaction.
 
 use midwatch_clients::llm::LlmCall;
-use midwatch_events::{Event, IncidentHeader, IncidentState};
 pub use midwatch_clients::postgres::{KeptRecord, Notification};
+use midwatch_events::{Event, IncidentHeader, IncidentState};
 use serde_json::Value;
 use uuid::Uuid;
 

@@ -85,7 +85,8 @@ impl ServiceContext {
             .settings
             .get("DATABASE_URL")
             .context("DATABASE_URL is not set; it looks like postgres://user@host:5432/midwatch")?;
-        self.patiently("postgres", || Postgres::connect(&url, 8)).await
+        self.patiently("postgres", || Postgres::connect(&url, 8))
+            .await
     }
 
     /// Connects to Redis at REDIS_URL.
@@ -103,7 +104,9 @@ impl ServiceContext {
     /// An unusable URL. The store itself is asked only at the first search.
     pub async fn knowledge(&self) -> anyhow::Result<KnowledgeStore> {
         let embeddings = EmbeddingsClient::new(
-            &self.settings.text("EMBEDDINGS_URL", "http://127.0.0.1:8081/v1"),
+            &self
+                .settings
+                .text("EMBEDDINGS_URL", "http://127.0.0.1:8081/v1"),
             self.settings.get("EMBEDDINGS_API_KEY"),
         )?;
         let url = self.settings.text("QDRANT_URL", "http://127.0.0.1:6334");
@@ -146,7 +149,9 @@ impl ServiceContext {
                 let read = tokio::task::spawn_blocking(move || kafka::read_epoch(&settings)).await;
                 match read {
                     Ok(Ok(Some(epoch))) => Ok(epoch),
-                    Ok(Ok(None)) => Err("the broker has no epoch yet: run midwatch-init".to_owned()),
+                    Ok(Ok(None)) => {
+                        Err("the broker has no epoch yet: run midwatch-init".to_owned())
+                    }
                     Ok(Err(error)) => Err(error.to_string()),
                     Err(error) => Err(error.to_string()),
                 }
@@ -277,7 +282,11 @@ where
     let bind = settings.text("HTTP_BIND", "127.0.0.1:0");
     let address: Option<SocketAddr> = bind.parse().ok();
     if address.is_none() {
-        settings.problem("HTTP_BIND", &bind, "set it to an address such as 127.0.0.1:9101");
+        settings.problem(
+            "HTTP_BIND",
+            &bind,
+            "set it to an address such as 127.0.0.1:9101",
+        );
     }
     settings.finish()?;
     let prometheus = telemetry::init_metrics()?;

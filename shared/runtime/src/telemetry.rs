@@ -10,9 +10,16 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Sets up logging: human on a terminal, JSON otherwise, unless LOG_FORMAT says
 /// which. RUST_LOG filters; the default is `info`, and quiet libraries.
 pub fn init_logs(settings: &Settings) {
-    let filter = settings.text("RUST_LOG", "info,rdkafka=error,librdkafka=error,fred=error,sqlx=warn");
+    let filter = settings.text(
+        "RUST_LOG",
+        "info,rdkafka=error,librdkafka=error,fred=error,sqlx=warn",
+    );
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
-        settings.problem("RUST_LOG", &filter, &format!("use a filter such as info ({error})"));
+        settings.problem(
+            "RUST_LOG",
+            &filter,
+            &format!("use a filter such as info ({error})"),
+        );
         EnvFilter::new("info")
     });
     let json = match settings.text("LOG_FORMAT", "auto").as_str() {

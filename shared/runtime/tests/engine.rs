@@ -28,12 +28,20 @@ async fn poison_is_dead_lettered_with_its_reason_and_the_next_message_is_process
             bench.produce(topic, "k", payload.as_bytes()).await;
         }
         bench.open_incident("a").await;
-        bench.until("the good message is counted", || bench.count("a", 1)).await;
+        bench
+            .until("the good message is counted", || bench.count("a", 1))
+            .await;
         let letters = bench.dead_letters(topic, poison.len()).await;
         let kinds: Vec<&str> = letters.iter().map(|letter| letter.kind.as_str()).collect();
         for (payload, kind) in poison {
-            let letter = letters.iter().find(|letter| letter.payload == payload.as_bytes());
-            assert_eq!(letter.map(|letter| letter.kind.as_str()), Some(kind), "{kinds:?}");
+            let letter = letters
+                .iter()
+                .find(|letter| letter.payload == payload.as_bytes());
+            assert_eq!(
+                letter.map(|letter| letter.kind.as_str()),
+                Some(kind),
+                "{kinds:?}"
+            );
         }
         assert!(letters.iter().all(|letter| !letter.reason.is_empty()));
         agent.stop().await;
@@ -48,7 +56,9 @@ async fn five_megabytes_of_garbage_on_a_raw_topic_are_dead_lettered_whole() {
         let garbage = vec![b'g'; 5 * 1024 * 1024];
         bench.produce(Topic::RawLogs, "k", &garbage).await;
         bench.open_incident("a").await;
-        bench.until("the next message is counted", || bench.count("a", 1)).await;
+        bench
+            .until("the next message is counted", || bench.count("a", 1))
+            .await;
         let letters = bench.dead_letters(Topic::RawLogs, 1).await;
         assert_eq!(letters[0].payload.len(), garbage.len());
         assert_eq!(letters[0].kind, "not_json");
@@ -66,10 +76,11 @@ async fn the_same_event_twice_is_applied_once_and_published_once() {
             bench.produce(Topic::IncidentsOpened, "a", &payload).await;
         }
         bench.open_incident("b").await;
-        bench.until("both are counted", || async {
-            bench.count("a", 1).await && bench.count("b", 1).await
-        })
-        .await;
+        bench
+            .until("both are counted", || async {
+                bench.count("a", 1).await && bench.count("b", 1).await
+            })
+            .await;
         assert_eq!(bench.published(2).await.len(), 2, "one message per event");
         agent.stop().await;
     }
@@ -91,11 +102,17 @@ async fn an_event_before_its_predecessor_waits_for_it() {
     let bench = Bench::start(&brokers()[0]).await;
     let agent = bench.run_agent("0").await;
     bench.resolve_incident("a").await;
-    bench.until("the early event is parked", || bench.parked(1)).await;
+    bench
+        .until("the early event is parked", || bench.parked(1))
+        .await;
     bench.open_incident("a").await;
     // Opened counts one, resolved ten.
-    bench.until("both are counted, in order", || bench.count("a", 11)).await;
-    bench.until("nothing is parked any more", || bench.parked(0)).await;
+    bench
+        .until("both are counted, in order", || bench.count("a", 11))
+        .await;
+    bench
+        .until("nothing is parked any more", || bench.parked(0))
+        .await;
     agent.stop().await;
 }
 
@@ -104,11 +121,17 @@ async fn an_early_event_whose_predecessor_never_comes_ends_aloud() {
     let bench = Bench::start(&brokers()[0]).await;
     let agent = bench.run_agent("0").await;
     bench.resolve_incident("a").await;
-    bench.until("the early event is parked", || bench.parked(1)).await;
+    bench
+        .until("the early event is parked", || bench.parked(1))
+        .await;
     bench.expire_parked().await;
     // Expired counts a hundred.
-    bench.until("it came as expired", || bench.count("a", 100)).await;
-    bench.until("nothing is parked any more", || bench.parked(0)).await;
+    bench
+        .until("it came as expired", || bench.count("a", 100))
+        .await;
+    bench
+        .until("nothing is parked any more", || bench.parked(0))
+        .await;
     agent.stop().await;
 }
 
@@ -118,7 +141,9 @@ async fn a_job_that_fails_twice_succeeds_at_the_third_try_and_is_applied_once() 
     let agent = bench.run_agent("0").await;
     bench.open_incident_with_job("a", 2).await;
     // Opened counts one, the finished job a thousand.
-    bench.until("the job's outcome is applied", || bench.count("a", 1_001)).await;
+    bench
+        .until("the job's outcome is applied", || bench.count("a", 1_001))
+        .await;
     assert_eq!(bench.job_attempts().await, 3);
     agent.stop().await;
 }
@@ -137,13 +162,19 @@ async fn a_stale_owner_that_wakes_up_overwrites_nothing() {
     let bench = Bench::start(&brokers()[0]).await;
     let agent = bench.run_agent("0").await;
     bench.open_incident("a").await;
-    bench.until("the first is counted", || bench.count("a", 1)).await;
+    bench
+        .until("the first is counted", || bench.count("a", 1))
+        .await;
     // Another process read the state at version 1 and was paused; meanwhile
     // the owner goes on to version 2.
     let stale = bench.read_version("a").await;
     bench.resolve_incident("a").await;
-    bench.until("the owner went on", || bench.count("a", 11)).await;
-    let error = bench.write_at("a", stale, json!({"event_ms": 0, "state": {"count": 0}})).await;
+    bench
+        .until("the owner went on", || bench.count("a", 11))
+        .await;
+    let error = bench
+        .write_at("a", stale, json!({"event_ms": 0, "state": {"count": 0}}))
+        .await;
     assert!(error.contains("written by somebody else"), "{error}");
     assert!(bench.count("a", 11).await, "the state is the owner's");
     agent.stop().await;
@@ -160,7 +191,9 @@ async fn two_processes_share_the_work_and_double_nothing() {
             bench.open_incident(name).await;
         }
         for name in &names {
-            bench.until("each is counted once", || bench.count(name, 1)).await;
+            bench
+                .until("each is counted once", || bench.count(name, 1))
+                .await;
         }
         assert_eq!(bench.published(names.len()).await.len(), names.len());
         one.stop().await;
@@ -177,13 +210,16 @@ async fn a_channels_event_waits_for_its_subscriber_and_reaches_every_one() {
     bench.until("nobody listens yet", || bench.parked(1)).await;
     bench.open_incident_listening("a", "payment").await;
     // Opened counts one, an anomaly ten thousand.
-    bench.until("the subscriber got it", || bench.count("a", 10_001)).await;
+    bench
+        .until("the subscriber got it", || bench.count("a", 10_001))
+        .await;
     bench.open_incident_listening("b", "payment").await;
     bench.anomaly("payment").await;
-    bench.until("both got the second", || async {
-        bench.count("a", 20_001).await && bench.count("b", 10_001).await
-    })
-    .await;
+    bench
+        .until("both got the second", || async {
+            bench.count("a", 20_001).await && bench.count("b", 10_001).await
+        })
+        .await;
     agent.stop().await;
 }
 

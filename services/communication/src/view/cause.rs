@@ -25,6 +25,7 @@ pub struct CauseView {
     pub similar: Vec<SimilarView>,
     pub runbooks: Vec<String>,
     pub deployment: Option<Deployment>,
+    /// `ranked by fixed rules`.
     pub method: String,
     pub revision: u32,
     pub revision_reason: Option<String>,
@@ -112,13 +113,17 @@ pub fn cause(
         more_candidates: rca.root_cause_candidates.len().saturating_sub(CANDIDATES),
         similar: first.map(similar).unwrap_or_default(),
         runbooks: first
-            .map(|first| super::names(&first.runbook_refs, 4))
+            .map(|first| super::runbooks(&first.runbook_refs))
             .unwrap_or_default(),
         deployment: rca
             .deployment_context
             .as_ref()
             .map(|context| deployment(context, onset_ms.unwrap_or(header.detected_at_ms))),
-        method: line(&rca.method, NAME),
+        method: if rca.method == "deterministic" {
+            "ranked by fixed rules".to_owned()
+        } else {
+            format!("ranked with {}", line(&rca.method, NAME))
+        },
         revision: rca.revision,
         revision_reason: said(&rca.revision_reason, QUOTE),
     }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::units::{self, line};
 use midwatch_events::IncidentOpened;
+use midwatch_events::incident::LogExcerpt;
 use serde::Serialize;
 
 /// The first mail.
@@ -17,7 +18,7 @@ pub struct OpenedView {
     pub reopened: bool,
     pub trigger: Reading,
     pub description: Option<String>,
-    /// `first out of range 14:01:10, detected 50 s later`.
+    /// `First out of range at 14:01:10, detected 50 s later`.
     pub onset: String,
     pub anomalies: Vec<AnomalyView>,
     pub more_anomalies: usize,
@@ -86,11 +87,18 @@ pub fn opened(opened: &IncidentOpened, reopened: bool, around: &Surroundings<'_>
         preheader,
         reopened,
         description: said(&opened.description, QUOTE),
-        onset: format!(
-            "First out of range at {}, detected {} later",
-            units::time_of_day(onset),
-            units::duration(detected - onset)
-        ),
+        onset: if detected - onset < 1000 {
+            format!(
+                "Out of range since {}, detected at once",
+                units::time_of_day(onset)
+            )
+        } else {
+            format!(
+                "First out of range at {}, detected {} later",
+                units::time_of_day(onset),
+                units::duration(detected - onset)
+            )
+        },
         anomalies: opened
             .grouped_anomalies
             .iter()
@@ -138,12 +146,16 @@ fn anomaly(anomaly: &midwatch_events::GroupedAnomaly) -> AnomalyView {
 }
 
 /// Lines of the service that the incident is named after come first; a line
-/// that repeats is quoted once.
+/// of a kind that was quoted already is left out.
 fn logs(opened: &IncidentOpened) -> (Vec<LogView>, usize) {
     let primary = opened.header.primary_service();
-    let mut distinct: Vec<&midwatch_events::incident::LogExcerpt> = Vec::new();
+    let mut distinct: Vec<&LogExcerpt> = Vec::new();
     for log in &opened.recent_errors {
-        if !distinct.iter().any(|seen| seen.message == log.message) {
+        let kind = units::kind_of_line(&log.message);
+        let known = |seen: &&LogExcerpt| {
+            seen.service == log.service && units::kind_of_line(&seen.message) == kind
+        };
+        if !distinct.iter().any(known) {
             distinct.push(log);
         }
     }

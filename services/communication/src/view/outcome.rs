@@ -21,7 +21,6 @@ pub struct ResolvedView {
     pub method: String,
     /// The trigger that it began with, where that is known.
     pub trigger: Option<Reading>,
-    pub metric: String,
     pub baseline: Option<String>,
     pub settling: Vec<SettlingView>,
     pub root_cause: Option<String>,
@@ -82,7 +81,7 @@ pub fn resolved(
     let metric = Metric::named(&resolved.trigger_metric);
     let wall = resolved.resolved_wall_ms - header.detected_wall_ms;
     let mttr_both = units::both_durations(resolved.mttr_ms, wall);
-    let apart = (resolved.resolved_at_ms - resolved.resolved_wall_ms).abs() > 60_000;
+    let apart = super::apart(resolved.resolved_at_ms, resolved.resolved_wall_ms);
     let method = match resolved.resolution_method.as_str() {
         "RECOVERED" => {
             "The readings returned to normal by themselves; Midwatch carried out no action."
@@ -104,7 +103,6 @@ pub fn resolved(
         baseline: metric
             .has_readings()
             .then(|| metric.reading(resolved.baseline_value)),
-        metric: line(&metric.title, NAME),
         settling: resolved
             .settling_readings
             .iter()

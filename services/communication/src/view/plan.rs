@@ -107,7 +107,7 @@ pub fn plan(
             .filter(|group| !group.steps.is_empty())
             .collect(),
         escalation: names(&plan.escalation_path, 6),
-        runbooks: names(&plan.runbook_references, 6),
+        runbooks: super::runbooks(&plan.runbook_references),
         read_only: plan
             .action_steps
             .iter()

@@ -106,7 +106,10 @@ pub(super) fn copy_records(group: &Group) -> Effect {
         }
     }
     Effect::StartJob(JobRequest::new(
-        format!("copy:{}:{}:{}", group.incident_id, group.revision, group.last_ms),
+        format!(
+            "copy:{}:{}:{}",
+            group.incident_id, group.revision, group.last_ms
+        ),
         "copy_records",
         json!({
             "incident_id": group.incident_id,
@@ -170,7 +173,12 @@ fn description(group: &Group) -> String {
                 && anomaly.trigger_metric == group.trigger.metric
         })
         .map(|anomaly| anomaly.description.clone());
-    first.unwrap_or_else(|| format!("{} left its range on {}", group.trigger.metric, group.primary))
+    first.unwrap_or_else(|| {
+        format!(
+            "{} left its range on {}",
+            group.trigger.metric, group.primary
+        )
+    })
 }
 
 /// Announces the incident.
@@ -182,7 +190,9 @@ pub(super) fn open(config: &Config, group: &mut Group, at: Moment) -> Vec<Effect
     if let Some((deployment, strength)) = suspect_deployment(config, group) {
         let symptom = matches!(
             group.anomaly_type,
-            AnomalyType::ErrorRateSpike | AnomalyType::LatencySpike | AnomalyType::KubernetesFailure
+            AnomalyType::ErrorRateSpike
+                | AnomalyType::LatencySpike
+                | AnomalyType::KubernetesFailure
         );
         if symptom && strength >= DEPLOYMENT_SUSPECT && deployment.service == group.primary {
             group.anomaly_type = AnomalyType::DeploymentFailure;

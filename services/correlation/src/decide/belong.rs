@@ -27,7 +27,10 @@ pub fn belonging(
         };
         let reason = reason(&graph, &service, &anomaly.service, hops);
         let rank = (hops, -group.last_ms, group.incident_id, reason);
-        if best.as_ref().is_none_or(|other| (rank.0, rank.1) < (other.0, other.1)) {
+        if best
+            .as_ref()
+            .is_none_or(|other| (rank.0, rank.1) < (other.0, other.1))
+        {
             best = Some(rank);
         }
     }

@@ -94,7 +94,10 @@ impl Core {
             let group = new_group(anomaly, reason, surroundings);
             let id = group.incident_id;
             state.groups.insert(id, group);
-            return vec![audit(id, reason), self.timer("open", id, at.wall_ms + self.config.settle_ms)];
+            return vec![
+                audit(id, reason),
+                self.timer("open", id, at.wall_ms + self.config.settle_ms),
+            ];
         };
         let group = state
             .groups
@@ -124,17 +127,27 @@ impl Core {
         };
         let words = match anomaly.transition {
             Transition::Cleared => {
-                format!("{} on {} is normal again", anomaly.trigger_metric, anomaly.service)
+                format!(
+                    "{} on {} is normal again",
+                    anomaly.trigger_metric, anomaly.service
+                )
             }
             Transition::Missing => {
-                format!("{} of {} stopped reporting", anomaly.trigger_metric, anomaly.service)
+                format!(
+                    "{} of {} stopped reporting",
+                    anomaly.trigger_metric, anomaly.service
+                )
             }
             Transition::Started if was_cleared => {
-                format!("{} on {} broke out again", anomaly.trigger_metric, anomaly.service)
+                format!(
+                    "{} on {} broke out again",
+                    anomaly.trigger_metric, anomaly.service
+                )
             }
             _ => format!("{} on {} worsened", anomaly.trigger_metric, anomaly.service),
         };
-        if group.trigger.service == anomaly.service && group.trigger.metric == anomaly.trigger_metric
+        if group.trigger.service == anomaly.service
+            && group.trigger.metric == anomaly.trigger_metric
         {
             let worse = anomaly.deviation_sigma.abs() > group.trigger.deviation_sigma.abs();
             if worse && anomaly.transition != Transition::Cleared {
@@ -157,7 +170,10 @@ impl Core {
         group.surroundings.topology.merge(&surroundings.topology);
         group.surroundings.deployments = surroundings.deployments;
         group.surroundings.kubernetes = surroundings.kubernetes;
-        group.surroundings.request_rates.extend(surroundings.request_rates);
+        group
+            .surroundings
+            .request_rates
+            .extend(surroundings.request_rates);
         // Lines of the service that the incident is named after stay first.
         for line in surroundings.recent_errors {
             if group.surroundings.recent_errors.len() < 20

@@ -263,7 +263,10 @@ pub fn list(names: &[String]) -> String {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "durations are far below 2^53 ms")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "durations are far below 2^53 ms"
+)]
 fn minutes(ms: i64) -> f64 {
     ms as f64 / 60_000.0
 }

@@ -18,7 +18,10 @@ impl Correlation {
     /// Asks the model; answers with its sentence, if any, and the call's
     /// record. Only the first call of an incident, so nothing is spent yet.
     pub(super) async fn assess_impact(&self, job: &Job) -> anyhow::Result<Value> {
-        let llm = self.llm.as_ref().context("no model is configured any more")?;
+        let llm = self
+            .llm
+            .as_ref()
+            .context("no model is configured any more")?;
         let id = ids::derive(&["llm", &job.id.to_string(), &job.attempt.to_string()]);
         let facts = serde_json::to_string_pretty(&job.payload["facts"])?;
         let outcome = llm

@@ -109,7 +109,10 @@ impl Correlation {
 
     /// Members of a sorted set since a time, as JSON.
     async fn since(&self, key: &str, from_ms: i64) -> anyhow::Result<Vec<Value>> {
-        #[expect(clippy::cast_precision_loss, reason = "scores are epoch ms, below 2^53")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "scores are epoch ms, below 2^53"
+        )]
         let from = from_ms as f64;
         let members: Vec<String> = self
             .redis
@@ -168,7 +171,11 @@ impl Correlation {
         let key = format!("midwatch:{kind}s:{}:{service}", window.environment);
         let mut kept = Vec::new();
         for member in self.since(&key, window.from_ms).await? {
-            let time = if kind == "log" { "timestamp_ms" } else { "start_ms" };
+            let time = if kind == "log" {
+                "timestamp_ms"
+            } else {
+                "start_ms"
+            };
             let Some(at_ms) = member[time].as_i64() else {
                 continue;
             };

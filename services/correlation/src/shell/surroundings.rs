@@ -27,7 +27,9 @@ impl Correlation {
         Surroundings {
             topology,
             deployments: self.table.deployments(environment, onset - window, now),
-            kubernetes: self.table.kubernetes(environment, onset - KUBERNETES_MS, now),
+            kubernetes: self
+                .table
+                .kubernetes(environment, onset - KUBERNETES_MS, now),
             recent_metrics: self.recent_metrics(anomaly).await,
             recent_errors: self.recent_errors(anomaly).await,
             request_rates: self.request_rate(anomaly).await,
@@ -36,8 +38,7 @@ impl Correlation {
 
     /// The newest `count` members of a sorted set, oldest first.
     pub(super) async fn newest(&self, key: &str, count: i64) -> Vec<Value> {
-        let read: Result<Vec<String>, _> =
-            self.redis.zrevrange(key, 0, count - 1, false).await;
+        let read: Result<Vec<String>, _> = self.redis.zrevrange(key, 0, count - 1, false).await;
         match read {
             Ok(members) => members
                 .iter()

@@ -61,7 +61,9 @@ impl ContextTable {
             Event::Kubernetes(event) => {
                 let name = event.environment.clone();
                 let environment = tables.environments.entry(name).or_default();
-                push_sorted(&mut environment.kubernetes, event, |event| event.timestamp_ms);
+                push_sorted(&mut environment.kubernetes, event, |event| {
+                    event.timestamp_ms
+                });
             }
             Event::Span(span) => tables.take_span(span),
             _ => {}
@@ -129,7 +131,9 @@ impl Tables {
         let callee = span.labels.get("peer.service").map(String::as_str);
         let edges = [
             callee.map(|callee| (span.service.as_str(), callee)),
-            caller.as_deref().map(|caller| (caller, span.service.as_str())),
+            caller
+                .as_deref()
+                .map(|caller| (caller, span.service.as_str())),
         ];
         for (from, to) in edges.into_iter().flatten() {
             if environment.edge_count < EDGES_LIMIT {
@@ -144,7 +148,11 @@ impl Tables {
         {
             self.spans.remove(&oldest);
         }
-        if self.spans.insert(span.span_id.clone(), span.service).is_none() {
+        if self
+            .spans
+            .insert(span.span_id.clone(), span.service)
+            .is_none()
+        {
             self.span_order.push_back(span.span_id);
         }
     }
@@ -169,7 +177,10 @@ pub async fn follow(context: &ServiceContext) -> anyhow::Result<Arc<ContextTable
     let config = context
         .kafka
         .consumer_config("unused", "unused")
-        .set("group.id", format!("{}-context", context.kafka.group("correlation")))
+        .set(
+            "group.id",
+            format!("{}-context", context.kafka.group("correlation")),
+        )
         .set("group.instance.id", "")
         .set("enable.auto.commit", "false")
         .to_owned();
@@ -212,7 +223,11 @@ fn assign(
         let metadata = prober
             .fetch_metadata(Some(&name), limit)
             .with_context(|| format!("the partitions of {name} cannot be read"))?;
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        for partition in metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions())
+        {
             let id = partition.id();
             let (low, high) = prober.fetch_watermarks(&name, id, limit)?;
             wanted.add_partition_offset(&name, id, Offset::Offset(since))?;
@@ -245,7 +260,9 @@ fn assign(
         };
         start.add_partition_offset(topic, partition, offset)?;
     }
-    consumer.assign(&start).context("the context topics cannot be assigned")?;
+    consumer
+        .assign(&start)
+        .context("the context topics cannot be assigned")?;
     Ok(ends)
 }
 
@@ -262,7 +279,9 @@ impl Reader {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         while !ends.is_empty() && !self.context.shutdown.is_set() {
             let Ok(next) = tokio::time::timeout_at(deadline, self.next()).await else {
-                tracing::warn!("the context is not complete after 20 s; going on with what is there");
+                tracing::warn!(
+                    "the context is not complete after 20 s; going on with what is there"
+                );
                 return;
             };
             let Some((topic, partition, offset)) = next else {
@@ -304,13 +323,17 @@ impl Reader {
         };
         // Detection reads these topics in its group and dead-letters what is
         // unreadable; here it is only left out, and counted.
-        match Topic::from_name(&name).map(|topic| {
-            decode(topic, message.payload().unwrap_or_default(), &coordinates)
-        }) {
+        match Topic::from_name(&name)
+            .map(|topic| decode(topic, message.payload().unwrap_or_default(), &coordinates))
+        {
             Some(Ok(envelope)) => self.table.take(envelope.event),
             _ => metrics::counter!("midwatch_correlation_context_unreadable_total").increment(1),
         }
-        Some((message.topic().to_owned(), message.partition(), message.offset()))
+        Some((
+            message.topic().to_owned(),
+            message.partition(),
+            message.offset(),
+        ))
     }
 }
 

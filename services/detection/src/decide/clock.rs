@@ -45,11 +45,22 @@ impl EventClock {
     }
 
     /// No message has come and it is `now_ms` on the wall: where event time is
-    /// wall time, silence grows with the wall clock.
-    pub fn idle(&mut self, now_ms: i64) {
+    /// wall time, silence grows with the wall clock. In any case it grows with
+    /// `latest_ms`, the latest event time that the environment has reached in
+    /// other partitions.
+    pub fn idle(&mut self, now_ms: i64, latest_ms: Option<i64>) {
         if (self.watermark_ms - self.wall_ms).abs() <= REAL_TIME_WITHIN_MS {
             self.idle_ms = self.idle_ms.max(now_ms - self.wall_ms);
         }
+        if let Some(latest_ms) = latest_ms {
+            self.idle_ms = self.idle_ms.max(latest_ms - self.watermark_ms);
+        }
+    }
+
+    /// The latest event time of any message, epoch milliseconds.
+    #[must_use]
+    pub fn watermark_ms(&self) -> i64 {
+        self.watermark_ms
     }
 
     /// The latest event time, epoch milliseconds, idle time included.
@@ -84,14 +95,18 @@ mod tests {
     fn the_wall_clock_counts_only_where_it_is_event_time() {
         let mut real = EventClock::default();
         real.advance(1_000_000_000, 1_000_001_000);
-        real.idle(1_000_091_000);
+        real.idle(1_000_091_000, None);
         assert_eq!(real.silence_ms(), 90_000);
         real.advance(1_000_100_000, 1_000_100_000);
         assert_eq!(real.silence_ms(), 120_000);
 
         let mut compressed = EventClock::default();
         compressed.advance(1_050_000_000, 1_000_000_000);
-        compressed.idle(1_000_090_000);
+        compressed.idle(1_000_090_000, None);
         assert_eq!(compressed.silence_ms(), 0);
+        compressed.idle(1_000_090_000, Some(1_050_400_000));
+        assert_eq!(compressed.silence_ms(), 400_000);
+        compressed.idle(1_000_095_000, Some(1_049_000_000));
+        assert_eq!(compressed.silence_ms(), 400_000, "it never runs back");
     }
 }

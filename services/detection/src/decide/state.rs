@@ -66,6 +66,13 @@ impl PartitionState {
         self.series_count
     }
 
+    /// The latest event time of each environment, epoch milliseconds.
+    pub fn watermarks(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.environments
+            .iter()
+            .map(|(name, known)| (name.as_str(), known.clock.watermark_ms()))
+    }
+
     /// Whether anything changed since the last [`PartitionState::take_changes`].
     #[must_use]
     pub fn has_changes(&self) -> bool {

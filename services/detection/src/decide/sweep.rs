@@ -3,7 +3,7 @@
 
 use crate::decide::state::{Environment, Field, PartitionState};
 use crate::decide::{At, Detector, Effect, emit};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Silence is looked for once per so much of the silence clock.
 const SWEEP_MS: i64 = 5_000;
@@ -19,11 +19,18 @@ struct Sweep<'a> {
 }
 
 impl Detector {
-    pub(super) fn idle(&self, state: &mut PartitionState, at: At, effects: &mut Vec<Effect>) {
+    pub(super) fn idle(
+        &self,
+        state: &mut PartitionState,
+        at: At,
+        latest: &BTreeMap<String, i64>,
+        effects: &mut Vec<Effect>,
+    ) {
         let names: Vec<String> = state.environments.keys().cloned().collect();
         for name in names {
             if let Some(environment) = state.environments.get_mut(&name) {
-                environment.clock.idle(at.wall_ms);
+                let latest_ms = latest.get(&name).copied();
+                environment.clock.idle(at.wall_ms, latest_ms);
                 state.changed.insert(Field::Clock(name.clone()));
             }
             self.sweep_if_due(state, &name, at, effects);

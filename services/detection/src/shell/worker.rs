@@ -356,8 +356,22 @@ impl Worker {
             event_id: uuid::Uuid::nil(),
             wall_ms: clock::now_ms(),
         };
+        if idle.is_empty() {
+            return;
+        }
+        let mut latest: BTreeMap<String, i64> = BTreeMap::new();
+        for partition in self.partitions.values() {
+            for (environment, at_ms) in partition.state.watermarks() {
+                match latest.get_mut(environment) {
+                    Some(known) => *known = at_ms.max(*known),
+                    None => {
+                        latest.insert(environment.to_owned(), at_ms);
+                    }
+                }
+            }
+        }
         for place in idle {
-            self.decide(&place, at, Input::Idle);
+            self.decide(&place, at, Input::Idle(latest.clone()));
         }
     }
 

@@ -99,7 +99,9 @@ pub fn read(
         });
     }
     let Some(submission) = advice.submission else {
-        let why = advice.failure.unwrap_or_else(|| "it submitted nothing".to_owned());
+        let why = advice
+            .failure
+            .unwrap_or_else(|| "it submitted nothing".to_owned());
         checked.effects.push(Effect::audit(
             id,
             "MODEL_UNAVAILABLE",
@@ -143,7 +145,11 @@ struct Verdict {
     rejected: Vec<String>,
 }
 
-fn judge(ranked: &[RootCauseCandidate], submission: &Submission, seen: &BTreeSet<String>) -> Verdict {
+fn judge(
+    ranked: &[RootCauseCandidate],
+    submission: &Submission,
+    seen: &BTreeSet<String>,
+) -> Verdict {
     let mut rejected = Vec::new();
     let known = |id: &String| {
         seen.contains(id)
@@ -162,7 +168,9 @@ fn judge(ranked: &[RootCauseCandidate], submission: &Submission, seen: &BTreeSet
             .or_else(|| first.get("service").and_then(Value::as_str))
     });
     let first = wanted.and_then(|service| {
-        let place = ranked.iter().position(|candidate| candidate.service == service);
+        let place = ranked
+            .iter()
+            .position(|candidate| candidate.service == service);
         if place.is_none() {
             rejected.push(format!("{service} is no candidate of the evidence"));
         }
@@ -217,6 +225,9 @@ mod tests {
     fn a_record_that_a_tool_showed_counts() {
         let ranked = [candidate("a", "r1"), candidate("b", "r2")];
         let seen = BTreeSet::from(["t7".to_owned()]);
-        assert_eq!(judge(&ranked, &submission("b", &["t7"]), &seen).first, Some(1));
+        assert_eq!(
+            judge(&ranked, &submission("b", &["t7"]), &seen).first,
+            Some(1)
+        );
     }
 }

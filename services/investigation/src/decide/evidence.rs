@@ -49,7 +49,10 @@ pub fn number(value: f64) -> String {
 pub fn of_anomalies(own: &[&GroupedAnomaly]) -> Vec<(AnomalyType, Support)> {
     let mut by_kind: BTreeMap<AnomalyType, Vec<&GroupedAnomaly>> = BTreeMap::new();
     for anomaly in own {
-        by_kind.entry(anomaly.anomaly_type).or_default().push(anomaly);
+        by_kind
+            .entry(anomaly.anomaly_type)
+            .or_default()
+            .push(anomaly);
     }
     by_kind
         .into_iter()
@@ -90,7 +93,13 @@ pub fn of_anomalies(own: &[&GroupedAnomaly]) -> Vec<(AnomalyType, Support)> {
                         summary
                     };
                     let id = anomaly.anomaly_id.to_string();
-                    reference(id, EvidenceKind::Anomaly, &anomaly.service, anomaly.onset_ms, text)
+                    reference(
+                        id,
+                        EvidenceKind::Anomaly,
+                        &anomaly.service,
+                        anomaly.onset_ms,
+                        text,
+                    )
                 })
                 .collect();
             let strength = base + extra;
@@ -128,7 +137,10 @@ pub fn of_deployments(
     service: &str,
 ) -> Option<Support> {
     let (fact, age) = suspect_deployment(config, case, facts, service)?;
-    #[expect(clippy::cast_precision_loss, reason = "durations are far below 2^53 ms")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "durations are far below 2^53 ms"
+    )]
     let nearness = 1.0 - age as f64 / config.deployment_window_ms as f64;
     let deployment = &fact.deployment;
     let by = if deployment.deployed_by.is_empty() {
@@ -147,7 +159,13 @@ pub fn of_deployments(
     let at = deployment.timestamp_ms;
     Some(Support {
         strength: 0.6 * nearness,
-        evidence: vec![reference(id, EvidenceKind::Deployment, service, at, summary)],
+        evidence: vec![reference(
+            id,
+            EvidenceKind::Deployment,
+            service,
+            at,
+            summary,
+        )],
     })
 }
 
@@ -186,7 +204,13 @@ pub fn of_logs(facts: &Facts, service: &str) -> Option<Support> {
         .take(3)
         .map(|line| {
             let summary = format!("{} × {} {:?}", line.count, line.level, line.message);
-            reference(line.record_id.clone(), EvidenceKind::Log, service, line.at_ms, summary)
+            reference(
+                line.record_id.clone(),
+                EvidenceKind::Log,
+                service,
+                line.at_ms,
+                summary,
+            )
         })
         .collect();
     (!evidence.is_empty()).then_some(Support {
@@ -210,7 +234,13 @@ pub fn of_accusations(facts: &Facts, service: &str) -> Option<Support> {
         .take(3)
         .map(|line| {
             let summary = format!("{} logs {} × {:?}", line.service, line.count, line.message);
-            reference(line.record_id.clone(), EvidenceKind::Log, &line.service, line.at_ms, summary)
+            reference(
+                line.record_id.clone(),
+                EvidenceKind::Log,
+                &line.service,
+                line.at_ms,
+                summary,
+            )
         })
         .collect();
     (!evidence.is_empty()).then_some(Support {
@@ -253,7 +283,13 @@ pub fn of_callers(
             };
             let summary = format!("{caller} calls {service} and left its range {when}");
             let id = anomaly.anomaly_id.to_string();
-            Some(reference(id, EvidenceKind::Anomaly, caller, anomaly.onset_ms, summary))
+            Some(reference(
+                id,
+                EvidenceKind::Anomaly,
+                caller,
+                anomaly.onset_ms,
+                summary,
+            ))
         })
         .collect();
     (!evidence.is_empty()).then_some(Support {
@@ -306,9 +342,11 @@ pub fn hypothesis(
         .filter(|anomaly| anomaly.service == service && !anomaly.trigger_metric.contains(':'))
         .max_by(|one, other| {
             let fits = |anomaly: &GroupedAnomaly| anomaly.anomaly_type == cause;
-            fits(one)
-                .cmp(&fits(other))
-                .then(one.deviation_sigma.abs().total_cmp(&other.deviation_sigma.abs()))
+            fits(one).cmp(&fits(other)).then(
+                one.deviation_sigma
+                    .abs()
+                    .total_cmp(&other.deviation_sigma.abs()),
+            )
         });
     let reading = worst.map_or_else(String::new, |anomaly| {
         format!(
@@ -325,7 +363,10 @@ pub fn hypothesis(
         .find(|fact| fact.deployment.service == service);
     let what = match (cause, deployment) {
         (AnomalyType::DeploymentFailure, Some(fact)) => {
-            format!("{service} fails since version {} was rolled out", fact.deployment.version)
+            format!(
+                "{service} fails since version {} was rolled out",
+                fact.deployment.version
+            )
         }
         (AnomalyType::DbConnectionExhaustion, _) => {
             format!("{service} runs out of database connections")

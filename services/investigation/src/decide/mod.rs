@@ -56,14 +56,22 @@ impl Core {
                 _ => Vec::new(),
             },
             Input::Timer { .. } => match &state.case {
-                Some(case) if !case.resolved => vec![still_watching(case, at), self.watch_timer(at)],
+                Some(case) if !case.resolved => {
+                    vec![still_watching(case, at), self.watch_timer(at)]
+                }
                 _ => Vec::new(),
             },
             Input::Expired { envelope } => match envelope.event {
                 Event::Updated(updated) => {
                     let id = updated.header.incident_id;
                     let summary = "An update came for an incident whose opening never arrived.";
-                    vec![Effect::audit(id, "INPUT_EXPIRED", at.event_ms, summary, json!({}))]
+                    vec![Effect::audit(
+                        id,
+                        "INPUT_EXPIRED",
+                        at.event_ms,
+                        summary,
+                        json!({}),
+                    )]
                 }
                 _ => Vec::new(),
             },
@@ -160,12 +168,7 @@ impl Core {
         effects
     }
 
-    fn on_advice(
-        &self,
-        case: &mut Case,
-        at: Moment,
-        result: Result<Value, String>,
-    ) -> Vec<Effect> {
+    fn on_advice(&self, case: &mut Case, at: Moment, result: Result<Value, String>) -> Vec<Effect> {
         let ranked = std::mem::take(&mut case.candidates);
         let advice = advice::read(&case.header, &ranked, at, result);
         let mut effects = advice.effects;
@@ -235,7 +238,10 @@ impl Core {
         };
         let first = case.revision == 1;
         let event_type = if first { "RCA_COMPLETE" } else { "RCA_REVISED" };
-        let summary = format!("{:.0} % confidence: {top_root_cause}", top_confidence * 100.0);
+        let summary = format!(
+            "{:.0} % confidence: {top_root_cause}",
+            top_confidence * 100.0
+        );
         let mut effects = vec![
             Effect::Project(Projection::Cause {
                 incident_id: id,
@@ -256,7 +262,13 @@ impl Core {
         ];
         if first {
             let to = IncidentState::RcaComplete;
-            effects.insert(0, Effect::Project(Projection::Move { incident_id: id, to }));
+            effects.insert(
+                0,
+                Effect::Project(Projection::Move {
+                    incident_id: id,
+                    to,
+                }),
+            );
         }
         effects
     }

@@ -64,7 +64,10 @@ pub fn rank(config: &Config, case: &Case, facts: &Facts) -> Vec<RootCauseCandida
 /// Two candidates that are equally good cannot both be believed: each is held
 /// back by how near the next one comes.
 fn temper(candidates: &mut [RootCauseCandidate]) {
-    let support: Vec<f64> = candidates.iter().map(|candidate| candidate.confidence).collect();
+    let support: Vec<f64> = candidates
+        .iter()
+        .map(|candidate| candidate.confidence)
+        .collect();
     for (index, candidate) in candidates.iter_mut().enumerate() {
         let rival = support
             .iter()
@@ -101,7 +104,10 @@ fn candidate(
     let mut supports = Vec::new();
     for (kind, support) in evidence::of_anomalies(&own) {
         let strength = discount(support.strength, is_symptom(kind));
-        supports.push(Support { strength, ..support });
+        supports.push(Support {
+            strength,
+            ..support
+        });
     }
     supports.extend(evidence::of_deployments(config, case, facts, service));
     supports.extend(evidence::of_kubernetes(facts, service));
@@ -112,9 +118,9 @@ fn candidate(
     supports.extend(evidence::of_accusations(facts, service));
     supports.extend(evidence::of_callers(config, case, topology, service));
     supports.extend(evidence::of_history(facts, service, cause));
-    let missed = supports
-        .iter()
-        .fold(1.0, |missed, support| missed * (1.0 - support.strength.clamp(0.0, 0.95)));
+    let missed = supports.iter().fold(1.0, |missed, support| {
+        missed * (1.0 - support.strength.clamp(0.0, 0.95))
+    });
     let mut records: Vec<EvidenceRef> = Vec::new();
     for record in supports.into_iter().flat_map(|support| support.evidence) {
         if !records.iter().any(|known| known.id == record.id) {
@@ -129,7 +135,11 @@ fn candidate(
         .take(3)
         .cloned()
         .collect();
-    let mut runbooks: Vec<String> = facts.runbooks.iter().map(|(name, _)| name.clone()).collect();
+    let mut runbooks: Vec<String> = facts
+        .runbooks
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect();
     runbooks.truncate(3);
     Some(RootCauseCandidate {
         rank: 0,
@@ -158,12 +168,7 @@ fn is_symptom(kind: AnomalyType) -> bool {
 
 /// The broken dependency that explains a service's symptoms: one that it calls,
 /// directly or through others, and that broke no later.
-fn explanation(
-    config: &Config,
-    case: &Case,
-    topology: &Topology,
-    service: &str,
-) -> Option<String> {
+fn explanation(config: &Config, case: &Case, topology: &Topology, service: &str) -> Option<String> {
     let mine = onset_of(&case.anomalies, service)?;
     topology
         .transitive_callees(service)
@@ -195,7 +200,9 @@ fn cause_of(
 ) -> Option<AnomalyType> {
     let mut kinds: BTreeMap<AnomalyType, Severity> = BTreeMap::new();
     for anomaly in own {
-        let gravest = kinds.entry(anomaly.anomaly_type).or_insert(anomaly.severity);
+        let gravest = kinds
+            .entry(anomaly.anomaly_type)
+            .or_insert(anomaly.severity);
         *gravest = (*gravest).max(anomaly.severity);
     }
     for telling in [

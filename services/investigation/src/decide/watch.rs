@@ -32,7 +32,11 @@ pub fn watch_all(case: &mut Case) -> Vec<Effect> {
 
 /// Takes in a transition of a watched series.
 pub fn transition(case: &mut Case, anomaly: &Anomaly) {
-    let name = channel(&case.header.environment, &anomaly.service, &anomaly.trigger_metric);
+    let name = channel(
+        &case.header.environment,
+        &anomaly.service,
+        &anomaly.trigger_metric,
+    );
     let Some(watched) = case.watch.get_mut(&name) else {
         return;
     };
@@ -102,7 +106,10 @@ pub fn resolve(case: &mut Case) -> Vec<Effect> {
     case.resolved = true;
     let id = case.header.incident_id;
     let mttr_ms = (recovery.at_ms - case.header.detected_at_ms).max(0);
-    #[expect(clippy::cast_precision_loss, reason = "durations are far below 2^53 ms")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "durations are far below 2^53 ms"
+    )]
     let mttr_minutes = mttr_ms as f64 / 60_000.0;
     let top = case
         .candidates
@@ -145,7 +152,9 @@ pub fn resolve(case: &mut Case) -> Vec<Effect> {
             id,
             "INCIDENT_RESOLVED",
             recovery.at_ms,
-            format!("Resolved after {mttr_minutes:.1} min; it recovered without a recorded action."),
+            format!(
+                "Resolved after {mttr_minutes:.1} min; it recovered without a recorded action."
+            ),
             json!({"mttr_ms": mttr_ms, "wall_ms": recovery.wall_ms, "resolution_method": "RECOVERED"}),
         ),
         Effect::CancelTimer {

@@ -119,16 +119,16 @@ fn series(kept: &[KeptRecord], onset: i64) -> Vec<SeriesFact> {
     by_series
         .into_iter()
         .filter_map(|((service, metric), readings)| {
-            let (before, since): (Vec<&KeptRecord>, Vec<&KeptRecord>) =
-                readings.into_iter().partition(|record| record.at_ms < onset);
+            let (before, since): (Vec<&KeptRecord>, Vec<&KeptRecord>) = readings
+                .into_iter()
+                .partition(|record| record.at_ms < onset);
             let values: Vec<f64> = before.iter().filter_map(|record| record.value).collect();
             if values.is_empty() {
                 return None;
             }
             #[expect(clippy::cast_precision_loss, reason = "some hundred readings")]
             let mean = values.iter().sum::<f64>() / values.len() as f64;
-            let distance =
-                |record: &&KeptRecord| (record.value.unwrap_or(mean) - mean).abs();
+            let distance = |record: &&KeptRecord| (record.value.unwrap_or(mean) - mean).abs();
             let extreme = since
                 .iter()
                 .max_by(|one, other| distance(one).total_cmp(&distance(other)))?;

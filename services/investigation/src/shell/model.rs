@@ -49,7 +49,10 @@ impl Investigation {
     /// Runs the loop; failures of the model are part of the result, so that
     /// its calls are recorded in any case.
     pub(super) async fn advise(&self, job: &Job) -> anyhow::Result<Value> {
-        let llm = self.llm.as_deref().context("no model is configured any more")?;
+        let llm = self
+            .llm
+            .as_deref()
+            .context("no model is configured any more")?;
         let request: Request = serde_json::from_value(job.payload.clone())
             .context("the job was written by this agent")?;
         let context = json!({
@@ -76,7 +79,10 @@ impl Investigation {
             },
         };
         let rounds = self.core.config.max_rounds;
-        if tokio::time::timeout(LOOP_LIMIT, round.run(rounds)).await.is_err() {
+        if tokio::time::timeout(LOOP_LIMIT, round.run(rounds))
+            .await
+            .is_err()
+        {
             let limit = LOOP_LIMIT.as_secs();
             round.advice.failure = Some(format!("the loop was cut off after {limit} s"));
         }

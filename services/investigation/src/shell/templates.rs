@@ -52,7 +52,11 @@ mod tests {
 
     #[test]
     fn a_service_is_named_by_a_whole_word_only() {
-        let all = vec!["order".to_owned(), "order-service".to_owned(), "pay".to_owned()];
+        let all = vec![
+            "order".to_owned(),
+            "order-service".to_owned(),
+            "pay".to_owned(),
+        ];
         assert_eq!(
             named_services("timeout calling order-service: 5s", "pay", &all),
             ["order-service"]

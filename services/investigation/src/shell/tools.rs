@@ -30,14 +30,34 @@ fn tool(name: &str, description: &str, properties: Value) -> Tool {
 pub fn tools(may_submit: bool) -> Vec<Tool> {
     let service = json!({"service": {"type": "string", "description": "leave out for all"}});
     let mut tools = vec![
-        tool("search_similar_incidents", "Past incidents that resemble this one.", json!({})),
+        tool(
+            "search_similar_incidents",
+            "Past incidents that resemble this one.",
+            json!({}),
+        ),
         tool("get_runbooks", "Runbook sections that fit.", json!({})),
-        tool("get_service_architecture", "Who calls whom, and how that is known.", service.clone()),
-        tool("query_metrics", "Each series before and since the onset.", service.clone()),
-        tool("search_logs", "Complaints in the logs by template.", service.clone()),
+        tool(
+            "get_service_architecture",
+            "Who calls whom, and how that is known.",
+            service.clone(),
+        ),
+        tool(
+            "query_metrics",
+            "Each series before and since the onset.",
+            service.clone(),
+        ),
+        tool(
+            "search_logs",
+            "Complaints in the logs by template.",
+            service.clone(),
+        ),
         tool("get_deployments", "What was rolled out.", service.clone()),
         tool("get_kubernetes_state", "Kubernetes events.", service),
-        tool("compare_candidates", "The ranked candidates with their evidence.", json!({})),
+        tool(
+            "compare_candidates",
+            "The ranked candidates with their evidence.",
+            json!({}),
+        ),
     ];
     if may_submit {
         let mut submit = tool(
@@ -63,7 +83,9 @@ pub fn tools(may_submit: bool) -> Vec<Tool> {
 impl Desk<'_> {
     /// Answers a tool call, and notes the ids of the records shown.
     pub fn answer(&self, name: &str, arguments: &Value, seen: &mut BTreeSet<String>) -> String {
-        let wanted = arguments["service"].as_str().filter(|name| !name.is_empty());
+        let wanted = arguments["service"]
+            .as_str()
+            .filter(|name| !name.is_empty());
         let fits = |service: &str| wanted.is_none_or(|wanted| wanted == service);
         let facts = self.facts;
         let rows: Vec<Value> = match name {
@@ -95,7 +117,11 @@ impl Desk<'_> {
                 .collect(),
             other => return json!({"error": format!("there is no tool {other}")}).to_string(),
         };
-        for candidate in self.candidates.iter().filter(|_| name == "compare_candidates") {
+        for candidate in self
+            .candidates
+            .iter()
+            .filter(|_| name == "compare_candidates")
+        {
             seen.extend(candidate.evidence.iter().map(|record| record.id.clone()));
         }
         bounded(rows, seen)

@@ -3,7 +3,7 @@
 use super::series;
 use crate::facts::Facts;
 use crate::notes::{Notes, Sentence, quoted, sentence};
-use crate::text::{code, duration, escape, number, time_of_day};
+use crate::text::{code, duration, escape, number, stated, time_of_day};
 use midwatch_events::response::ActionItem;
 use midwatch_events::{AnomalyType, RootCauseCandidate};
 
@@ -23,7 +23,7 @@ pub(super) fn root_cause(facts: &Facts, notes: &mut Notes) -> String {
         title(first),
         escape(&first.service),
         number(first.confidence * 100.0),
-        escape(&first.hypothesis),
+        stated(&first.hypothesis),
         notes.cite(&ids)
     );
     text.push_str("Evidence:\n\n");
@@ -57,7 +57,7 @@ pub(super) fn root_cause(facts: &Facts, notes: &mut Notes) -> String {
                 title(other),
                 escape(&other.service),
                 number(other.confidence * 100.0),
-                escape(&other.hypothesis),
+                stated(&other.hypothesis),
                 notes.cite(&ids)
             ));
         }
@@ -223,7 +223,12 @@ pub(super) fn unknowns(facts: &Facts) -> Vec<Sentence> {
     for anomaly in facts
         .anomalies
         .iter()
-        .filter(|anomaly| anomaly.cleared_at_ms.is_none())
+        .filter(|anomaly| {
+            anomaly.cleared_at_ms.is_none()
+                && facts
+                    .settled_ms(&anomaly.service, &anomaly.trigger_metric)
+                    .is_none()
+        })
         .take(4)
     {
         let id = anomaly.anomaly_id.to_string();

@@ -4,7 +4,8 @@ use super::{series, services};
 use crate::config::TIMELINE;
 use crate::facts::Facts;
 use crate::notes::{Notes, Sentence, quoted, sentence};
-use crate::text::{both, code, duration, escape, number, time_of_day};
+use crate::text::{both, code, duration, escape, number, stated, time_of_day};
+use midwatch_events::GroupedAnomaly;
 
 /// The summary, a few sentences.
 pub(super) fn summary(facts: &Facts) -> Vec<Sentence> {
@@ -35,7 +36,7 @@ pub(super) fn summary(facts: &Facts) -> Vec<Sentence> {
                 format!(
                     "The most likely cause, with a confidence of {} %: {}",
                     number(first.confidence * 100.0),
-                    escape(&first.hypothesis)
+                    stated(&first.hypothesis)
                 ),
                 &ids,
             )
@@ -102,16 +103,7 @@ pub(super) fn impact(facts: &Facts) -> Vec<Sentence> {
         let anomaly = facts.anomalies.iter().find(|anomaly| {
             anomaly.service == peak.service && anomaly.trigger_metric == peak.metric
         });
-        let span = anomaly.map_or_else(String::new, |anomaly| match anomaly.cleared_at_ms {
-            Some(cleared) => format!(
-                " It was out of range for {}.",
-                duration(cleared - anomaly.onset_ms)
-            ),
-            None => format!(
-                " It left its range at {}; when it returned is not recorded with the incident.",
-                time_of_day(anomaly.onset_ms)
-            ),
-        });
+        let span = anomaly.map_or_else(String::new, |anomaly| out_of_range(facts, anomaly));
         let id = anomaly
             .map(|anomaly| anomaly.anomaly_id.to_string())
             .unwrap_or_default();
@@ -165,6 +157,26 @@ pub(super) fn impact(facts: &Facts) -> Vec<Sentence> {
         &[],
     ));
     sentences
+}
+
+/// How long a series was out of range, as far as that is recorded.
+fn out_of_range(facts: &Facts, anomaly: &GroupedAnomaly) -> String {
+    let settled = facts.settled_ms(&anomaly.service, &anomaly.trigger_metric);
+    match (anomaly.cleared_at_ms, settled) {
+        (Some(cleared), _) => format!(
+            " It was out of range for {}.",
+            duration(cleared - anomaly.onset_ms)
+        ),
+        (None, Some(settled)) => format!(
+            " The first of the normal readings that settled it came at {}, {} after its onset.",
+            time_of_day(settled),
+            duration(settled - anomaly.onset_ms)
+        ),
+        (None, None) => format!(
+            " It left its range at {}; when it returned is not recorded with the incident.",
+            time_of_day(anomaly.onset_ms)
+        ),
+    }
 }
 
 /// One line of the timeline.
@@ -228,6 +240,12 @@ fn telemetry(facts: &Facts) -> Vec<Moment> {
     let mut moments: Vec<Moment> = facts
         .anomalies
         .iter()
+        // The trail tells of those that were detected with their first reading.
+        .filter(|anomaly| {
+            !facts
+                .all("ANOMALY_DETECTED")
+                .any(|line| line.at_ms == anomaly.onset_ms)
+        })
         .take(8)
         .map(|anomaly| Moment {
             at_ms: anomaly.onset_ms,

@@ -2,13 +2,13 @@
 
 use super::{KafkaError, KafkaSettings, Producer};
 use midwatch_events::topics::{DLQ_MAX_BYTES, EPOCH_KEY, EPOCH_TOPIC, TOPICS};
+use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::TopicPartitionList;
 use std::time::{Duration, Instant};
 
 /// How long one request to the broker may take.
@@ -34,7 +34,10 @@ pub async fn create_topics(settings: &KafkaSettings) -> Result<usize, KafkaError
         config: vec![("retention.ms", "-1".to_owned())],
     }];
     for spec in TOPICS {
-        let limits = [(spec.name.to_owned(), spec.max_bytes), (spec.topic.dlq_name(), DLQ_MAX_BYTES)];
+        let limits = [
+            (spec.name.to_owned(), spec.max_bytes),
+            (spec.topic.dlq_name(), DLQ_MAX_BYTES),
+        ];
         for (name, max_bytes) in limits {
             wanted.push(Wanted {
                 name: settings.topic(&name),
@@ -89,7 +92,10 @@ pub fn read_epoch(settings: &KafkaSettings) -> Result<Option<String>, KafkaError
     let topic = settings.topic(EPOCH_TOPIC);
     let consumer: BaseConsumer = settings
         .client_config()
-        .set("group.id", format!("{}midwatch.epoch-reader", settings.topic_prefix))
+        .set(
+            "group.id",
+            format!("{}midwatch.epoch-reader", settings.topic_prefix),
+        )
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .create()

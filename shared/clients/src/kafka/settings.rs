@@ -48,7 +48,8 @@ impl KafkaSettings {
     /// The topic's own name, of its name on the broker.
     #[must_use]
     pub fn bare<'a>(&self, name: &'a str) -> &'a str {
-        name.strip_prefix(self.topic_prefix.as_str()).unwrap_or(name)
+        name.strip_prefix(self.topic_prefix.as_str())
+            .unwrap_or(name)
     }
 
     /// The consumer group of an agent.

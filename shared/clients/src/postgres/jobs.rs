@@ -89,7 +89,12 @@ pub async fn claim(
 ///
 /// # Errors
 /// The database is away.
-pub async fn renew(pool: &PgPool, id: Uuid, owner: &str, lease_s: f64) -> Result<(), PostgresError> {
+pub async fn renew(
+    pool: &PgPool,
+    id: Uuid,
+    owner: &str,
+    lease_s: f64,
+) -> Result<(), PostgresError> {
     sqlx::query!(
         "UPDATE jobs SET lease_until = now() + make_interval(secs => $3)
          WHERE id = $1 AND lease_owner = $2 AND status = 'running'",

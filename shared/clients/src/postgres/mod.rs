@@ -35,7 +35,9 @@ pub struct Postgres {
 /// A failed conversation with PostgreSQL.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    #[error("DATABASE_URL is not a PostgreSQL URL ({0}); it looks like postgres://user:password@host:5432/midwatch")]
+    #[error(
+        "DATABASE_URL is not a PostgreSQL URL ({0}); it looks like postgres://user:password@host:5432/midwatch"
+    )]
     Url(String),
     #[error("postgres: {0}")]
     Sql(#[from] sqlx::Error),

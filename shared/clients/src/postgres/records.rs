@@ -27,7 +27,11 @@ pub struct KeptRecord {
 ///
 /// # Errors
 /// The database is away.
-pub async fn keep(tx: &mut Tx, incident: Uuid, records: &[KeptRecord]) -> Result<(), PostgresError> {
+pub async fn keep(
+    tx: &mut Tx,
+    incident: Uuid,
+    records: &[KeptRecord],
+) -> Result<(), PostgresError> {
     // One statement for all rows: an incident's window holds thousands.
     let rows = serde_json::to_value(records).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query!(

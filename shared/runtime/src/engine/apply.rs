@@ -220,8 +220,9 @@ impl<A: Agent> Engine<A> {
                     return Ok(Err(GivenUp::Park { reason, ttl_ms }));
                 }
                 Effect::Project(projection) => {
-                    if let Some(given_up) =
-                        self.project(tx, delivery, moment, index, projection).await?
+                    if let Some(given_up) = self
+                        .project(tx, delivery, moment, index, projection)
+                        .await?
                     {
                         return Ok(Err(given_up));
                     }
@@ -265,8 +266,17 @@ impl<A: Agent> Engine<A> {
             Effect::StartJob(job) => {
                 let id = ids::derive(&["job", self.name, scope, &job.name]);
                 let (tries, delay) = (job.max_attempts, job.delay_ms);
-                jobs::insert(tx, self.name, scope, id, &job.kind, &job.payload, tries, delay)
-                    .await?;
+                jobs::insert(
+                    tx,
+                    self.name,
+                    scope,
+                    id,
+                    &job.kind,
+                    &job.payload,
+                    tries,
+                    delay,
+                )
+                .await?;
                 self.job_waiting.notify_one();
             }
             Effect::SetTimer {

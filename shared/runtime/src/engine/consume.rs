@@ -100,10 +100,7 @@ async fn until_done<A: Agent>(engine: &Engine<A>, message: &BorrowedMessage<'_>)
     }
 }
 
-async fn handle<A: Agent>(
-    engine: &Engine<A>,
-    message: &BorrowedMessage<'_>,
-) -> anyhow::Result<()> {
+async fn handle<A: Agent>(engine: &Engine<A>, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
     let name = engine.kafka.bare(message.topic());
     let coordinates = Coordinates {
         epoch: engine.epoch.clone(),
@@ -122,7 +119,15 @@ async fn handle<A: Agent>(
             let reason = error.to_string();
             engine
                 .producer
-                .dead_letter(name, message.key(), payload, &coordinates, engine.name, kind, &reason)
+                .dead_letter(
+                    name,
+                    message.key(),
+                    payload,
+                    &coordinates,
+                    engine.name,
+                    kind,
+                    &reason,
+                )
                 .await?;
             metrics::counter!(engine.metric("dead_letters_total"), "topic" => name.to_owned(), "kind" => kind)
                 .increment(1);
@@ -221,7 +226,8 @@ impl<A: Agent> Engine<A> {
             for channel in subscribed {
                 self.offer_parked(&format!("channel:{channel}")).await?;
             }
-            self.offer_parked(&format!("scope:{}", delivery.scope)).await?;
+            self.offer_parked(&format!("scope:{}", delivery.scope))
+                .await?;
         }
         Ok(())
     }
@@ -259,7 +265,11 @@ fn lags(consumer: &StreamConsumer) -> Result<Vec<(String, i32, i64)>, rdkafka::e
     let mut lags = Vec::new();
     for element in committed.elements() {
         let (low, high) = consumer.fetch_watermarks(element.topic(), element.partition(), limit)?;
-        let next = element.offset().to_raw().filter(|next| *next >= 0).unwrap_or(low);
+        let next = element
+            .offset()
+            .to_raw()
+            .filter(|next| *next >= 0)
+            .unwrap_or(low);
         lags.push((
             element.topic().to_owned(),
             element.partition(),

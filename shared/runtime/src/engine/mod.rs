@@ -55,9 +55,11 @@ impl EngineSettings {
         let slot: u32 = settings.number("MIDWATCH_SLOT", 0, 0..=9_999);
         EngineSettings {
             job_concurrency: settings.number("JOB_CONCURRENCY", 4, 1..=64),
-            job_timeout: Duration::from_millis(
-                settings.number("JOB_TIMEOUT_MS", 180_000, 1_000..=3_600_000),
-            ),
+            job_timeout: Duration::from_millis(settings.number(
+                "JOB_TIMEOUT_MS",
+                180_000,
+                1_000..=3_600_000,
+            )),
             slot: slot.to_string(),
         }
     }
@@ -122,7 +124,10 @@ pub async fn run<A: Agent>(
     });
     let released = jobs::release(&engine.postgres.pool, engine.name, &engine.owner()).await?;
     if released > 0 {
-        tracing::info!(released, "took back jobs that a predecessor in this slot left");
+        tracing::info!(
+            released,
+            "took back jobs that a predecessor in this slot left"
+        );
     }
     // What an earlier process decided goes out before anything new.
     engine.flush_outbox().await?;

@@ -25,12 +25,16 @@ use uuid::Uuid;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn variable(name: &str) -> Option<String> {
-    std::env::vars().find(|(found, _)| found == name).map(|(_, value)| value)
+    std::env::vars()
+        .find(|(found, _)| found == name)
+        .map(|(_, value)| value)
 }
 
 fn needed(name: &str) -> String {
     variable(name).unwrap_or_else(|| {
-        panic!("{name} is not set: these tests need the servers of `make test` (midwatch-stack exec)")
+        panic!(
+            "{name} is not set: these tests need the servers of `make test` (midwatch-stack exec)"
+        )
     })
 }
 
@@ -40,7 +44,10 @@ pub fn brokers() -> Vec<String> {
         .into_iter()
         .filter_map(variable)
         .collect();
-    assert!(!found.is_empty(), "neither MIDWATCH_TEST_KAFKA nor MIDWATCH_TEST_TANSU is set: run through `make test`");
+    assert!(
+        !found.is_empty(),
+        "neither MIDWATCH_TEST_KAFKA nor MIDWATCH_TEST_TANSU is set: run through `make test`"
+    );
     found
 }
 
@@ -67,13 +74,20 @@ pub struct Running {
 impl Running {
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        let ended = tokio::time::timeout(LIMIT, self.task).await.expect("it stops in time");
+        let ended = tokio::time::timeout(LIMIT, self.task)
+            .await
+            .expect("it stops in time");
         ended.expect("no panic").expect("a clean end");
     }
 
     pub async fn ended(self) -> String {
-        let ended = tokio::time::timeout(LIMIT, self.task).await.expect("it ends in time");
-        format!("{:#}", ended.expect("no panic").expect_err("it ends with an error"))
+        let ended = tokio::time::timeout(LIMIT, self.task)
+            .await
+            .expect("it ends in time");
+        format!(
+            "{:#}",
+            ended.expect("no panic").expect_err("it ends with an error")
+        )
     }
 }
 
@@ -83,7 +97,9 @@ impl Bench {
         let mut kafka = KafkaSettings::at(broker);
         kafka.topic_prefix = format!("t{}.", &unique[..10]);
         let base = needed("MIDWATCH_TEST_DATABASE_URL");
-        let admin = Postgres::connect(&base, 1).await.expect("the test server answers");
+        let admin = Postgres::connect(&base, 1)
+            .await
+            .expect("the test server answers");
         let name = format!("engine_{}", &unique[..10]);
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
             .execute(&admin.pool)
@@ -94,7 +110,9 @@ impl Bench {
         let postgres = Postgres::connect(&url, 4).await.expect("the new database");
         postgres.migrate().await.expect("the schema");
         kafka::create_topics(&kafka).await.expect("topics");
-        let epoch = kafka::ensure_epoch(&kafka, &unique).await.expect("an epoch");
+        let epoch = kafka::ensure_epoch(&kafka, &unique)
+            .await
+            .expect("an epoch");
         let producer = Producer::new(&kafka).expect("a producer");
         Bench {
             kafka,
@@ -135,17 +153,28 @@ impl Bench {
         self.open_incident("first").await;
         self.until("it has begun", || self.count("first", 1)).await;
         // The log is emptied: the topic goes, and comes back with another id.
-        let admin: rdkafka::admin::AdminClient<rdkafka::client::DefaultClientContext> =
-            self.kafka.client_config().create().expect("an admin client");
+        let admin: rdkafka::admin::AdminClient<rdkafka::client::DefaultClientContext> = self
+            .kafka
+            .client_config()
+            .create()
+            .expect("an admin client");
         let name = self.kafka.topic(midwatch_events::topics::EPOCH_TOPIC);
         let options = rdkafka::admin::AdminOptions::new();
-        admin.delete_topics(&[&name], &options).await.expect("the topic can be deleted");
+        admin
+            .delete_topics(&[&name], &options)
+            .await
+            .expect("the topic can be deleted");
         let deadline = Instant::now() + LIMIT;
-        while kafka::create_topics(&self.kafka).await.is_ok_and(|created| created == 0) {
+        while kafka::create_topics(&self.kafka)
+            .await
+            .is_ok_and(|created| created == 0)
+        {
             assert!(Instant::now() < deadline, "the topic is deleted in time");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        kafka::ensure_epoch(&self.kafka, epoch).await.expect("another epoch");
+        kafka::ensure_epoch(&self.kafka, epoch)
+            .await
+            .expect("another epoch");
         running
     }
 
@@ -185,7 +214,9 @@ impl Bench {
             "deployment_context": null, "recent_metrics": [], "recent_errors": [],
             "grouped_anomalies": [], "description": description,
         });
-        let Value::Object(rest) = rest else { unreachable!("it is an object") };
+        let Value::Object(rest) = rest else {
+            unreachable!("it is an object")
+        };
         value.as_object_mut().expect("an object").extend(rest);
         serde_json::to_vec(&value).expect("JSON")
     }
@@ -214,7 +245,9 @@ impl Bench {
         let rest = json!({"resolved_at_ms": 1_767_225_700_000_i64, "resolved_wall_ms": 1_767_225_700_000_i64,
             "mttr_ms": 1, "mttr_minutes": 0.1, "resolution_method": "RECOVERED", "top_root_cause": "",
             "trigger_metric": "m", "settling_readings": [], "baseline_value": 1.0});
-        let Value::Object(rest) = rest else { unreachable!("it is an object") };
+        let Value::Object(rest) = rest else {
+            unreachable!("it is an object")
+        };
         value.as_object_mut().expect("an object").extend(rest);
         let payload = serde_json::to_vec(&value).expect("JSON");
         self.produce(Topic::IncidentsResolved, name, &payload).await;
@@ -228,7 +261,8 @@ impl Bench {
             "detected_at_ms": 1_767_225_600_000_i64, "detected_wall_ms": 1_767_225_600_000_i64,
             "onset_ms": 1_767_225_600_000_i64, "description": "", "evidence": []});
         let payload = serde_json::to_vec(&payload).expect("JSON");
-        self.produce(Topic::AnomaliesDetected, "test", &payload).await;
+        self.produce(Topic::AnomaliesDetected, "test", &payload)
+            .await;
     }
 
     /// Waits until `fact` holds, or panics with `what`.
@@ -243,14 +277,20 @@ impl Bench {
     async fn state(&self, name: &str) -> Option<(i64, CounterState)> {
         let mut tx = self.postgres.begin().await.expect("the database answers");
         let scope = self.incident(name).to_string();
-        let (version, state) =
-            delivery::load_state(&mut tx, "counter", &scope).await.expect("it can be read");
+        let (version, state) = delivery::load_state(&mut tx, "counter", &scope)
+            .await
+            .expect("it can be read");
         let state = state?;
-        Some((version, serde_json::from_value(state["state"].clone()).expect("our own state")))
+        Some((
+            version,
+            serde_json::from_value(state["state"].clone()).expect("our own state"),
+        ))
     }
 
     pub async fn count(&self, name: &str, expected: u64) -> bool {
-        self.state(name).await.is_some_and(|(_, state)| state.count == expected)
+        self.state(name)
+            .await
+            .is_some_and(|(_, state)| state.count == expected)
     }
 
     pub async fn read_version(&self, name: &str) -> i64 {
@@ -267,7 +307,11 @@ impl Bench {
     }
 
     async fn number(&self, sql: &'static str) -> i64 {
-        sqlx::query(sql).fetch_one(&self.postgres.pool).await.expect("it can be read").get(0)
+        sqlx::query(sql)
+            .fetch_one(&self.postgres.pool)
+            .await
+            .expect("it can be read")
+            .get(0)
     }
 
     pub async fn parked(&self, expected: i64) -> bool {
@@ -286,7 +330,9 @@ impl Bench {
     }
 
     pub async fn outbox_is_empty(&self) -> bool {
-        self.number("SELECT count(*) FROM outbox WHERE sent_at IS NULL").await == 0
+        self.number("SELECT count(*) FROM outbox WHERE sent_at IS NULL")
+            .await
+            == 0
     }
 
     /// What a process leaves that is killed between commit and publishing.
@@ -294,9 +340,17 @@ impl Bench {
         let bytes = br#"{"exactly": "these bytes"}"#.to_vec();
         let mut tx = self.postgres.begin().await.expect("the database answers");
         let topic = Topic::RemediationPlans.name();
-        delivery::enqueue(&mut tx, "counter", clock::random_id(), topic, "k", &bytes, &json!([]))
-            .await
-            .expect("it can be written");
+        delivery::enqueue(
+            &mut tx,
+            "counter",
+            clock::random_id(),
+            topic,
+            "k",
+            &bytes,
+            &json!([]),
+        )
+        .await
+        .expect("it can be written");
         tx.commit().await.expect("committed");
         bytes
     }
@@ -347,11 +401,17 @@ impl Bench {
                         .iter()
                         .map(|header| {
                             let value = header.value.unwrap_or_default();
-                            (header.key.to_owned(), String::from_utf8_lossy(value).into_owned())
+                            (
+                                header.key.to_owned(),
+                                String::from_utf8_lossy(value).into_owned(),
+                            )
                         })
                         .collect()
                 });
-                found.push((message.payload().unwrap_or_default().to_vec(), headers.unwrap_or_default()));
+                found.push((
+                    message.payload().unwrap_or_default().to_vec(),
+                    headers.unwrap_or_default(),
+                ));
                 quiet = Instant::now() + Duration::from_secs(1);
             }
         }
