@@ -293,6 +293,29 @@ fn a_resolved_incident_takes_no_new_fault_and_a_late_word_opens_nothing() {
 }
 
 #[test]
+fn a_series_that_breaks_out_again_after_the_end_is_a_new_incident() {
+    let mut story = Story::new();
+    story.hear(slow("payment-service", 0));
+    story.settle();
+    story.resolve(story.opened[0].header.incident_id);
+    // Detection keeps the anomaly's id for a while.
+    let again = Anomaly {
+        detected_at_ms: T0 + 290_000,
+        onset_ms: T0,
+        ..slow("payment-service", 0)
+    };
+    story.hear(again);
+    story.settle();
+    assert_eq!(story.opened.len(), 2);
+    let ids: Vec<Uuid> = story
+        .opened
+        .iter()
+        .map(|opened| opened.header.incident_id)
+        .collect();
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[test]
 fn an_anomaly_that_cleared_before_anybody_heard_of_it_opens_nothing() {
     let mut story = Story::new();
     let cleared = Anomaly {

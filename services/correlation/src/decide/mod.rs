@@ -65,11 +65,18 @@ impl Core {
         let closed = state
             .closed
             .iter()
-            .any(|(member, _)| *member == anomaly.anomaly_id);
-        if closed || anomaly.transition == Transition::Cleared {
-            // A late word about something that is over, or an anomaly that
-            // cleared before anybody heard of it.
-            return Vec::new();
+            .position(|(member, _)| *member == anomaly.anomaly_id);
+        match (closed, anomaly.transition) {
+            // An anomaly that cleared before anybody heard of it.
+            (_, Transition::Cleared) => return Vec::new(),
+            // Detection gives a series that breaks out again soon the id that
+            // it had. The incident is over, so this is a new fault.
+            (Some(place), Transition::Started) => {
+                state.closed.remove(place);
+            }
+            // A late word about something that is over.
+            (Some(_), _) => return Vec::new(),
+            (None, _) => {}
         }
         let found = belonging(&self.config, state, &surroundings.topology, anomaly);
         let audit = |incident_id: Uuid, reason: &str| {
@@ -289,8 +296,13 @@ fn incident_of(payload: &Value) -> Option<Uuid> {
 
 fn new_group(anomaly: &Anomaly, reason: &str, surroundings: Surroundings) -> Group {
     let member = grouped(anomaly, reason.to_owned());
+    // The same anomaly may open another incident after the first is over.
+    let outbreak = [
+        anomaly.anomaly_id.to_string(),
+        anomaly.detected_at_ms.to_string(),
+    ];
     Group {
-        incident_id: ids::incident(anomaly.anomaly_id),
+        incident_id: ids::incident(ids::derive(&[&outbreak[0], &outbreak[1]])),
         environment: anomaly.environment.clone(),
         phase: Phase::Settling,
         revision: 0,
