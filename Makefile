@@ -64,6 +64,10 @@ test: ## Run all tests on real servers.
 	@cargo build --workspace --bins
 	@$(STACK) exec --with $(TEST_SERVERS) -- cargo test --workspace
 	@$(STACK) exec --with vectors -- sh -c 'exec $(PYTHON_TEST) infrastructure/vectors/tests/python_client.py "$$MIDWATCH_TEST_QDRANT_URL"'
+	@echo 'one fault end to end, every agent killed once, on the preferred broker'
+	@ONCE=1 KILL=1 KCAT=1 SCENARIO=DB_CONNECTION_EXHAUSTION $(STACK) run
+	@echo 'one fault end to end, with the scripted model, on the fallback broker'
+	@ONCE=1 MODEL=scripted BROKER=tansu SCENARIO=DEPLOYMENT_FAILURE $(STACK) run
 
 reference: ## Write the topic reference in DESIGN.md from the code.
 	@WRITE_REFERENCE=1 cargo test -q -p midwatch-events --test golden the_reference

@@ -170,7 +170,16 @@ def order_steps(context, schema):
     known = {"rationale": "The steps that stop the harm soonest come first, as given."}
     properties = schema.get("properties", {})
     lists = [name for name, rule in properties.items() if isinstance(rule, dict) and rule.get("type") == "array"]
-    known[lists[0] if lists else "step_ids"] = step_ids(context)
+    name = lists[0] if lists else "step_ids"
+    items = property_of(schema, name).get("items", {})
+    if items.get("type") == "object":
+        reason = "It stays where the runbook puts it."
+        known[name] = [
+            complete_object(items, {"step_id": one, "id": one, "rationale": reason})
+            for one in step_ids(context)
+        ]
+    else:
+        known[name] = step_ids(context)
     return complete_object(schema, known)
 
 

@@ -51,6 +51,9 @@ const SIMULATOR_PORT: u16 = 8100;
 /// Each one-shot job (migrations and topics, knowledge) may take this long.
 const JOB_LIMIT: Duration = Duration::from_secs(90);
 
+/// The fault of --once where none is named.
+const ONCE_SCENARIO: &str = "DB_CONNECTION_EXHAUSTION";
+
 /// Simulated seconds per second when one fault is watched through its life.
 const ONCE_SPEED: u32 = 6;
 
@@ -60,9 +63,10 @@ pub struct Options {
     /// Run one fault through its whole life, check it, and exit.
     #[arg(long, env = "ONCE", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
     pub once: bool,
-    /// The fault of --once.
-    #[arg(long, env = "SCENARIO", value_parser = scenario, default_value = "DB_CONNECTION_EXHAUSTION")]
-    pub scenario: String,
+    /// The fault of --once (DB_CONNECTION_EXHAUSTION if not given), or the
+    /// first one of a demo that goes on.
+    #[arg(long, env = "SCENARIO", value_parser = scenario)]
+    pub scenario: Option<String>,
     /// With --once: kill each agent once with SIGKILL during the incident.
     #[arg(long, env = "KILL", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
     pub kill: bool,
@@ -78,9 +82,18 @@ pub struct Options {
     /// The broker; Apache Kafka where it can be had, if not given.
     #[arg(long, env = "BROKER", value_parser = ["kafka", "tansu"])]
     pub broker: Option<String>,
+    /// With --once on Apache Kafka: let Debian's kcat read the topics, too.
+    #[arg(long, env = "KCAT", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
+    pub kcat: bool,
     /// Leave the data folder in place at the end.
     #[arg(long, env = "KEEP", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
     pub keep: bool,
+}
+
+impl Options {
+    fn scenario(&self) -> &str {
+        self.scenario.as_deref().unwrap_or(ONCE_SCENARIO)
+    }
 }
 
 fn scenario(text: &str) -> Result<String, String> {
@@ -115,7 +128,7 @@ pub async fn run(mut options: Options) -> Result<i32> {
     clear_logs(&layout)?;
     let mut run = RunDir::create()?;
     if options.keep {
-        run.keep();
+        run.keep()?;
         screen.say(&format!("data are kept in {}", run.path().display()));
     }
     let logs = layout.logs();
@@ -192,7 +205,10 @@ async fn live(
     let once = Once {
         api: urls["api"].clone(),
         inbox: urls["inbox"].clone(),
-        scenario: options.scenario.clone(),
+        scenario: options.scenario().to_owned(),
+        // The fallback broker does not answer kcat's version request.
+        kcat: (options.kcat && broker == Server::Kafka)
+            .then(|| plan.environment["KAFKA_BOOTSTRAP_SERVERS"].clone()),
         speed: options.speed.unwrap_or(ONCE_SPEED),
         seed: options.seed.unwrap_or_default(),
         kills: options.kill,
@@ -350,8 +366,10 @@ fn simulator_arguments(options: &Options) -> Vec<String> {
         add("--speed", speed.to_string());
     }
     if options.once {
-        add("--scenario", options.scenario.clone());
+        add("--scenario", options.scenario().to_owned());
         arguments.push("--once".to_owned());
+    } else if let Some(first) = &options.scenario {
+        add("--scenario", first.clone());
     }
     arguments
 }

@@ -1,14 +1,14 @@
 //! `midwatch-stack exec`: servers for the length of one command.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::process::Command;
 
+use crate::probe::Probe;
+use crate::process::Spec;
 use crate::run_dir::reap_leftovers;
 use crate::servers::{Endpoint, Server};
 use crate::signals::Signals;
@@ -51,7 +51,7 @@ pub async fn exec(mut servers: Vec<Server>, command: &[String]) -> Result<i32> {
             let mut environment = variables(&servers, &endpoints);
             let programs = stack.layout().bin_dir.to_string_lossy().into_owned();
             environment.insert("MIDWATCH_TEST_BIN_DIR".to_owned(), programs);
-            run_command(command, &environment, &mut signals).await
+            run_command(command, environment, &mut stack, &mut signals).await
         }
         Err(error) => Err(error),
     };
@@ -82,22 +82,18 @@ fn variables(servers: &[Server], endpoints: &[Endpoint]) -> BTreeMap<String, Str
 
 async fn run_command(
     command: &[String],
-    environment: &BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
+    stack: &mut Stack,
     signals: &mut Signals,
 ) -> Result<i32> {
     let (program, arguments) = command
         .split_first()
         .context("name the command to run after --")?;
+    let mut spec = Spec::new("command", program.into(), Probe::None).args(arguments);
+    spec.env = environment;
     // A group of its own: a signal reaches the command once, through us, and
     // then also everything that it started.
-    let mut child = Command::new(program)
-        .args(arguments)
-        .envs(environment)
-        .stdin(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot run {program}"))?;
+    let mut child = stack.run(&spec)?;
     let group = child.id().context("a process just started has an id")?;
     let group = Pid::from_raw(i32::try_from(group)?);
     let status = tokio::select! {

@@ -4,6 +4,7 @@
 //! The steps and the judgement are pure ([`story`], [`report`], [`kills`]);
 //! this file asks, prints and keeps time.
 
+pub mod kcat;
 pub mod kills;
 pub mod report;
 pub mod story;
@@ -47,6 +48,8 @@ pub struct Once {
     pub seed: u64,
     /// Whether each agent is killed once.
     pub kills: bool,
+    /// The broker that kcat is to look at.
+    pub kcat: Option<String>,
     /// Whether a scripted model is there.
     pub scripted_model: bool,
     /// When the command began.
@@ -107,6 +110,12 @@ pub async fn follow(
     problems.extend(not_back(&schedule, &rows.borrow()));
     if once.scripted_model {
         problems.extend(tell_model_calls(once).await);
+    }
+    if let Some(bootstrap) = &once.kcat {
+        match kcat::look(bootstrap).await {
+            Ok(line) => println!("\n{line}"),
+            Err(error) => problems.push(format!("{error:#}")),
+        }
     }
     println!("\n{}", summary(&rows.borrow()));
     if problems.is_empty() {

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +54,7 @@ impl Identity {
 struct Stat {
     state: char,
     parent: i32,
+    group: i32,
     start_ticks: u64,
 }
 
@@ -68,20 +71,48 @@ impl Stat {
         Some(Self {
             state: fields.first()?.chars().next()?,
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             start_ticks: fields.get(19)?.parse().ok()?,
         })
     }
 }
 
-/// Parent of every process that exists now, by process id.
-fn parents() -> BTreeMap<i32, i32> {
+/// Every process that exists now.
+fn all() -> Vec<(i32, Stat)> {
     let Ok(entries) = fs::read_dir("/proc") else {
-        return BTreeMap::new();
+        return Vec::new();
     };
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter_map(|pid| Some((pid, Stat::read(pid)?.parent)))
+        .filter_map(|pid| Some((pid, Stat::read(pid)?)))
+        .collect()
+}
+
+/// Parent of every process that exists now, by process id.
+fn parents() -> BTreeMap<i32, i32> {
+    all()
+        .into_iter()
+        .map(|(pid, stat)| (pid, stat.parent))
+        .collect()
+}
+
+/// The running processes of a process group that were started with `folder`
+/// in their environment.
+#[must_use]
+pub fn members_of_group(group: i32, folder: &Path) -> Vec<Identity> {
+    let mark = folder.as_os_str().as_bytes();
+    let is_marked = |pid: i32| {
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|text| text.windows(mark.len().max(1)).any(|part| part == mark))
+    };
+    all()
+        .into_iter()
+        .filter(|(pid, stat)| stat.group == group && stat.state != 'Z' && is_marked(*pid))
+        .map(|(pid, stat)| Identity {
+            pid,
+            start_ticks: stat.start_ticks,
+        })
         .collect()
 }
 
@@ -133,6 +164,7 @@ mod tests {
         let text = "42 (a) b (c)) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2";
         let stat = Stat::parse(text).unwrap();
         assert_eq!((stat.state, stat.parent, stat.start_ticks), ('S', 7, 98765));
+        assert_eq!(stat.group, 42);
     }
 
     #[test]

@@ -12,11 +12,11 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, geteuid};
 use serde::{Deserialize, Serialize};
 
-use crate::proc::Identity;
+use crate::proc::{Identity, members_of_group};
 
 const PREFIX: &str = "midwatch-";
 const RECORD: &str = "record.json";
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Record {
     owner: Identity,
     processes: Vec<Entry>,
+    /// The folder outlives its owner: its data were asked for.
+    #[serde(default)]
+    keep: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,7 +46,6 @@ struct Entry {
 pub struct RunDir {
     path: PathBuf,
     record: Record,
-    keep: bool,
 }
 
 impl RunDir {
@@ -69,8 +71,8 @@ impl RunDir {
             record: Record {
                 owner: Identity::own(),
                 processes: Vec::new(),
+                keep: false,
             },
-            keep: false,
         };
         run.save()?;
         fs::set_permissions(&run.path, fs::Permissions::from_mode(0o755))?;
@@ -93,9 +95,14 @@ impl RunDir {
         self.path.join("tmp")
     }
 
-    /// Leaves the folder in place when this value goes.
-    pub fn keep(&mut self) {
-        self.keep = true;
+    /// Leaves the folder in place when this value goes, and whenever a later
+    /// run looks for leftovers.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn keep(&mut self) -> Result<()> {
+        self.record.keep = true;
+        self.save()
     }
 
     /// Records a process that was started for this stack, so that it can be
@@ -126,7 +133,7 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        if self.keep {
+        if self.record.keep {
             return;
         }
         if let Err(error) = fs::remove_dir_all(&self.path) {
@@ -175,7 +182,7 @@ pub fn reap_leftovers_in(parent: &Path) -> Vec<String> {
         if record.owner.is_alive() {
             continue;
         }
-        said.push(end_leftover(&folder, &record));
+        said.extend(end_leftover(&folder, &record));
     }
     said
 }
@@ -184,20 +191,46 @@ fn read_record(folder: &Path) -> Option<Record> {
     serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()
 }
 
-fn end_leftover(folder: &Path, record: &Record) -> String {
-    let ended = end_processes(&record.processes);
+/// What was done, or `None` where there was nothing to do.
+fn end_leftover(folder: &Path, record: &Record) -> Option<String> {
+    let mut ended = end_processes(&record.processes);
+    ended.extend(end_orphans(folder, &record.processes));
+    let ended = ended.join(", ");
+    if record.keep {
+        let kept = folder.display();
+        return (!ended.is_empty())
+            .then(|| format!("ended {ended} of an earlier run; kept {kept}"));
+    }
+    if let Err(error) = fs::remove_dir_all(folder) {
+        return Some(format!(
+            "cannot remove the leftover {}: {error}",
+            folder.display()
+        ));
+    }
     let mut text = format!(
         "removed {} of an earlier run (process {})",
         folder.display(),
         record.owner.pid
     );
     if !ended.is_empty() {
-        text.push_str(&format!("; ended {}", ended.join(", ")));
+        text.push_str(&format!("; ended {ended}"));
     }
-    if let Err(error) = fs::remove_dir_all(folder) {
-        text = format!("cannot remove the leftover {}: {error}", folder.display());
+    Some(text)
+}
+
+/// Ends what recorded processes left running in their groups when they died
+/// with their owner. A group's number proves nothing by itself; that a member
+/// has the folder's name in its environment does.
+fn end_orphans(folder: &Path, entries: &[Entry]) -> Vec<String> {
+    let mut ended = Vec::new();
+    for entry in entries {
+        for orphan in members_of_group(entry.identity.pid, folder) {
+            if kill(Pid::from_raw(orphan.pid), Signal::SIGKILL).is_ok() {
+                ended.push(format!("a child of {} ({})", entry.name, orphan.pid));
+            }
+        }
     }
-    text
+    ended
 }
 
 fn end_processes(entries: &[Entry]) -> Vec<String> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::process::Child;
 
 use crate::layout::Layout;
 use crate::process::{Process, Spec};
@@ -85,6 +86,23 @@ impl Stack {
                 .await?;
         }
         Ok(endpoints)
+    }
+
+    /// Runs a command next to the servers, with this process's output: it dies
+    /// with this process, and a later run ends what it leaves running.
+    ///
+    /// # Errors
+    /// When the command cannot be started or recorded.
+    pub fn run(&mut self, spec: &Spec) -> Result<Child> {
+        let child = spec
+            .command()?
+            .env("MIDWATCH_TEST_RUN_DIR", self.run.path())
+            .spawn()
+            .with_context(|| format!("cannot run {}", spec.program.display()))?;
+        let pid = child.id().context("a process just started has an id")?;
+        let pid = i32::try_from(pid).context("a process id fits 22 bits")?;
+        self.run.note(&spec.name, pid, spec.stop_signal)?;
+        Ok(child)
     }
 
     fn log(&self, spec: &Spec) -> PathBuf {

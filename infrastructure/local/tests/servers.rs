@@ -130,6 +130,20 @@ fn only_processes_that_are_provably_ours_are_ended() {
 }
 
 #[test]
+fn kept_folder_of_a_dead_owner_stays() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut run = midwatch_local::run_dir::RunDir::create_in(parent.path()).unwrap();
+    run.keep().unwrap();
+    let file = run.path().join("record.json");
+    drop(run);
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    record["owner"]["start_ticks"] = 1.into();
+    fs::write(&file, record.to_string()).unwrap();
+    assert_eq!(reap_leftovers_in(parent.path()), Vec::<String>::new());
+    assert!(file.exists());
+}
+
+#[test]
 fn folder_of_a_living_owner_is_left_alone() {
     let parent = tempfile::tempdir().unwrap();
     let run = midwatch_local::run_dir::RunDir::create_in(parent.path()).unwrap();
@@ -157,48 +171,59 @@ fn exec_names_the_server_and_returns_the_exit_code() {
     assert!(is_empty(parent.path()));
 }
 
-/// Starts it and waits until the command inside wrote the server's id.
-fn running_exec(parent: &Path) -> (Child, Identity) {
+/// Starts it and waits until the command inside runs. Returns the processes
+/// of the server, of the command, and of what the command started.
+fn running_exec(parent: &Path) -> (Child, [Identity; 3]) {
     let temporary = parent.join("run");
     fs::create_dir(&temporary).unwrap();
     let told = parent.join("told");
-    let script = format!("echo up >{}; sleep 60", told.display());
+    let script = format!("sleep 60 & echo $! >{}; wait", told.display());
     let child = exec_with_redis(&temporary, &script).spawn().unwrap();
-    wait_for("the start", || told.exists());
+    let inner = || fs::read_to_string(&told).ok()?.trim().parse().ok();
+    wait_for("the start", || inner().is_some());
+    let inner = Identity::of(inner().unwrap()).unwrap();
     let folder = fs::read_dir(&temporary)
         .unwrap()
         .next()
         .unwrap()
         .unwrap()
         .path();
-    let record: serde_json::Value =
-        serde_json::from_slice(&fs::read(folder.join("record.json")).unwrap()).unwrap();
-    let redis = serde_json::from_value(record["processes"][0]["identity"].clone()).unwrap();
-    (child, redis)
+    let recorded = |index: usize| -> Option<Identity> {
+        let text = fs::read(folder.join("record.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        serde_json::from_value(record["processes"][index]["identity"].clone()).ok()
+    };
+    wait_for("the note of the command", || recorded(1).is_some());
+    let [redis, command] = [0, 1].map(|index| recorded(index).unwrap());
+    (child, [redis, command, inner])
 }
 
 #[test]
 fn exec_stops_its_server_on_sigterm() {
     let parent = tempfile::tempdir().unwrap();
-    let (mut child, redis) = running_exec(parent.path());
-    assert!(redis.is_alive());
+    let (mut child, processes) = running_exec(parent.path());
+    assert!(processes.iter().all(|process| process.is_alive()));
     kill(
         Pid::from_raw(i32::try_from(child.id()).unwrap()),
         Signal::SIGTERM,
     )
     .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
-    assert!(!redis.is_alive());
+    assert!(!processes[0].is_alive() && !processes[1].is_alive());
+    wait_for("the end of the command's child", || {
+        !processes[2].is_alive()
+    });
     assert!(is_empty(&parent.path().join("run")));
 }
 
 #[test]
-fn killed_supervisor_takes_its_server_along_and_the_next_run_cleans_up() {
+fn killed_supervisor_takes_server_and_command_along_and_the_next_run_cleans_up() {
     let parent = tempfile::tempdir().unwrap();
-    let (mut child, redis) = running_exec(parent.path());
+    let (mut child, [redis, command, inner]) = running_exec(parent.path());
     child.kill().unwrap();
     child.wait().unwrap();
     wait_for("the end of redis", || !redis.is_alive());
+    wait_for("the end of the command", || !command.is_alive());
     let temporary = parent.path().join("run");
     assert!(!is_empty(&temporary));
     let status = Command::new(STACK)
@@ -207,5 +232,6 @@ fn killed_supervisor_takes_its_server_along_and_the_next_run_cleans_up() {
         .status()
         .unwrap();
     assert!(status.success());
+    wait_for("the end of the command's child", || !inner.is_alive());
     assert!(is_empty(&temporary));
 }

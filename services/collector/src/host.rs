@@ -154,8 +154,8 @@ impl Host {
                 written: usage.written_bytes,
             }
         }));
-        // A series is a service and a metric: the fullest disk is the one that
-        // somebody must hear of, and its label says which it is.
+        // The mount is part of the series' name downstream: each disk alarms
+        // and clears by its own readings.
         let mut samples: Vec<Sample> = mounts
             .iter()
             .filter_map(|mount| {
@@ -163,8 +163,6 @@ impl Host {
                 let sample = percent("host_disk_percent", used, mount.total)?;
                 Some(sample.with("mount", &mount.point))
             })
-            .max_by(|one, other| one.value.total_cmp(&other.value))
-            .into_iter()
             .collect();
         if !mounts.is_empty() {
             let read = mounts.iter().map(|mount| mount.read).sum();

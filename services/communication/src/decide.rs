@@ -3,7 +3,7 @@
 use crate::config::{Addresses, CAUSE_WAIT_MS, OPENED_WAIT_MS, PLAN_WAIT_MS, RESOLVED_WAIT_MS};
 use crate::render::{Templates, View};
 use crate::routing::{self, Recipients, Stage};
-use crate::view::{self, Surroundings};
+use crate::view::{self, CarriedOut, Surroundings};
 use midwatch_events::incident::IncidentChange;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{
@@ -33,6 +33,9 @@ pub struct State {
     pub thread: Vec<String>,
     /// Who was told of which stage, by [`Stage::key`].
     pub told: BTreeMap<String, BTreeSet<String>>,
+    /// What became of the plan's steps.
+    #[serde(default)]
+    pub carried_out: CarriedOut,
 }
 
 /// A mail on its way: what the delivery job carries.
@@ -49,6 +52,17 @@ pub struct Mail {
 pub struct Receipt {
     /// What the server answered.
     pub reply: String,
+    /// Recipients whom it did not reach, while it reached others.
+    #[serde(default)]
+    pub refused: Vec<Refusal>,
+}
+
+/// A recipient for whom the server did not take the mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub recipient: String,
+    /// What the server said.
+    pub reason: String,
 }
 
 /// The deciding part of the agent.
@@ -98,8 +112,13 @@ impl Core {
             }
             Event::Resolved(resolved) => {
                 let around = self.around(state, &resolved.header);
-                let view = view::resolved(&resolved, state.opened.as_deref(), &around);
+                let opened = state.opened.as_deref();
+                let view = view::resolved(&resolved, opened, state.carried_out, &around);
                 self.tell(state, at, &View::Resolved(view), &resolved.header)
+            }
+            Event::Action(action) => {
+                state.carried_out = state.carried_out.max(CarriedOut::after(&action.phase));
+                Vec::new()
             }
             Event::Postmortem(event) => {
                 let view = view::postmortem(&event, &self.around(state, &event.header));
@@ -181,13 +200,13 @@ impl Core {
         }
         let mut effects = vec![Effect::Notify(mail.notification.clone())];
         match serde_json::to_value(&mail) {
-            Ok(payload) => effects.push(Effect::StartJob(JobRequest {
-                name: format!("{DELIVER}:{}", mail.notification.message_id),
-                kind: DELIVER.to_owned(),
-                payload,
-                max_attempts: DELIVERY_TRIES,
-                delay_ms: 0,
-            })),
+            Ok(payload) => {
+                let name = format!("{DELIVER}:{}", mail.notification.message_id);
+                effects.push(Effect::StartJob(JobRequest {
+                    max_attempts: DELIVERY_TRIES,
+                    ..JobRequest::new(name, DELIVER, payload)
+                }));
+            }
             Err(error) => effects.extend(ended(&mail, at, false, 0, &error.to_string())),
         }
         effects
@@ -286,12 +305,68 @@ fn delivered(at: Moment, job: &Job, result: Result<Value, String>) -> Vec<Effect
     };
     match result {
         Ok(value) => {
-            let reply = serde_json::from_value::<Receipt>(value)
-                .map_or_else(|_| "accepted".to_owned(), |receipt| receipt.reply);
-            ended(&mail, at, true, job.attempt, &reply)
+            let receipt = serde_json::from_value(value).unwrap_or_else(|_| Receipt {
+                reply: "accepted".to_owned(),
+                refused: Vec::new(),
+            });
+            if receipt.refused.is_empty() {
+                ended(&mail, at, true, job.attempt, &receipt.reply)
+            } else {
+                partly(&mail, at, job.attempt, &receipt)
+            }
         }
         Err(error) => ended(&mail, at, false, job.attempt, &error),
     }
+}
+
+/// Some got the mail, some did not: the row is SENT and says for whom it was
+/// not, and the trail has a line for each of the two.
+fn partly(mail: &Mail, at: Moment, attempts: i32, receipt: &Receipt) -> Vec<Effect> {
+    let note = &mail.notification;
+    let is_refused = |address: &String| {
+        let mut refused = receipt.refused.iter();
+        refused.any(|refusal| refusal.recipient.eq_ignore_ascii_case(address))
+    };
+    let mut reached = mail.clone();
+    reached.notification.to.retain(|one| !is_refused(one));
+    reached.notification.cc.retain(|one| !is_refused(one));
+    let people: Vec<&str> = receipt
+        .refused
+        .iter()
+        .map(|refusal| refusal.recipient.as_str())
+        .collect();
+    let reasons: Vec<String> = receipt
+        .refused
+        .iter()
+        .map(|refusal| format!("{}: {}", refusal.recipient, refusal.reason))
+        .collect();
+    let words = format!("not delivered to {}", reasons.join("; "));
+    let payload = json!({
+        "stage": note.stage,
+        "channel": note.channel,
+        "message_id": note.message_id,
+        "refused": receipt.refused,
+        "subject": note.subject,
+        "attempts": attempts,
+    });
+    let summary = format!(
+        "Mail to {} was refused, others got it ({}): {}",
+        people.join(", "),
+        reasons.join("; "),
+        note.subject
+    );
+    let mut effects = ended(&reached, at, true, attempts, &receipt.reply);
+    if let Some(Effect::NotificationDone { error, .. }) = effects.first_mut() {
+        *error = Some(words);
+    }
+    effects.push(Effect::audit(
+        note.incident_id,
+        "NOTIFICATION_FAILED",
+        at.event_ms,
+        summary,
+        payload,
+    ));
+    effects
 }
 
 fn ended(mail: &Mail, at: Moment, sent: bool, attempts: i32, words: &str) -> Vec<Effect> {

@@ -14,7 +14,8 @@
 //!   life; a missing predecessor delays a mail for a minute at most, then it
 //!   goes without;
 //! - a delivery is tried three times, then it is FAILED in `notifications`
-//!   and in the audit trail; a server's permanent refusal is not repeated;
+//!   and in the audit trail; a server's permanent refusal is not repeated, and
+//!   one recipient's refusal does not keep the mail from the others;
 //! - what a mail says stands in the event that it is about or in the one that
 //!   opened the incident; names and log lines can inject neither markup nor
 //!   headers.

@@ -1,14 +1,17 @@
 //! Handing a mail to the SMTP server.
 
-use crate::decide::{Mail, Receipt};
+use crate::decide::{Mail, Receipt, Refusal};
 use anyhow::Context as _;
+use lettre::address::Envelope;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message, MultiPart};
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
+use lettre::transport::smtp::response::Response;
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use midwatch_runtime::agent::JobError;
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Limit of each step of the conversation: connect, a command, its reply.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
@@ -80,22 +83,78 @@ impl Mailer {
         })
     }
 
-    /// Hands over a mail.
+    /// Hands over a mail, to all recipients in one conversation. Where the
+    /// server refuses that for good, each recipient gets a conversation of
+    /// their own with the same bytes, so that one bad address costs nobody
+    /// else the mail; who was refused stands in the receipt.
     ///
     /// # Errors
-    /// Permanent where the server says so (5xx) or the mail cannot be built,
-    /// else transient.
+    /// Nobody got it: permanent where the server says so (5xx) or the mail
+    /// cannot be built, else transient.
     pub async fn deliver(&self, mail: &Mail) -> Result<Receipt, JobError> {
         let message = self.message(mail).map_err(JobError::Permanent)?;
-        let sending = self.transport.send(message);
-        match tokio::time::timeout(WHOLE_LIMIT, sending).await {
-            Ok(Ok(response)) => Ok(Receipt {
-                reply: format!(
-                    "{} {}",
-                    response.code(),
-                    response.message().collect::<Vec<_>>().join(" ")
-                ),
+        let (envelope, bytes) = (message.envelope().clone(), message.formatted());
+        let deadline = Instant::now() + WHOLE_LIMIT;
+        match self.hand_over(&envelope, &bytes, deadline).await {
+            Ok(reply) => Ok(Receipt {
+                reply,
+                refused: Vec::new(),
             }),
+            Err(JobError::Permanent(_)) if envelope.to().len() > 1 => {
+                self.one_by_one(&envelope, &bytes, deadline).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A failure that may pass is not tried again here once somebody has the
+    /// mail: another try of the job would bring it to them twice.
+    async fn one_by_one(
+        &self,
+        envelope: &Envelope,
+        bytes: &[u8],
+        deadline: Instant,
+    ) -> Result<Receipt, JobError> {
+        let mut taken = None;
+        let mut refused = Vec::new();
+        let mut last: Option<JobError> = None;
+        for recipient in envelope.to() {
+            let sent = match only_to(envelope, recipient) {
+                Ok(own) => self.hand_over(&own, bytes, deadline).await,
+                Err(error) => Err(JobError::Permanent(error)),
+            };
+            match sent {
+                Ok(reply) => taken = Some(reply),
+                Err(error) => {
+                    refused.push(Refusal {
+                        recipient: recipient.to_string(),
+                        reason: format!("{error:#}"),
+                    });
+                    // One that may pass is what decides on another try.
+                    if !matches!(last, Some(JobError::Transient(_))) {
+                        last = Some(error);
+                    }
+                }
+            }
+        }
+        match (taken, last) {
+            (Some(reply), _) => Ok(Receipt { reply, refused }),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(JobError::Permanent(anyhow::anyhow!(
+                "the mail has no recipient"
+            ))),
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        envelope: &Envelope,
+        bytes: &[u8],
+        deadline: Instant,
+    ) -> Result<String, JobError> {
+        let sending = self.transport.send_raw(envelope, bytes);
+        match tokio::time::timeout_at(deadline, sending).await {
+            Ok(Ok(response)) => Ok(said(&response)),
             Ok(Err(error)) => {
                 let permanent = error.is_permanent();
                 let error = anyhow::Error::new(error).context(format!(
@@ -155,6 +214,17 @@ impl Mailer {
         }
         Ok(message)
     }
+}
+
+/// What the server answered, on one line.
+fn said(response: &Response) -> String {
+    let words: Vec<&str> = response.message().collect();
+    format!("{} {}", response.code(), words.join(" "))
+}
+
+fn only_to(envelope: &Envelope, recipient: &Address) -> anyhow::Result<Envelope> {
+    Envelope::new(envelope.from().cloned(), vec![recipient.clone()])
+        .context("the recipient makes no envelope")
 }
 
 /// An id as it stands in a header; derived ids hold nothing that would end it.

@@ -9,7 +9,7 @@ mod plan;
 
 pub use cause::{CauseView, cause};
 pub use opened::{OpenedView, opened};
-pub use outcome::{PostmortemView, ResolvedView, mttr, postmortem, resolved};
+pub use outcome::{CarriedOut, PostmortemView, ResolvedView, mttr, postmortem, resolved};
 pub use plan::{PlanView, counted, eta, plan};
 
 use crate::units::{self, Metric, line};

@@ -3,9 +3,9 @@
 mod fixtures;
 
 use fixtures::{AT, connections, core, envelope, hear, mails, raised, release};
-use midwatch_communication::decide::{DELIVERY_TRIES, Mail, Receipt, State};
+use midwatch_communication::decide::{DELIVERY_TRIES, Mail, Receipt, Refusal, State};
 use midwatch_events::incident::IncidentChange;
-use midwatch_events::{Event, Severity};
+use midwatch_events::{Event, RemediationAction, Severity};
 use midwatch_runtime::agent::{Input, Job};
 use midwatch_runtime::effect::Effect;
 use serde_json::json;
@@ -195,6 +195,7 @@ fn done(result: Result<serde_json::Value, String>, attempt: i32) -> Vec<Effect> 
 fn a_delivery_is_written_down_whether_it_succeeds_or_not() {
     let receipt = Receipt {
         reply: "250 ok".to_owned(),
+        refused: Vec::new(),
     };
     let effects = done(Ok(json!(receipt)), 2);
     let [
@@ -232,4 +233,89 @@ fn a_delivery_is_written_down_whether_it_succeeds_or_not() {
         "{}",
         audit.summary
     );
+}
+
+#[test]
+fn who_was_refused_is_named_in_the_row_and_in_the_trail() {
+    let receipt = Receipt {
+        reply: "250 ok".to_owned(),
+        refused: vec![Refusal {
+            recipient: "management@example.com".to_owned(),
+            reason: "550 no such user".to_owned(),
+        }],
+    };
+    let effects = done(Ok(json!(receipt)), 1);
+    let [
+        Effect::NotificationDone {
+            sent: true,
+            error: Some(error),
+            ..
+        },
+        Effect::Audit(sent),
+        Effect::Audit(failed),
+    ] = effects.as_slice()
+    else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(
+        error,
+        "not delivered to management@example.com: 550 no such user"
+    );
+    assert_eq!(sent.event_type, "NOTIFICATION_SENT");
+    assert!(!sent.summary.contains("management@"), "{}", sent.summary);
+    assert_eq!(sent.payload["to"], json!(["oncall@example.com"]));
+    assert_eq!(failed.event_type, "NOTIFICATION_FAILED");
+    assert!(
+        failed
+            .summary
+            .contains("management@example.com: 550 no such user"),
+        "{}",
+        failed.summary
+    );
+}
+
+#[test]
+fn a_lead_is_not_told_as_the_cause_nor_a_recovery_as_a_remedy() {
+    let body = |cause: &str, phase: Option<&str>| {
+        let (core, mut state) = (core(), State::default());
+        let mut fault = connections();
+        fault.resolved.top_root_cause = cause.to_owned();
+        let header = fault.resolved.header.clone();
+        let [opened, rca, plan, resolved, _] = fault.events();
+        for event in [opened, rca, plan] {
+            hear(&core, &mut state, event);
+        }
+        if let Some(phase) = phase {
+            let action = RemediationAction {
+                header,
+                plan_id: midwatch_events::ids::derive(&["plan"]),
+                step_id: "S1".to_owned(),
+                phase: phase.to_owned(),
+                by: "maria".to_owned(),
+                reason: String::new(),
+                result: "improved".to_owned(),
+                at_ms: AT.event_ms,
+            };
+            hear(&core, &mut state, Event::Action(Box::new(action)));
+        }
+        mails(&hear(&core, &mut state, resolved))[0]
+            .body_text
+            .clone()
+    };
+    let lead = body("inconclusive; most likely a leak.", None);
+    assert!(
+        lead.contains("\nMOST LIKELY CAUSE\nInconclusive; most likely a leak.\n"),
+        "{lead}"
+    );
+    let nothing = "Midwatch carried out no action; why the readings returned is not recorded.";
+    assert!(lead.contains(nothing), "{lead}");
+    let open = body("inconclusive: no service shows a cause", Some("approved"));
+    assert!(open.contains("\nCAUSE\nInconclusive: no service"), "{open}");
+    assert!(open.contains(nothing), "{open}");
+    let undone = body("A leak.", Some("undone"));
+    assert!(!undone.contains(nothing), "{undone}");
+    assert!(undone.contains("its effect was not verified"), "{undone}");
+    let applied = body("A leak.", Some("verified"));
+    assert!(applied.contains("\nCAUSE\nA leak.\n"), "{applied}");
+    assert!(!applied.contains(nothing), "{applied}");
 }

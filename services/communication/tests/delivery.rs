@@ -28,6 +28,15 @@ struct Sink {
 
 /// Answers the first `failures` mails with `refusal`, takes the others.
 async fn sink(failures: usize, refusal: &'static str) -> Sink {
+    picky_sink(failures, refusal, &[]).await
+}
+
+/// Also answers each recipient in `replies` as it says there.
+async fn picky_sink(
+    failures: usize,
+    refusal: &'static str,
+    replies: &'static [(&'static str, &'static str)],
+) -> Sink {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let seen = Arc::new(Mutex::new(Seen::default()));
@@ -40,7 +49,7 @@ async fn sink(failures: usize, refusal: &'static str) -> Sink {
                 seen.connections
             };
             let refusal = (number <= failures).then_some(refusal);
-            serve(stream, &shared, refusal).await.ok();
+            serve(stream, &shared, refusal, replies).await.ok();
         }
     });
     Sink {
@@ -53,6 +62,7 @@ async fn serve(
     stream: TcpStream,
     seen: &Mutex<Seen>,
     refusal: Option<&str>,
+    replies: &[(&str, &str)],
 ) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
@@ -78,7 +88,10 @@ async fn serve(
                     .expect("no holder panicked")
                     .recipients
                     .push(line.clone());
-                "250 ok".to_owned()
+                let own = replies
+                    .iter()
+                    .find(|(address, _)| line.contains(&format!("<{address}>")));
+                own.map_or("250 ok", |(_, reply)| *reply).to_owned()
             }
             "DATA" => {
                 write.write_all(b"354 go on\r\n").await?;
@@ -204,13 +217,53 @@ async fn a_busy_server_is_tried_again_under_the_same_message_id() {
 
 #[tokio::test]
 async fn a_permanent_refusal_is_not_tried_again() {
-    let sink = sink(1, "550 no such sender").await;
+    let sink = sink(usize::MAX, "550 no such sender").await;
     let error = mailer(&sink.url)
         .deliver(&mails()[0])
         .await
         .expect_err("refused");
     assert!(matches!(&error, JobError::Permanent(_)), "{error}");
     assert!(error.to_string().contains("550"), "{error}");
+}
+
+#[tokio::test]
+async fn one_refused_recipient_costs_nobody_else_the_mail() {
+    let sink = picky_sink(0, "", &[("management@example.com", "550 no such user")]).await;
+    let mail = &mails()[0];
+    let receipt = mailer(&sink.url).deliver(mail).await.expect("one took it");
+    assert_eq!(receipt.reply, "250 kept as 42");
+    let [refusal] = receipt.refused.as_slice() else {
+        panic!("{receipt:?}");
+    };
+    assert_eq!(refusal.recipient, "management@example.com");
+    assert!(refusal.reason.contains("no such user"), "{refusal:?}");
+    let seen = sink.seen.lock().expect("no holder panicked");
+    let [taken] = seen.mails.as_slice() else {
+        panic!("one mail, not {}", seen.mails.len());
+    };
+    assert_eq!(
+        header(taken, "Message-ID"),
+        Some(format!("<{}>", mail.notification.message_id))
+    );
+    assert_eq!(
+        header(taken, "Cc").as_deref(),
+        Some("management@example.com")
+    );
+}
+
+#[tokio::test]
+async fn with_nobody_reached_a_passing_refusal_calls_for_another_try() {
+    let replies = &[
+        ("oncall@example.com", "550 no such user"),
+        ("management@example.com", "451 greylisted"),
+    ];
+    let sink = picky_sink(0, "", replies).await;
+    let error = mailer(&sink.url)
+        .deliver(&mails()[0])
+        .await
+        .expect_err("nobody took it");
+    assert!(matches!(&error, JobError::Transient(_)), "{error}");
+    assert!(error.to_string().contains("greylisted"), "{error}");
 }
 
 #[tokio::test]

@@ -172,6 +172,14 @@ impl Story {
         };
         self.hear_with(Event::Resolved(Box::new(resolved)), Value::Null);
     }
+
+    /// Some seconds later.
+    fn leave(&mut self, incident: Uuid) {
+        self.decide(Input::Timer {
+            name: format!("after:{incident}"),
+            payload: json!({"incident_id": incident}),
+        });
+    }
 }
 
 #[test]
@@ -275,7 +283,13 @@ fn a_resolved_incident_takes_no_new_fault_and_a_late_word_opens_nothing() {
     let mut story = Story::new();
     story.hear(slow("payment-service", 0));
     story.settle();
+    let cleared = Anomaly {
+        transition: Transition::Cleared,
+        ..slow("payment-service", 4)
+    };
+    story.hear(cleared);
     story.resolve(story.opened[0].header.incident_id);
+    story.leave(story.opened[0].header.incident_id);
     let late = Anomaly {
         transition: Transition::Worsened,
         ..slow("payment-service", 5)
@@ -297,6 +311,11 @@ fn a_series_that_breaks_out_again_after_the_end_is_a_new_incident() {
     let mut story = Story::new();
     story.hear(slow("payment-service", 0));
     story.settle();
+    let cleared = Anomaly {
+        transition: Transition::Cleared,
+        ..slow("payment-service", 100)
+    };
+    story.hear(cleared);
     story.resolve(story.opened[0].header.incident_id);
     // Detection keeps the anomaly's id for a while.
     let again = Anomaly {
@@ -313,6 +332,64 @@ fn a_series_that_breaks_out_again_after_the_end_is_a_new_incident() {
         .map(|opened| opened.header.incident_id)
         .collect();
     assert_ne!(ids[0], ids[1]);
+}
+
+#[test]
+fn what_joined_too_late_to_be_watched_becomes_an_incident_of_its_own() {
+    let mut story = Story::new();
+    story.hear(slow("payment-service", 0));
+    story.settle();
+    let first = story.opened[0].header.incident_id;
+    story.hear(Anomaly {
+        transition: Transition::Cleared,
+        ..slow("payment-service", 30)
+    });
+    // It joins, but the end is already on its way.
+    story.hear(slow("order-service", 31));
+    story.resolve(first);
+    story.leave(first);
+    story.settle();
+    assert_eq!(story.opened.len(), 2);
+    assert_eq!(story.opened[1].header.affected_services, ["order-service"]);
+    assert_ne!(story.opened[1].header.incident_id, first);
+}
+
+#[test]
+fn a_change_of_the_same_moment_is_announced_too() {
+    let mut story = Story::new();
+    story.hear(slow("payment-service", 10));
+    story.settle();
+    story.hear(slow("order-service", 10));
+    story.settle();
+    assert_eq!(story.updated.len(), 1);
+    let names: Vec<u32> = story
+        .state
+        .groups
+        .values()
+        .map(|group| group.copies)
+        .collect();
+    assert_eq!(
+        names,
+        [2],
+        "each announcement copies under a name of its own"
+    );
+}
+
+#[test]
+fn a_cleared_anomaly_keeps_the_reading_that_it_was_opened_on() {
+    let mut story = Story::new();
+    story.hear(slow("payment-service", 0));
+    story.settle();
+    story.hear(Anomaly {
+        transition: Transition::Cleared,
+        observed_value: 381.0,
+        deviation_sigma: 0.0,
+        ..slow("payment-service", 30)
+    });
+    story.settle();
+    let member = &story.updated[0].grouped_anomalies[0];
+    assert!((member.observed_value - 900.0).abs() < f64::EPSILON);
+    assert_eq!(member.cleared_at_ms, Some(T0 + 30_000));
 }
 
 #[test]

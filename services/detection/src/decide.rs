@@ -20,7 +20,7 @@ pub mod transition;
 use crate::config::Tuning;
 use midwatch_events::raw::{LogLevel, RawKubernetes, RawLog, RawMetric, RawSpan, SpanStatus};
 use midwatch_events::{AnomalyType, Event};
-use occurrences::{Finding, Quote};
+use occurrences::Quote;
 use series::{Outcome, Series};
 use state::{Environment, Field, PartitionState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,6 +99,8 @@ pub enum Effect {
     RememberSpan { event_id: Uuid, span: RawSpan },
     /// Count what was not judged.
     Ignore(Ignored),
+    /// Count a record whose time cannot be; it was taken as of the present.
+    ClockJump,
 }
 
 /// The detector: thresholds, and the epoch that names what it finds.
@@ -148,16 +150,21 @@ impl Detector {
                 anomaly_id,
                 kind,
             } => {
-                let series = state
-                    .environments
-                    .get_mut(&environment)
-                    .and_then(|known| known.series.get_mut(&service))
-                    .and_then(|all| all.get_mut(&trigger_metric));
-                if let Some(series) = series
-                    && series.classify(anomaly_id, kind)
+                let Some(known) = state.environments.get_mut(&environment) else {
+                    return effects;
+                };
+                let series = known.series.get_mut(&service);
+                let rules = known.rules.get_mut(&service);
+                if let Some(series) = series.and_then(|all| all.get_mut(&trigger_metric)) {
+                    if series.classify(anomaly_id, kind) {
+                        let field = Field::Series(environment, service, trigger_metric);
+                        state.changed.insert(field);
+                    }
+                } else if let Some(known) = rules
+                    && let Some(rule) = known.rules.get_mut(&trigger_metric)
+                    && rule.classify(anomaly_id, kind)
                 {
-                    let field = Field::Series(environment, service, trigger_metric);
-                    state.changed.insert(field);
+                    state.changed.insert(Field::Rules(environment, service));
                 }
             }
         }
@@ -192,9 +199,10 @@ impl Detector {
             series_count,
             changed,
         } = &mut *state;
-        let environment = enter(
+        let (environment, at_ms) = enter(
             environments,
             changed,
+            effects,
             &metric.environment,
             metric.timestamp_ms,
             at.wall_ms,
@@ -211,7 +219,7 @@ impl Detector {
             changed.insert(Field::Series(environment, service, name.clone()));
         }
         let mark = Mark {
-            at_ms: metric.timestamp_ms,
+            at_ms,
             value: metric.metric_value,
             event_id: at.event_id,
         };
@@ -221,7 +229,7 @@ impl Detector {
             Outcome::Late => effects.push(Effect::Ignore(Ignored::Late)),
             Outcome::Taken { reading, set_back } => {
                 if set_back {
-                    environment.clock.set_back(metric.timestamp_ms);
+                    environment.clock.set_back(at_ms);
                 }
                 for sketch in sketches {
                     emit(
@@ -243,24 +251,30 @@ impl Detector {
         self.sweep_if_due(state, &metric.environment, at, effects);
     }
 
-    fn log(&self, state: &mut PartitionState, at: At, log: RawLog, effects: &mut Vec<Effect>) {
+    fn log(&self, state: &mut PartitionState, at: At, mut log: RawLog, effects: &mut Vec<Effect>) {
         let PartitionState {
             environments,
             changed,
             ..
         } = &mut *state;
-        let environment = enter(
+        let (environment, at_ms) = enter(
             environments,
             changed,
+            effects,
             &log.environment,
             log.timestamp_ms,
             at.wall_ms,
         );
-        let age_ms = environment.clock.now_ms() - log.timestamp_ms;
-        if age_ms > self.tuning.log_dedup_ms {
-            effects.push(Effect::Ignore(Ignored::Late));
-        } else if log.level >= LogLevel::Info {
-            self.judge_log(environment, changed, at, &log, effects);
+        log.timestamp_ms = at_ms;
+        if log.level >= LogLevel::Info {
+            let times = (at_ms, at.wall_ms);
+            match hear(environment, changed, &log.environment, &log.service, times) {
+                None => effects.push(Effect::Ignore(Ignored::TooMany)),
+                Some(age_ms) if age_ms > self.tuning.log_dedup_ms => {
+                    effects.push(Effect::Ignore(Ignored::Late));
+                }
+                Some(_) => self.judge_log(environment, at, &log, effects),
+            }
         }
         let name = log.environment.clone();
         if log.level >= LogLevel::Info {
@@ -275,7 +289,6 @@ impl Detector {
     fn judge_log(
         &self,
         environment: &mut Environment,
-        changed: &mut BTreeSet<Field>,
         at: At,
         log: &RawLog,
         effects: &mut Vec<Effect>,
@@ -284,14 +297,10 @@ impl Detector {
         if keyword.is_none() && log.level < LogLevel::Error {
             return;
         }
-        if !environment.rules.contains_key(&log.service) && environment.rules.len() >= MAX_SERVICES
-        {
-            effects.push(Effect::Ignore(Ignored::TooMany));
-            return;
-        }
         let silence_ms = environment.clock.silence_ms();
-        let service = environment.rules.entry(log.service.clone()).or_default();
-        changed.insert(Field::Rules(log.environment.clone(), log.service.clone()));
+        let Some(service) = environment.rules.get_mut(&log.service) else {
+            return;
+        };
         let mut text = rules::head(&log.message, rules::QUOTED).to_owned();
         let finding = match keyword {
             Some(finding) => finding,
@@ -328,30 +337,27 @@ impl Detector {
             changed,
             ..
         } = &mut *state;
-        let environment = enter(
+        let (environment, at_ms) = enter(
             environments,
             changed,
+            effects,
             &event.environment,
             event.timestamp_ms,
             at.wall_ms,
         );
-        let age_ms = environment.clock.now_ms() - event.timestamp_ms;
-        let finding: Option<Finding> = kubernetes::classify(event);
-        if age_ms > self.tuning.kubernetes_clear_ms {
+        let finding = kubernetes::classify(event);
+        let service = event.service().to_owned();
+        let times = (at_ms, at.wall_ms);
+        let age_ms = hear(environment, changed, &event.environment, &service, times);
+        let silence_ms = environment.clock.silence_ms();
+        if age_ms.is_none() {
+            effects.push(Effect::Ignore(Ignored::TooMany));
+        } else if age_ms > Some(self.tuning.kubernetes_clear_ms) {
             effects.push(Effect::Ignore(Ignored::Late));
-        } else if let Some(finding) = finding {
-            let full = environment.rules.len() >= MAX_SERVICES;
-            if full && !environment.rules.contains_key(event.service()) {
-                effects.push(Effect::Ignore(Ignored::TooMany));
-                return;
-            }
-            let silence_ms = environment.clock.silence_ms();
-            let service = event.service().to_owned();
-            let known = environment.rules.entry(service.clone()).or_default();
-            let field = Field::Rules(event.environment.clone(), service.clone());
-            changed.insert(field);
+        } else if let (Some(finding), Some(known)) = (finding, environment.rules.get_mut(&service))
+        {
             let quote = Quote {
-                at_ms: event.timestamp_ms,
+                at_ms,
                 text: rules::head(&kubernetes::line(event), rules::QUOTED).to_owned(),
                 event_id: at.event_id,
             };
@@ -364,7 +370,13 @@ impl Detector {
         self.sweep_if_due(state, &event.environment, at, effects);
     }
 
-    fn span(&self, state: &mut PartitionState, at: At, span: RawSpan, effects: &mut Vec<Effect>) {
+    fn span(
+        &self,
+        state: &mut PartitionState,
+        at: At,
+        mut span: RawSpan,
+        effects: &mut Vec<Effect>,
+    ) {
         if !span.duration_ms.is_finite() {
             effects.push(Effect::Ignore(Ignored::NotFinite));
             return;
@@ -374,9 +386,10 @@ impl Detector {
             changed,
             ..
         } = &mut *state;
-        let environment = enter(
+        let (environment, at_ms) = enter(
             environments,
             changed,
+            effects,
             &span.environment,
             span.start_ms,
             at.wall_ms,
@@ -386,17 +399,21 @@ impl Detector {
             effects.push(Effect::Ignore(Ignored::TooMany));
             return;
         }
+        span.start_ms = at_ms;
         let known = environment.spans.entry(span.service.clone()).or_default();
+        known.heard_ms = environment.clock.silence_ms();
         let failed = span.status == SpanStatus::Error;
         let keep = known.keep(&span.operation, span.duration_ms, failed);
         let field = Field::Spans(span.environment.clone(), span.service.clone());
         changed.insert(field);
+        let name = span.environment.clone();
         if keep {
             effects.push(Effect::RememberSpan {
                 event_id: at.event_id,
                 span,
             });
         }
+        self.sweep_if_due(state, &name, at, effects);
     }
 }
 
@@ -427,26 +444,54 @@ fn find<'a>(
     all.get_mut(name)
 }
 
-/// The environment of a record, its clock moved on.
+/// Notes a service's log line or event of `at_ms`; how much older it is than
+/// the service's newest, or none where there is no room for another service.
+fn hear(
+    environment: &mut Environment,
+    changed: &mut BTreeSet<Field>,
+    name: &str,
+    service: &str,
+    (at_ms, wall_ms): (i64, i64),
+) -> Option<i64> {
+    let full = environment.rules.len() >= MAX_SERVICES;
+    if full && !environment.rules.contains_key(service) {
+        return None;
+    }
+    let silence_ms = environment.clock.silence_ms();
+    let known = environment.rules.entry(service.to_owned()).or_default();
+    changed.insert(Field::Rules(name.to_owned(), service.to_owned()));
+    let (age_ms, set_back) = known.hear(at_ms, wall_ms, silence_ms);
+    if set_back {
+        environment.clock.set_back(at_ms);
+    }
+    Some(age_ms)
+}
+
+/// The environment of a record, its clock moved on, and the record's time: its
+/// own, or the present where that cannot be, so that it is watched all the same.
 fn enter<'a>(
     environments: &'a mut BTreeMap<String, Environment>,
     changed: &mut BTreeSet<Field>,
+    effects: &mut Vec<Effect>,
     name: &str,
     event_ms: i64,
     wall_ms: i64,
-) -> &'a mut Environment {
+) -> (&'a mut Environment, i64) {
     if !environments.contains_key(name) {
         environments.insert(name.to_owned(), Environment::default());
     }
-    let environment = environments
-        .get_mut(name)
-        .expect("it is there or was just added");
+    let environment = environments.get_mut(name);
+    let environment = environment.expect("it is there or was just added");
     if !environment.dirty {
         environment.dirty = true;
         changed.insert(Field::Clock(name.to_owned()));
     }
-    environment.clock.advance(event_ms, wall_ms);
-    environment
+    if environment.clock.advance(event_ms, wall_ms) {
+        return (environment, event_ms);
+    }
+    effects.push(Effect::ClockJump);
+    let now_ms = environment.clock.now_ms();
+    (environment, now_ms)
 }
 
 fn emit(effects: &mut Vec<Effect>, sketch: Sketch, environment: &str, service: &str, wall_ms: i64) {

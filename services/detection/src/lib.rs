@@ -23,6 +23,12 @@
 //!   same ones, so an anomaly that was open then may come under a new id.
 //! - While Redis or the broker is away, consuming pauses; nothing is dropped
 //!   and memory stays bounded.
+//! - One source's wrong date decides for nobody else: lines and events are
+//!   late by their own service's time, and a record more than half an hour
+//!   ahead of its environment, its record time and the pace of time is taken
+//!   as of the present and counted (`midwatch_detection_clock_jumps_total`).
+//! - A transition that the broker will never take is logged and counted
+//!   (`midwatch_detection_refused_total`); the rest goes on.
 //!
 //! Silence is measured in event time. A partition that is at its end goes by
 //! the event time that its environment reached elsewhere in this process, or by

@@ -5,6 +5,7 @@ mod checkpoint;
 pub mod classify;
 pub mod group;
 pub mod lag;
+mod publish;
 pub mod recent;
 pub mod store;
 mod worker;

@@ -214,17 +214,24 @@ fn traffic_is_two_sided_and_latency_is_not() {
 #[test]
 fn a_host_alarms_at_its_limits_only() {
     let mut rig = Rig::new();
-    let busy = series(&mut rig, "host/a", "host_cpu_percent", START_MS, &[95.0; 5]);
-    assert_eq!(busy, [], "half a minute of work is no saturation");
-    let sixth = series(
+    let busy = series(
         &mut rig,
         "host/a",
         "host_cpu_percent",
-        START_MS + 50_000,
+        START_MS,
+        &[95.0; 11],
+    );
+    assert_eq!(busy, [], "a minute and a half of work is no saturation");
+    let twelfth = series(
+        &mut rig,
+        "host/a",
+        "host_cpu_percent",
+        START_MS + 110_000,
         &[95.0],
     );
-    assert_eq!(transitions(&sixth), [Transition::Started]);
-    assert_eq!(sixth[0].severity, Severity::Medium);
+    assert_eq!(transitions(&twelfth), [Transition::Started]);
+    assert_eq!(twelfth[0].severity, Severity::Medium);
+    let mut rig = Rig::new();
     let load: Vec<f64> = (0..100).map(|i| if i < 60 { 0.1 } else { 90.0 }).collect();
     assert_eq!(
         series(&mut rig, "host/a", "host_load1", START_MS, &load),

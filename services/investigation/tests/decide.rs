@@ -347,10 +347,47 @@ fn no_data_is_not_recovery_and_a_relapse_takes_it_back() {
     assert!(story.resolved.is_empty(), "it broke out again");
     story.transition(&errors, Transition::Missing, 130);
     assert!(story.resolved.is_empty(), "no data is not normal");
-    // A late word about the time before the relapse changes nothing.
-    story.transition(&errors, Transition::Cleared, 100);
+    // A word about another, earlier anomaly of the same series changes nothing.
+    let mut earlier = errors.clone();
+    earlier.anomaly_id = ids::derive(&["earlier"]);
+    story.transition(&earlier, Transition::Cleared, 100);
     assert!(story.resolved.is_empty());
     story.transition(&errors, Transition::Cleared, 160);
+    assert_eq!(story.resolved.len(), 1);
+}
+
+#[test]
+fn readings_that_a_late_source_brings_after_a_silence_end_the_incident() {
+    let errors = member(
+        "user-service",
+        AnomalyType::ErrorRateSpike,
+        "errors",
+        0,
+        9.0,
+    );
+    let mut story = Story::default();
+    story.open(std::slice::from_ref(&errors));
+    // The silence is dated by the environment's clock, the readings by their own.
+    story.transition(&errors, Transition::Missing, 180);
+    story.transition(&errors, Transition::Cleared, 60);
+    assert_eq!(story.resolved.len(), 1);
+}
+
+#[test]
+fn a_member_that_cleared_before_anybody_watched_it_counts_as_normal() {
+    let errors = member(
+        "user-service",
+        AnomalyType::ErrorRateSpike,
+        "errors",
+        0,
+        9.0,
+    );
+    let mut gone = member("user-service", AnomalyType::LatencySpike, "latency", 0, 9.0);
+    gone.cleared_at_ms = Some(T0 + 30_000);
+    let mut story = Story::default();
+    story.open(&[errors.clone(), gone]);
+    assert!(story.resolved.is_empty());
+    story.transition(&errors, Transition::Cleared, 100);
     assert_eq!(story.resolved.len(), 1);
 }
 

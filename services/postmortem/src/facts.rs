@@ -71,6 +71,10 @@ pub struct Mail {
     pub attempts: i32,
     pub message_id: String,
     pub sent_at_ms: Option<i64>,
+    /// Why it did not reach everybody; a mail that was sent may still have
+    /// been refused for some of its recipients.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
 /// The reading farthest from the baseline of one series.
@@ -178,6 +182,23 @@ impl Facts {
         self.anomalies.iter().map(|anomaly| anomaly.onset_ms).min()
     }
 
+    /// The anomaly that opened the incident: the earliest detected one of the
+    /// trigger's own series.
+    #[must_use]
+    pub fn trigger_anomaly(&self) -> Option<&GroupedAnomaly> {
+        let (service, metric) = match &self.trigger {
+            Some(trigger) => (trigger.service.as_str(), trigger.metric.as_str()),
+            None => (
+                self.resolved.header.primary_service(),
+                self.resolved.trigger_metric.as_str(),
+            ),
+        };
+        self.anomalies
+            .iter()
+            .filter(|anomaly| anomaly.service == service && anomaly.trigger_metric == metric)
+            .min_by_key(|anomaly| anomaly.detected_at_ms)
+    }
+
     /// The first line of this type in the trail.
     #[must_use]
     pub fn first(&self, event_type: &str) -> Option<&Line> {
@@ -212,6 +233,27 @@ impl Facts {
             .filter(|reading| reading.service == service && reading.metric_name == metric)
             .map(|reading| reading.at_ms)
             .min()
+    }
+
+    /// Whether any step was begun, whatever became of it.
+    #[must_use]
+    pub fn began_a_step(&self) -> bool {
+        self.actions.iter().any(|action| {
+            matches!(
+                action.phase.as_str(),
+                "intent" | "outcome" | "undone" | "verified"
+            )
+        })
+    }
+
+    /// What is said of readings that returned without a verified step.
+    #[must_use]
+    pub fn unexplained_end(&self) -> &'static str {
+        if self.began_a_step() {
+            "A step of the plan was begun, but its effect was not verified; why the readings returned is not recorded."
+        } else {
+            "Midwatch carried out no action; why the readings returned is not recorded."
+        }
     }
 
     /// The record of a step's verification, where there is one.
@@ -335,6 +377,7 @@ impl From<Email> for Mail {
             attempts: mail.attempts,
             message_id: mail.message_id,
             sent_at_ms: mail.sent_at_ms,
+            error: mail.error,
         }
     }
 }

@@ -156,7 +156,7 @@ fn plan(facts: &Facts, judgement: &mut Judgement) {
         .any(|action| action.phase == "verified");
     if facts.resolved.resolution_method == "RECOVERED" && !verified {
         judgement.lucky.push(sentence(
-            "The readings returned to normal without a step of the plan; why they did is not recorded.",
+            facts.unexplained_end(),
             &[&facts.resolved.header.incident_id.to_string()],
         ));
     }
@@ -177,7 +177,8 @@ fn mails(facts: &Facts, judgement: &mut Judgement) {
     };
     let failed = of(&|mail| mail.status == "FAILED");
     let repeated = of(&|mail| mail.status == "SENT" && mail.attempts > 1);
-    let first = of(&|mail| mail.status == "SENT" && mail.attempts <= 1);
+    let partly = of(&|mail| mail.status == "SENT" && mail.error.is_some());
+    let first = of(&|mail| mail.status == "SENT" && mail.attempts <= 1 && mail.error.is_none());
     if !failed.is_empty() {
         judgement.badly.push(sentence(
             format!(
@@ -186,6 +187,16 @@ fn mails(facts: &Facts, judgement: &mut Judgement) {
                 facts.mails.len()
             ),
             &failed,
+        ));
+    }
+    if !partly.is_empty() {
+        judgement.badly.push(sentence(
+            format!(
+                "{} of {} mails did not reach all of their recipients.",
+                partly.len(),
+                facts.mails.len()
+            ),
+            &partly,
         ));
     }
     if !repeated.is_empty() {

@@ -13,6 +13,17 @@ pub fn number(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// A rate to speak of: whole from ten on, where decimals would only pretend to
+/// be exact.
+#[must_use]
+pub fn about(value: f64) -> String {
+    if value >= 10.0 {
+        format!("{value:.0}")
+    } else {
+        number(value)
+    }
+}
+
 /// `18 min`, `3.3 min`, `45 s`, `2 h 5 min` for milliseconds.
 #[must_use]
 pub fn duration(ms: i64) -> String {
@@ -175,6 +186,14 @@ mod tests {
             "a \\| \\<img src=x\\> \\[x\\](y) \\*b\\* \\`c\\` \\_d\\_ e_f \\#1 \\# Heading"
         );
         assert_eq!(code("a `b` | c\nd"), "`a 'b' ¦ c d`");
+    }
+
+    #[test]
+    fn a_rate_from_ten_on_is_whole() {
+        assert_eq!(
+            [349.52, 10.04, 9.5].map(about),
+            ["350", "10", "9.5"].map(str::to_owned)
+        );
     }
 
     #[test]

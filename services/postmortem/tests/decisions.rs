@@ -47,7 +47,7 @@ fn an_end_becomes_one_postmortem_after_the_trail_has_settled() {
     let postmortem = published(&effects).expect("published");
     assert_eq!(audit.event_type, "POSTMORTEM_GENERATED");
     assert_eq!(&postmortem.postmortem, markdown);
-    assert!(postmortem.summary.starts_with("At 14:02:30 service_db_connections of payment-service left its normal range: it read 88 against a baseline of 30.2."), "{}", postmortem.summary);
+    assert!(postmortem.summary.starts_with("At 14:02:30 service_db_connections of payment-service left its normal range; it was detected at 14:03:20 reading 88 against a baseline of 30.2."), "{}", postmortem.summary);
 }
 
 #[test]

@@ -167,8 +167,13 @@ fn a_step_is_applied_only_if_it_was_verified() {
         let applied = phases.contains(&"verified");
         assert_eq!(text.contains("applied and verified"), applied);
         assert_eq!(
-            text.contains("No step of a plan was carried out by Midwatch"),
+            text.contains("why the readings returned is not recorded"),
             !applied
+        );
+        assert_eq!(
+            text.contains("Midwatch carried out no action"),
+            state.ends_with("not carried out") || state == "refused",
+            "{state}"
         );
     }
 }
@@ -267,4 +272,26 @@ fn text_from_telemetry_begins_no_markup() {
         let cells = row.replace("\\|", "").matches('|').count();
         assert!(cells == 5 || cells == 6, "{cells} in {row}");
     }
+}
+
+#[test]
+fn the_first_sentence_is_about_the_triggers_own_series() {
+    let mut facts = facts(&connections());
+    // Another series left its range a minute before the trigger's did.
+    facts.anomalies[1].onset_ms = DETECTED - 110_000;
+    let text = text(&facts);
+    let own = "At 14:02:30 `service_db_connections` of payment-service left its normal range; it was detected at 14:03:20 reading 88 against a baseline of 30.2.";
+    assert!(text.contains(own), "{text}");
+}
+
+#[test]
+fn a_mail_that_some_were_refused_is_not_counted_as_delivered() {
+    let mut facts = facts(&connections());
+    facts.mails[0].error = Some("not delivered to b@example.com: 550".to_owned());
+    let text = text(&facts);
+    assert!(
+        text.contains("1 of 2 mails did not reach all of their recipients."),
+        "{text}"
+    );
+    assert!(!text.contains("delivered at the first try"), "{text}");
 }

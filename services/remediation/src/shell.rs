@@ -12,9 +12,9 @@ use midwatch_clients::llm::{LlmClient, LlmRequest, Spent, Tier};
 use midwatch_clients::postgres::{Postgres, history, records};
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{Envelope, RcaCompleted, Topic};
+use midwatch_runtime::ServiceContext;
 use midwatch_runtime::agent::{Agent, AgentSpec, Input, Job, JobError, Moment, Route};
 use midwatch_runtime::effect::Effect;
-use midwatch_runtime::{Readiness, ServiceContext};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,6 @@ pub struct Remediation {
     postgres: Postgres,
     knowledge: KnowledgeStore,
     model: Option<Arc<LlmClient>>,
-    readiness: Readiness,
 }
 
 const TOPICS: &[Topic] = &[
@@ -61,7 +60,6 @@ impl Remediation {
             postgres: context.postgres().await?,
             knowledge: context.knowledge().await?,
             model,
-            readiness: context.readiness.clone(),
         })
     }
 
@@ -77,9 +75,12 @@ impl Remediation {
             .await
             .map_err(|error| JobError::Transient(error.into()))?;
         let found = self.search(&case).await;
-        let state = found.as_ref().map(drop).map_err(ToString::to_string);
-        self.readiness.set("knowledge", state);
         let (sections, past) = found.map_err(|error| {
+            // Not a matter of readiness: without the store the plan has steps
+            // that only look, and nothing asks the store again until the next
+            // incident, so the process would stay unready long after it is
+            // back.
+            metrics::counter!("midwatch_remediation_knowledge_failures_total").increment(1);
             if error.is_transient() {
                 JobError::Transient(error.into())
             } else {

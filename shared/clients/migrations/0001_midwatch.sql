@@ -75,7 +75,8 @@ SELECT min(id)                                    AS id,
        min(body_html)                             AS body_html,
        min(body_text)                             AS body_text,
        message_id,
-       -- A mail is one SMTP transaction, so its rows share their fate.
+       -- A mail counts as sent once somebody has it; `error` names whom it did
+       -- not reach.
        min(status)                                AS status,
        max(attempts)                              AS attempts,
        max(error)                                 AS error,
@@ -154,7 +155,9 @@ CREATE TABLE outbox (
     payload    BYTEA NOT NULL,
     headers    JSONB NOT NULL,
     created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
-    sent_at    TIMESTAMPTZ
+    sent_at    TIMESTAMPTZ,
+    -- Why the broker will never take it; such a row is set aside.
+    refused    TEXT
 );
 CREATE INDEX outbox_unsent ON outbox (agent, id) WHERE sent_at IS NULL;
 
@@ -163,6 +166,8 @@ CREATE TABLE jobs (
     seq          BIGINT GENERATED ALWAYS AS IDENTITY,
     agent        TEXT NOT NULL,
     scope        TEXT NOT NULL,
+    -- Jobs of one lane run one at a time, in order; the scope unless stated.
+    lane         TEXT NOT NULL,
     kind         TEXT NOT NULL,
     payload      JSONB NOT NULL,
     -- ready → running → done (result journalled) → applied; or failed → applied.

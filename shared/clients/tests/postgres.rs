@@ -154,7 +154,7 @@ async fn jobs_of_one_scope_run_one_at_a_time_and_those_of_two_do_not_wait() {
     let mut tx = postgres.begin().await.expect("a transaction");
     for (scope, name) in [("s", "1"), ("s", "2"), ("t", "3")] {
         let id = ids::derive(&["job", name]);
-        jobs::insert(&mut tx, "a", scope, id, "work", &json!({}), 3, 0)
+        jobs::insert(&mut tx, "a", scope, scope, id, "work", &json!({}), 3, 0)
             .await
             .expect("written");
     }

@@ -16,6 +16,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// Event times before this (2000-01-01) or after [`LATEST_MS`] are refused:
 /// they are seconds or microseconds in a millisecond field.
 pub const EARLIEST_MS: i64 = 946_684_800_000;
+/// The longest name (service, environment, metric), bytes. Names are keys of
+/// topics, stores and charts; what is longer is text in the wrong field.
+pub const NAME_MAX_BYTES: usize = 256;
 /// 2200-01-01.
 pub const LATEST_MS: i64 = 7_258_118_400_000;
 
@@ -127,8 +130,14 @@ pub fn decode(
         let found = payload.len();
         return Err(DecodeError::TooLarge { found, limit });
     }
-    let value: Value =
+    let mut value: Value =
         serde_json::from_slice(payload).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    // PostgreSQL stores no U+0000 in text, so one in a log line would otherwise
+    // stop whoever writes it down.
+    if payload.windows(6).any(|part| part == b"\\u0000") {
+        without_nul(&mut value);
+    }
+
     let meta = read_meta(&value, coordinates)?;
     let mut envelope = Envelope {
         event: read_event(topic, value)?,
@@ -136,6 +145,22 @@ pub fn decode(
     };
     complete(&mut envelope, coordinates)?;
     Ok(envelope)
+}
+
+/// Replaces U+0000 by the replacement character, in keys and strings.
+fn without_nul(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains('\0') => *text = text.replace('\0', "\u{fffd}"),
+        Value::Array(items) => items.iter_mut().for_each(without_nul),
+        Value::Object(object) => {
+            let old = std::mem::take(object);
+            for (key, mut item) in old {
+                without_nul(&mut item);
+                object.insert(key.replace('\0', "\u{fffd}"), item);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn read_meta(value: &Value, coordinates: &Coordinates) -> Result<Meta, DecodeError> {
@@ -237,25 +262,41 @@ fn complete(envelope: &mut Envelope, coordinates: &Coordinates) -> Result<(), De
             Err(field(name, message))
         }
     };
+    let short = |name: &str, text: &str| {
+        if text.len() > NAME_MAX_BYTES {
+            let size = text.len();
+            let message = format!("has {size} bytes; a name has at most {NAME_MAX_BYTES}");
+            Err(field(name, message))
+        } else {
+            Ok(())
+        }
+    };
     let named = |name: &str, text: &str| {
         if text.trim().is_empty() {
             Err(field(name, "must not be empty"))
         } else {
-            Ok(())
+            short(name, text)
         }
     };
     let at = match &mut envelope.event {
         Event::Metric(metric) => {
             named("service", &metric.service)?;
             named("metric_name", &metric.metric_name)?;
+            short("environment", &metric.environment)?;
+
             timed("timestamp_ms", &mut metric.timestamp_ms)?
         }
         Event::Log(log) => {
             named("service", &log.service)?;
+            short("environment", &log.environment)?;
+
             timed("timestamp_ms", &mut log.timestamp_ms)?
         }
         Event::Span(span) => {
             named("service", &span.service)?;
+            short("environment", &span.environment)?;
+            short("operation", &span.operation)?;
+
             if span.duration_ms < 0.0 {
                 return Err(field("duration_ms", "must not be negative"));
             }
@@ -263,11 +304,19 @@ fn complete(envelope: &mut Envelope, coordinates: &Coordinates) -> Result<(), De
         }
         Event::Deployment(deployment) => {
             named("service", &deployment.service)?;
+            short("environment", &deployment.environment)?;
+            short("version", &deployment.version)?;
+
             timed("timestamp_ms", &mut deployment.timestamp_ms)?
         }
         Event::Kubernetes(event) => {
             named("namespace", &event.namespace)?;
             named("name", &event.name)?;
+            short("owner", &event.owner)?;
+            short("environment", &event.environment)?;
+            short("reason", &event.reason)?;
+            short("event_kind", &event.event_kind)?;
+
             timed("timestamp_ms", &mut event.timestamp_ms)?
         }
         other => other.time_ms(),

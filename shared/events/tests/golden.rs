@@ -131,6 +131,23 @@ fn a_payload_above_the_topics_limit_is_refused() {
     assert_eq!(error.kind(), "too_large");
 }
 
+#[test]
+fn a_nul_character_is_replaced_and_a_name_that_is_a_text_is_refused() {
+    let line = json!({"service": "a", "message": "bad \u{0} byte", "labels": {"k\u{0}": "v"}});
+    let envelope = read(Topic::RawLogs, &line).expect("read");
+    let Event::Log(log) = &envelope.event else {
+        panic!("a log line")
+    };
+    assert_eq!(log.message, "bad \u{fffd} byte");
+    assert_eq!(log.labels["k\u{fffd}"], "v");
+    let long = json!({"service": "s".repeat(257), "message": "m"});
+    let error = read(Topic::RawLogs, &long).expect_err("too long");
+    assert!(
+        error.contains("service") && error.contains("257"),
+        "{error}"
+    );
+}
+
 /// The part of DESIGN.md that is written from the code. After a change of the
 /// topics or payloads: `make reference`.
 #[test]

@@ -121,6 +121,9 @@ pub enum Projection {
 pub struct JobRequest {
     /// Unique within the scope; asking twice under one name starts one job.
     pub name: String,
+    /// Jobs of one lane run one at a time, in the order in which they were
+    /// asked for; the scope is the lane where none is named.
+    pub lane: Option<String>,
     /// What the agent's `perform` tells jobs apart by.
     pub kind: String,
     pub payload: Value,
@@ -136,6 +139,7 @@ impl JobRequest {
     pub fn new(name: impl Into<String>, kind: &str, payload: Value) -> JobRequest {
         JobRequest {
             name: name.into(),
+            lane: None,
             kind: kind.to_owned(),
             payload,
             max_attempts: 3,

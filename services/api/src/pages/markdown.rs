@@ -7,8 +7,10 @@ use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, 
 /// their description, and headings begin below those of the page.
 #[must_use]
 pub fn render(markdown: &str) -> String {
-    let options =
-        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    let options = Options::ENABLE_TABLES
+        | Options::ENABLE_FOOTNOTES
+        | Options::ENABLE_STRIKETHROUGH
+        | Options::ENABLE_TASKLISTS;
     let events = Parser::new_ext(markdown, options).map(tame);
     let mut out = String::with_capacity(markdown.len() * 2);
     html::push_html(&mut out, events);
@@ -96,6 +98,31 @@ mod tests {
         );
         assert!(html.contains("<code>&lt;code&gt;</code>"), "{html}");
         assert!(html.contains("<em>shot</em>"), "{html}");
+    }
+
+    #[test]
+    fn the_records_of_a_postmortem_are_footnotes() {
+        let snapshot = include_str!(
+            "../../../postmortem/tests/snapshots/documents__the_postmortem_of_exhausted_connections.snap"
+        );
+        let (_, text) = snapshot[3..]
+            .split_once("---\n")
+            .expect("a snapshot has a head");
+        let html = render(text);
+        assert!(!html.contains("[^"), "{html}");
+        let listed = text.matches("\n[^").count();
+        assert!(listed > 5, "{text}");
+        for number in 1..=listed {
+            let link = format!(r##"<a href="#{number}">{number}</a>"##);
+            let target = format!(r#"<div class="footnote-definition" id="{number}">"#);
+            assert!(html.contains(&link), "{link} in {html}");
+            assert_eq!(html.matches(&target).count(), 1, "{target} in {html}");
+        }
+        let hostile = "a[^x\"><i>] b[^1]\n\n[^x\"><i>]: <b>bold</b>\n\n[^1]: <img src=x>\n";
+        let html = render(hostile);
+        for active in ["<i>", "<b>", "<img"] {
+            assert!(!html.contains(active), "{active} in {html}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{Frame, NAME, QUOTE, Reading, Surroundings, frame, trigger};
 use crate::markdown;
 use crate::units::{self, Metric, line};
 use midwatch_events::{IncidentOpened, IncidentResolved, PostmortemGenerated};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The fourth mail.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,6 +24,8 @@ pub struct ResolvedView {
     pub baseline: Option<String>,
     pub settling: Vec<SettlingView>,
     pub root_cause: Option<String>,
+    /// Whether the cause is only the strongest lead, not an established one.
+    pub is_lead: bool,
 }
 
 /// A normal reading that settled the end.
@@ -32,6 +34,42 @@ pub struct SettlingView {
     pub at: String,
     pub service: String,
     pub value: String,
+}
+
+/// How far any step of a plan got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum CarriedOut {
+    /// Nothing was begun.
+    #[default]
+    Nothing,
+    /// Begun, and perhaps undone; no effect was verified.
+    Unverified,
+    /// Carried out, and its effect verified.
+    Verified,
+}
+
+impl CarriedOut {
+    /// How far a step is with a `phase` of `remediation.actions`.
+    #[must_use]
+    pub fn after(phase: &str) -> CarriedOut {
+        match phase {
+            "intent" | "outcome" | "undone" => CarriedOut::Unverified,
+            "verified" => CarriedOut::Verified,
+            _ => CarriedOut::Nothing,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            CarriedOut::Nothing => {
+                "Midwatch carried out no action; why the readings returned is not recorded."
+            }
+            CarriedOut::Unverified => {
+                "A step of the plan was begun, but its effect was not verified; why the readings returned is not recorded."
+            }
+            CarriedOut::Verified => "A step of the plan was carried out and verified.",
+        }
+    }
 }
 
 /// The fifth mail.
@@ -64,6 +102,20 @@ pub struct ItemView {
 /// 100 KB of HTML, and the page has it whole.
 const BODY: usize = 30_000;
 
+/// How the published cause begins where the evidence carries no verdict.
+const INCONCLUSIVE: &str = "inconclusive";
+/// How it goes on where there is a lead.
+const LEAD: &str = "inconclusive; most likely";
+
+/// The published verdict begins in lower case, a service's name must stay as
+/// it is.
+fn sentence_case(text: String) -> String {
+    match text.strip_prefix(INCONCLUSIVE) {
+        Some(rest) => format!("Inconclusive{rest}"),
+        None => text,
+    }
+}
+
 /// How long the incident lasted, for the subject.
 #[must_use]
 pub fn mttr(resolved: &IncidentResolved) -> String {
@@ -75,6 +127,7 @@ pub fn mttr(resolved: &IncidentResolved) -> String {
 pub fn resolved(
     resolved: &IncidentResolved,
     opened: Option<&IncidentOpened>,
+    carried_out: CarriedOut,
     around: &Surroundings<'_>,
 ) -> ResolvedView {
     let header = &resolved.header;
@@ -83,10 +136,8 @@ pub fn resolved(
     let mttr_both = units::both_durations(resolved.mttr_ms, wall);
     let apart = super::apart(resolved.resolved_at_ms, resolved.resolved_wall_ms);
     let method = match resolved.resolution_method.as_str() {
-        "RECOVERED" => {
-            "The readings returned to normal by themselves; Midwatch carried out no action."
-        }
-        "REMEDIATED" => "A step of the plan was carried out and verified.",
+        "REMEDIATED" => CarriedOut::Verified.words(),
+        "RECOVERED" => carried_out.words(),
         "MERGED" => "It was merged into another incident and goes on there.",
         "CLOSED_BY_OPERATOR" => "A person closed it.",
         _ => "How it ended was not recorded.",
@@ -113,7 +164,8 @@ pub fn resolved(
                 value: Metric::named(&reading.metric_name).reading(reading.value),
             })
             .collect(),
-        root_cause: super::said(&resolved.top_root_cause, 2 * QUOTE),
+        root_cause: super::said(&resolved.top_root_cause, 2 * QUOTE).map(sentence_case),
+        is_lead: resolved.top_root_cause.starts_with(LEAD),
     }
 }
 

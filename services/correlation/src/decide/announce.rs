@@ -88,7 +88,8 @@ fn header(group: &Group) -> IncidentHeader {
 
 /// Copies the records of the window, under a name of their own for each
 /// announcement.
-pub(super) fn copy_records(group: &Group) -> Effect {
+pub(super) fn copy_records(group: &mut Group) -> Effect {
+    group.copies += 1;
     let first = group
         .anomalies
         .iter()
@@ -105,11 +106,8 @@ pub(super) fn copy_records(group: &Group) -> Effect {
             }
         }
     }
-    Effect::StartJob(JobRequest::new(
-        format!(
-            "copy:{}:{}:{}",
-            group.incident_id, group.revision, group.last_ms
-        ),
+    let request = JobRequest::new(
+        format!("copy:{}:{}", group.incident_id, group.copies),
         "copy_records",
         json!({
             "incident_id": group.incident_id,
@@ -118,7 +116,12 @@ pub(super) fn copy_records(group: &Group) -> Effect {
             "from_ms": first - BEFORE_MS,
             "anomalies": group.anomalies,
         }),
-    ))
+    );
+    // One incident's records do not wait for another's.
+    Effect::StartJob(JobRequest {
+        lane: Some(format!("copy:{}", group.incident_id)),
+        ..request
+    })
 }
 
 /// What became of the copying, where it failed: people must know that evidence
@@ -288,6 +291,8 @@ pub(super) fn update(config: &Config, group: &mut Group, at: Moment) -> Vec<Effe
 pub(super) fn ask_impact(group: &Group) -> Effect {
     Effect::StartJob(JobRequest {
         max_attempts: 1,
+        // Nobody waits for a model.
+        lane: Some(format!("impact:{}", group.incident_id)),
         ..JobRequest::new(
             format!("impact:{}", group.incident_id),
             "assess_impact",

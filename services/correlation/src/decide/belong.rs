@@ -1,10 +1,14 @@
 //! Which incident an anomaly belongs to.
 
-use super::state::{Group, State};
+use super::state::{Group, Phase, State};
 use crate::config::Config;
 use midwatch_events::anomaly::Anomaly;
 use midwatch_events::topology::{EdgeSource, Topology};
 use uuid::Uuid;
+
+/// How many windows an incident with an active anomaly takes new ones for after
+/// its last transition: two hours with the default window.
+const ACTIVE_WINDOWS: i64 = 12;
 
 /// The group that `anomaly` belongs to, and why, in words. Nearest in the
 /// graph wins, then the one that was active last.
@@ -38,8 +42,16 @@ pub fn belonging(
 }
 
 fn near_in_time(config: &Config, group: &Group, anomaly: &Anomaly) -> bool {
+    // An active incident takes more than a quiet one, but not for ever: a series
+    // that vanished must not swallow every later fault nearby.
+    let window = if group.is_active() {
+        ACTIVE_WINDOWS * config.window_ms
+    } else {
+        config.window_ms
+    };
     group.environment == anomaly.environment
-        && (group.is_active() || anomaly.onset_ms - group.last_ms <= config.window_ms)
+        && group.phase != Phase::Resolved
+        && anomaly.onset_ms - group.last_ms <= window
 }
 
 /// The member service nearest to the anomaly's, with the calls between.

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use state::{Group, Phase, State, Surroundings, Trigger, grouped};
 use uuid::Uuid;
 
+/// How long an incident that is over is kept, wall clock: detection's last
+/// words reach correlation within a second or two, unless it is far behind.
+const AFTER_MS: i64 = 10_000;
 /// Closed anomalies remembered per environment: some hundred incidents' worth.
 const CLOSED_LIMIT: usize = 2_000;
 
@@ -35,10 +38,12 @@ impl Core {
                     let surroundings = serde_json::from_value(context).unwrap_or_default();
                     self.on_anomaly(state, at, &anomaly, surroundings)
                 }
-                Event::Resolved(resolved) => self.on_resolved(state, resolved.header.incident_id),
+                Event::Resolved(resolved) => {
+                    self.on_resolved(state, at, resolved.header.incident_id)
+                }
                 _ => Vec::new(),
             },
-            Input::Timer { name, payload } => self.on_timer(state, &name, &payload),
+            Input::Timer { name, payload } => self.on_timer(state, at, &name, &payload),
             Input::JobDone { job, result } => {
                 self.on_job(state, at, (&job.kind, &job.payload), result)
             }
@@ -59,9 +64,19 @@ impl Core {
                 .iter()
                 .any(|member| member.anomaly_id == anomaly.anomaly_id)
         });
-        if let Some(group) = known {
-            return self.on_known(group, at, anomaly);
-        }
+        let broke_out_again = match known {
+            // Over, and out of range again: a new fault, whatever its id.
+            Some(group) if group.phase == Phase::Resolved => {
+                let again = anomaly.transition == Transition::Started
+                    && group.take_if_cleared(anomaly.anomaly_id);
+                if !again {
+                    return self.on_known(group, at, anomaly);
+                }
+                true
+            }
+            Some(group) => return self.on_known(group, at, anomaly),
+            None => false,
+        };
         let closed = state
             .closed
             .iter()
@@ -74,6 +89,7 @@ impl Core {
             (Some(place), Transition::Started) => {
                 state.closed.remove(place);
             }
+            _ if broke_out_again => {}
             // A late word about something that is over.
             (Some(_), _) => return Vec::new(),
             (None, _) => {}
@@ -123,15 +139,7 @@ impl Core {
             .position(|member| member.anomaly_id == anomaly.anomaly_id)
             .expect("the caller found it there");
         group.last_ms = group.last_ms.max(anomaly.detected_at_ms);
-        let member = &mut group.anomalies[index];
-        let was_cleared = member.cleared_at_ms.is_some();
-        let reason = member.reason.clone();
-        let onset_ms = member.onset_ms.min(anomaly.onset_ms);
-        *member = GroupedAnomaly {
-            onset_ms,
-            severity: member.severity.max(anomaly.severity),
-            ..grouped(anomaly, reason)
-        };
+        let was_cleared = take_transition(&mut group.anomalies[index], anomaly);
         let words = match anomaly.transition {
             Transition::Cleared => {
                 format!(
@@ -175,8 +183,9 @@ impl Core {
     ) -> Vec<Effect> {
         group.last_ms = group.last_ms.max(anomaly.detected_at_ms);
         group.surroundings.topology.merge(&surroundings.topology);
-        group.surroundings.deployments = surroundings.deployments;
-        group.surroundings.kubernetes = surroundings.kubernetes;
+        group
+            .surroundings
+            .add_changes(surroundings.deployments, surroundings.kubernetes);
         group
             .surroundings
             .request_rates
@@ -203,6 +212,9 @@ impl Core {
         let before = group.severity;
         group.severity = severity_of(group);
         group.pending_severity |= group.severity > before;
+        if group.phase == Phase::Resolved {
+            return Vec::new();
+        }
         if group.phase != Phase::Open {
             // Not announced yet: name it after the best candidate so far.
             announce::name_group(group);
@@ -227,14 +239,22 @@ impl Core {
         }
     }
 
-    fn on_timer(&self, state: &mut State, name: &str, payload: &Value) -> Vec<Effect> {
+    fn on_timer(&self, state: &mut State, at: Moment, name: &str, payload: &Value) -> Vec<Effect> {
+        if name.starts_with("after:") {
+            return incident_of(payload).map_or_else(Vec::new, |id| self.leave(state, at, id));
+        }
         let Some(group) = incident_of(payload).and_then(|id| state.groups.get_mut(&id)) else {
             return Vec::new();
         };
-        if name.starts_with("open:") {
-            group.phase = Phase::Copying;
+        match group.phase {
+            Phase::Settling if name.starts_with("open:") => {
+                group.phase = Phase::Copying;
+                vec![announce::copy_records(group)]
+            }
+            Phase::Open if name.starts_with("grow:") => vec![announce::copy_records(group)],
+            // A timer whose moment has passed.
+            _ => Vec::new(),
         }
-        vec![announce::copy_records(group)]
     }
 
     fn on_job(
@@ -268,23 +288,118 @@ impl Core {
         }
     }
 
-    fn on_resolved(&self, state: &mut State, incident_id: Uuid) -> Vec<Effect> {
-        let Some(group) = state.groups.remove(&incident_id) else {
+    /// The incident is over. Words about its anomalies may still be on their
+    /// way, because they travel on another topic: it is left a moment later.
+    fn on_resolved(&self, state: &mut State, at: Moment, incident_id: Uuid) -> Vec<Effect> {
+        let Some(group) = state.groups.get_mut(&incident_id) else {
             return Vec::new();
         };
-        for member in &group.anomalies {
-            state.closed.push((member.anomaly_id, incident_id));
-        }
-        let excess = state.closed.len().saturating_sub(CLOSED_LIMIT);
-        state.closed.drain(..excess);
+        group.phase = Phase::Resolved;
         // The recovery belongs to the incident's window too.
         vec![
             Effect::CancelTimer {
                 name: format!("grow:{incident_id}"),
             },
-            announce::copy_records(&group),
+            announce::copy_records(group),
+            self.timer("after", incident_id, at.wall_ms + AFTER_MS),
         ]
     }
+
+    /// Leaves an incident that is over. An anomaly that joined so late that the
+    /// investigation never heard of it, and that is still active, becomes an
+    /// incident of its own.
+    fn leave(&self, state: &mut State, at: Moment, incident_id: Uuid) -> Vec<Effect> {
+        let Some(group) = state.groups.remove(&incident_id) else {
+            return Vec::new();
+        };
+        let (left, gone): (Vec<GroupedAnomaly>, Vec<GroupedAnomaly>) =
+            group.anomalies.iter().cloned().partition(|member| {
+                member.cleared_at_ms.is_none() && !member.trigger_metric.contains(':')
+            });
+        for member in &gone {
+            state.closed.push((member.anomaly_id, incident_id));
+        }
+        let excess = state.closed.len().saturating_sub(CLOSED_LIMIT);
+        state.closed.drain(..excess);
+        let Some(first) = left.first() else {
+            return Vec::new();
+        };
+        let id = ids::incident(ids::derive(&[
+            "left",
+            &incident_id.to_string(),
+            &first.anomaly_id.to_string(),
+        ]));
+        let rest = rest_of(&group, id, left);
+        let effects = vec![
+            Effect::audit(
+                id,
+                "ANOMALY_DETECTED",
+                rest.detected_at_ms,
+                format!(
+                    "{} of {} is still out of range after {} was resolved.",
+                    rest.trigger.metric,
+                    rest.trigger.service,
+                    ids::short_incident(incident_id)
+                ),
+                json!({"incident_before": incident_id, "onset_ms": rest.detected_at_ms,
+                       "detected_wall_ms": rest.detected_wall_ms}),
+            ),
+            self.timer("open", id, at.wall_ms + self.config.settle_ms),
+        ];
+        state.groups.insert(id, rest);
+        effects
+    }
+}
+
+/// Takes a transition into a member; answers whether it had cleared before.
+/// What the anomaly was opened on stays its reading: the reading that cleared
+/// it, or the lack of one, says nothing about how bad it was.
+fn take_transition(member: &mut GroupedAnomaly, anomaly: &Anomaly) -> bool {
+    let was_cleared = member.cleared_at_ms.is_some();
+    member.onset_ms = member.onset_ms.min(anomaly.onset_ms);
+    match anomaly.transition {
+        Transition::Cleared => member.cleared_at_ms = Some(anomaly.detected_at_ms),
+        Transition::Missing => member.cleared_at_ms = None,
+        Transition::Started | Transition::Worsened => {
+            member.cleared_at_ms = None;
+            if anomaly.deviation_sigma.abs() > member.deviation_sigma.abs() {
+                let (reason, onset_ms) = (member.reason.clone(), member.onset_ms);
+                let severity = member.severity.max(anomaly.severity);
+                *member = GroupedAnomaly {
+                    onset_ms,
+                    severity,
+                    ..grouped(anomaly, reason)
+                };
+            }
+            member.severity = member.severity.max(anomaly.severity);
+        }
+    }
+    was_cleared
+}
+
+/// A group of what was left over by one that is resolved.
+fn rest_of(group: &Group, incident_id: Uuid, left: Vec<GroupedAnomaly>) -> Group {
+    let first = &left[0];
+    let detected_at_ms = first.detected_at_ms;
+    let mut rest = Group {
+        incident_id,
+        phase: Phase::Settling,
+        revision: 0,
+        copies: 0,
+        pending: Vec::new(),
+        pending_severity: false,
+        detected_at_ms,
+        severity: first.severity,
+        anomaly_type: first.anomaly_type,
+        primary: first.service.clone(),
+        trigger: Trigger::of(first, 1.0 - (-first.deviation_sigma.abs() / 4.0).exp()),
+        unlisted: 0,
+        impact: None,
+        anomalies: left.clone(),
+        ..group.clone()
+    };
+    rest.severity = severity_of(&rest);
+    rest
 }
 
 fn incident_of(payload: &Value) -> Option<Uuid> {
@@ -306,6 +421,7 @@ fn new_group(anomaly: &Anomaly, reason: &str, surroundings: Surroundings) -> Gro
         environment: anomaly.environment.clone(),
         phase: Phase::Settling,
         revision: 0,
+        copies: 0,
         pending: Vec::new(),
         pending_severity: false,
         detected_at_ms: anomaly.detected_at_ms,

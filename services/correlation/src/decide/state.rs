@@ -43,6 +43,9 @@ pub enum Phase {
     Copying,
     /// Announced.
     Open,
+    /// Over; kept for a moment, until the last words about its anomalies are
+    /// in.
+    Resolved,
 }
 
 /// A set of anomalies that belong together.
@@ -53,6 +56,8 @@ pub struct Group {
     pub phase: Phase,
     /// Counts updates that were announced.
     pub revision: u32,
+    /// Counts copies that were asked for; names the jobs.
+    pub copies: u32,
     /// Changed since the last announcement, in words.
     pub pending: Vec<String>,
     pub pending_severity: bool,
@@ -121,7 +126,37 @@ pub fn grouped(anomaly: &Anomaly, reason: String) -> GroupedAnomaly {
     }
 }
 
+/// Changes kept per group: an incident with more of them than this has other
+/// troubles than a long list.
+const CHANGES_LIMIT: usize = 100;
+
+impl Surroundings {
+    /// Adds changes that are not known yet.
+    pub fn add_changes(&mut self, deployments: Vec<RawDeployment>, kubernetes: Vec<RawKubernetes>) {
+        for deployment in deployments {
+            if self.deployments.len() < CHANGES_LIMIT && !self.deployments.contains(&deployment) {
+                self.deployments.push(deployment);
+            }
+        }
+        for event in kubernetes {
+            if self.kubernetes.len() < CHANGES_LIMIT && !self.kubernetes.contains(&event) {
+                self.kubernetes.push(event);
+            }
+        }
+        self.deployments
+            .sort_by_key(|deployment| deployment.timestamp_ms);
+        self.kubernetes.sort_by_key(|event| event.timestamp_ms);
+    }
+}
+
 impl Group {
+    /// Takes out a member that has cleared; whether there was one.
+    pub fn take_if_cleared(&mut self, anomaly_id: Uuid) -> bool {
+        let before = self.anomalies.len();
+        self.anomalies
+            .retain(|member| member.anomaly_id != anomaly_id || member.cleared_at_ms.is_none());
+        self.anomalies.len() < before
+    }
     /// The services with anomalies: the one that the incident is named after,
     /// then the others by onset.
     #[must_use]

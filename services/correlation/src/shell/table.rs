@@ -22,6 +22,9 @@ const EVENTS_LIMIT: usize = 2_000;
 const SPANS_LIMIT: usize = 50_000;
 /// Edges kept per environment: a graph larger than this is not one fleet.
 const EDGES_LIMIT: usize = 20_000;
+/// Characters kept of a change's text, and of each of its names.
+const TEXT_LIMIT: usize = 2_000;
+const NAME_LIMIT: usize = 300;
 const TOPICS: [Topic; 3] = [Topic::RawDeployments, Topic::RawKubernetes, Topic::RawSpans];
 
 #[derive(Debug, Default)]
@@ -48,7 +51,8 @@ pub struct ContextTable {
 
 impl ContextTable {
     /// Takes in an event of a context topic.
-    pub fn take(&self, event: Event) {
+    pub fn take(&self, mut event: Event) {
+        cut(&mut event);
         let mut tables = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Deployment(deployment) => {
@@ -115,6 +119,35 @@ impl ContextTable {
             .get(environment)
             .map(|environment| environment.edges.clone())
             .unwrap_or_default()
+    }
+}
+
+/// Cuts the texts of a change: it is quoted in incidents, mails and prompts,
+/// and what came whole stays on the broker.
+fn cut(event: &mut Event) {
+    let short = |text: &mut String, limit: usize| {
+        if text.chars().count() > limit {
+            *text = text.chars().take(limit).collect();
+            text.push('…');
+        }
+    };
+    match event {
+        Event::Deployment(deployment) => {
+            short(&mut deployment.description, TEXT_LIMIT);
+            short(&mut deployment.deployed_by, NAME_LIMIT);
+            short(&mut deployment.git_sha, NAME_LIMIT);
+            deployment.known_risks.truncate(10);
+            for risk in &mut deployment.known_risks {
+                short(risk, NAME_LIMIT);
+            }
+        }
+        Event::Kubernetes(event) => {
+            short(&mut event.message, TEXT_LIMIT);
+            if serde_json::to_string(&event.metadata).map_or(true, |text| text.len() > TEXT_LIMIT) {
+                event.metadata.clear();
+            }
+        }
+        _ => {}
     }
 }
 

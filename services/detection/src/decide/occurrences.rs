@@ -185,6 +185,22 @@ impl Occurrences {
         Some(sketch)
     }
 
+    /// The source's clock was set back: what was counted lies in its future.
+    pub fn set_back(&mut self) {
+        self.hits.clear();
+    }
+
+    /// Adopts a classification of the open finding where its rule had none.
+    pub fn classify(&mut self, anomaly_id: Uuid, kind: AnomalyType) -> bool {
+        match &mut self.open {
+            Some(open) if open.anomaly_id == anomaly_id && open.kind == AnomalyType::Unknown => {
+                open.kind = kind;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether nothing in it can matter any more.
     #[must_use]
     pub fn is_over(&self, name: &str, tuning: &Tuning, silence_ms: i64) -> bool {
@@ -229,6 +245,7 @@ impl Occurrences {
                 })
                 .collect(),
             cause_id: open.last.event_id,
+            gone: false,
         }
     }
 }

@@ -143,6 +143,12 @@ impl ErrorCount {
         f64::from(self.count) >= self.threshold()
     }
 
+    /// The source's clock was set back: the next line begins a bucket.
+    pub fn set_back(&mut self) {
+        self.bucket = 0;
+        self.count = 0;
+    }
+
     /// Lines in the present bucket, and what is normal in one.
     #[must_use]
     pub fn figures(&self) -> (u32, f64) {

@@ -16,7 +16,7 @@
 //! | connections | +20 % and at least 3 | a pool filling by 7 a reading is seen at the 1st |
 //! | consumer lag | +500 messages and 3 × the mean | a batch is no backlog |
 //! | request rate | ±30 % | load balancing moves traffic by a fifth |
-//! | host CPU, memory, swap, disk | ≥ 90, 92, 80, 95 % | physical limits, no baseline |
+//! | host CPU, memory, swap, disk | ≥ 90, 92, 80, 95 % | physical limits, no baseline; CPU for twelve readings |
 //! | counters, other host metrics | never alarm | context for people |
 //! | other | none, but 4 σ three times running | nothing is known of the unit |
 
@@ -146,8 +146,9 @@ impl Class {
     #[must_use]
     pub fn readings_to_start(self) -> usize {
         match self {
-            // A compile job may take all of a machine for half a minute.
-            Class::HostCpu => 6,
+            // A compile job may take all of a machine for a minute; twelve
+            // readings are two minutes.
+            Class::HostCpu => 12,
             Class::HostMemory | Class::HostSwap | Class::HostDisk | Class::Other => 3,
             _ => 2,
         }

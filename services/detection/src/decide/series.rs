@@ -16,6 +16,8 @@
 //! - A series that reported regularly and stops becomes `missing`, under the
 //!   id of its open anomaly where there is one. Silence is never normal: it
 //!   clears like any other anomaly, by 3 readings in range.
+//! - A mount or pod that stops while abnormal closes half an hour later as "no
+//!   longer reported, not recovered"; so does whatever is forgotten after a day.
 //! - A level that has been abnormal for `DETECTION_RELEARN_MINUTES` and is
 //!   stable (or, after twelve times that, whatever it is) becomes the new
 //!   baseline; the anomaly clears and says so.
@@ -133,7 +135,13 @@ impl<M: Model> Series<M> {
         out: &mut Vec<Sketch>,
     ) -> Outcome {
         let set_back = match self.follows(&mark) {
-            Follows::No => return Outcome::Late,
+            Follows::No => {
+                // What sends from the past is not silent.
+                if self.behind > 0 {
+                    self.heard_ms = silence_ms;
+                }
+                return Outcome::Late;
+            }
             Follows::Yes => false,
             Follows::SetBack => true,
         };
@@ -166,7 +174,7 @@ impl<M: Model> Series<M> {
             self.behind = 0;
             return Follows::Yes;
         }
-        let far_behind = last.at_ms - mark.at_ms > SET_BACK_MS;
+        let far_behind = last.at_ms.saturating_sub(mark.at_ms) > SET_BACK_MS;
         if far_behind && (self.behind == 0 || mark.at_ms > self.behind_ms) {
             self.behind += 1;
             self.behind_ms = mark.at_ms;
@@ -223,9 +231,8 @@ impl<M: Model> Series<M> {
             self.run.push(mark.clone());
             return standing.blatant || self.run.len() >= self.class.readings_to_start();
         }
-        let alone = std::mem::take(&mut self.run);
-        if self.open.is_none() && self.class.limit().is_none() {
-            for reading in alone {
+        for reading in std::mem::take(&mut self.run) {
+            if self.open.is_none() && self.class.limit().is_none() {
                 self.model.learn(reading.value, tuning);
             }
         }
@@ -234,6 +241,7 @@ impl<M: Model> Series<M> {
 
     fn start(&mut self, origin: &Origin<'_>, mark: &Mark, judgement: &Judgement) -> Sketch {
         let run = std::mem::take(&mut self.run);
+        let readings = run.len();
         let onset = self.onset.take().unwrap_or_else(|| run[0].clone());
         let direction = side(mark.value, judgement.expected);
         let kind = self.class.anomaly_type(direction);
@@ -277,10 +285,9 @@ impl<M: Model> Series<M> {
             normal: Vec::new(),
             recent: evidence.iter().map(|reading| reading.value).collect(),
         });
-        let description = if let Some(limit) = self.class.limit() {
-            words::beyond_limit(origin, mark.value, limit, evidence.len(), again)
-        } else {
-            words::started(origin, mark.value, judgement, self.model.samples(), again)
+        let description = match self.class.limit() {
+            Some(limit) => words::beyond_limit(origin, mark.value, limit, readings, again),
+            None => words::started(origin, mark.value, judgement, self.model.samples(), again),
         };
         self.sketch(
             origin,
@@ -347,10 +354,8 @@ impl<M: Model> Series<M> {
     }
 
     fn clear(&mut self, origin: &Origin<'_>, mark: &Mark, judgement: &Judgement) -> Sketch {
-        let normal = self
-            .open
-            .as_mut()
-            .map(|open| std::mem::take(&mut open.normal));
+        let open = self.open.as_mut();
+        let normal = open.map(|open| std::mem::take(&mut open.normal));
         let evidence = normal.unwrap_or_default();
         for reading in &evidence {
             self.model.learn(reading.value, origin.tuning);
@@ -446,6 +451,7 @@ impl<M: Model> Series<M> {
             description,
             evidence: evidence.iter().map(Mark::evidence).collect(),
             cause_id: mark.event_id,
+            gone: false,
         }
     }
 

@@ -15,6 +15,9 @@ const EVERY: u64 = 20;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpanStatistics {
     seen: u64,
+    /// Silence clock at the last span.
+    #[serde(default)]
+    pub(super) heard_ms: i64,
     operations: BTreeMap<String, Durations>,
 }
 

@@ -3,7 +3,7 @@
 //! The state is a set of fields, each with a JSON value of its own, so that a
 //! checkpoint writes what changed and nothing else.
 
-use crate::decide::clock::EventClock;
+use crate::decide::clock::{EventClock, SourceClock, Standing};
 use crate::decide::occurrences::Occurrences;
 use crate::decide::rules::ErrorCount;
 use crate::decide::series::Series;
@@ -38,6 +38,26 @@ pub(super) enum Field {
 pub(super) struct ServiceRules {
     pub rules: BTreeMap<String, Occurrences>,
     pub errors: ErrorCount,
+    #[serde(default)]
+    pub heard: SourceClock,
+}
+
+impl ServiceRules {
+    /// Takes in the time of a record; returns how much older it is than the
+    /// service's newest, milliseconds, and whether the source's clock was set
+    /// back. Counts that the times from before would spoil begin anew then.
+    pub fn hear(&mut self, at_ms: i64, wall_ms: i64, silence_ms: i64) -> (i64, bool) {
+        match self.heard.hear(at_ms, wall_ms, silence_ms) {
+            Standing::Aged(age_ms) => (age_ms, false),
+            Standing::SetBack => {
+                self.errors.set_back();
+                for occurrences in self.rules.values_mut() {
+                    occurrences.set_back();
+                }
+                (0, true)
+            }
+        }
+    }
 }
 
 /// One environment as one partition sees it.

@@ -60,7 +60,9 @@ impl Detector {
         };
         let forgotten = self.sweep_series(environment, &mut sweep);
         self.sweep_rules(environment, &mut sweep);
+        sweep_spans(environment, &mut sweep);
         state.series_count -= forgotten;
+        self.forget_environments(state, at, effects);
     }
 
     /// Finds series that fell silent; returns how many were forgotten.
@@ -73,12 +75,13 @@ impl Detector {
                 let origin = self.origin(sweep.environment, service, name);
                 let field =
                     || Field::Series(sweep.environment.to_owned(), service.clone(), name.clone());
-                if series.silent_for_ms(silence_ms) > FORGET_MS {
-                    sweep.changed.insert(field());
-                    forgotten += 1;
-                    return false;
-                }
-                if let Some(sketch) = series.check_silence(&origin, silence_ms, now_ms) {
+                let forget = series.silent_for_ms(silence_ms) > FORGET_MS;
+                let sketch = if forget || series.is_gone(name, silence_ms) {
+                    series.give_up(&origin, silence_ms, now_ms)
+                } else {
+                    series.check_silence(&origin, silence_ms, now_ms)
+                };
+                if let Some(sketch) = sketch {
                     sweep.changed.insert(field());
                     emit(
                         sweep.effects,
@@ -88,7 +91,11 @@ impl Detector {
                         sweep.at.wall_ms,
                     );
                 }
-                true
+                if forget {
+                    sweep.changed.insert(field());
+                    forgotten += 1;
+                }
+                !forget
             });
         }
         environment.series.retain(|_, all| !all.is_empty());
@@ -98,7 +105,7 @@ impl Detector {
     fn sweep_rules(&self, environment: &mut Environment, sweep: &mut Sweep<'_>) {
         let silence_ms = environment.clock.silence_ms();
         let now_ms = environment.clock.now_ms();
-        for (service, known) in &mut environment.rules {
+        environment.rules.retain(|service, known| {
             let mut touched = false;
             known.rules.retain(|name, occurrences| {
                 let origin = self.origin(sweep.environment, service, name);
@@ -117,10 +124,55 @@ impl Detector {
                 touched |= over;
                 !over
             });
-            if touched {
+            let forget = known.rules.is_empty() && silence_ms - known.heard.heard_ms > FORGET_MS;
+            if touched || forget {
                 let field = Field::Rules(sweep.environment.to_owned(), service.clone());
                 sweep.changed.insert(field);
             }
-        }
+            !forget
+        });
     }
+
+    /// Drops environments without a record for a day of record time, which no
+    /// record of their own would ever sweep. What is open there is closed.
+    fn forget_environments(&self, state: &mut PartitionState, at: At, effects: &mut Vec<Effect>) {
+        let PartitionState {
+            environments,
+            series_count,
+            changed,
+        } = state;
+        environments.retain(|name, environment| {
+            if at.wall_ms.saturating_sub(environment.clock.wall_ms()) <= FORGET_MS {
+                return true;
+            }
+            environment.clock.lapse(FORGET_MS + 1);
+            let mut sweep = Sweep {
+                environment: name,
+                at,
+                changed: &mut *changed,
+                effects: &mut *effects,
+            };
+            *series_count -= self.sweep_series(environment, &mut sweep);
+            self.sweep_rules(environment, &mut sweep);
+            sweep_spans(environment, &mut sweep);
+            // Findings that closed just now go with their service.
+            for service in environment.rules.keys() {
+                changed.insert(Field::Rules(name.clone(), service.clone()));
+            }
+            changed.insert(Field::Clock(name.clone()));
+            false
+        });
+    }
+}
+
+fn sweep_spans(environment: &mut Environment, sweep: &mut Sweep<'_>) {
+    let silence_ms = environment.clock.silence_ms();
+    environment.spans.retain(|service, known| {
+        let forget = silence_ms - known.heard_ms > FORGET_MS;
+        if forget {
+            let field = Field::Spans(sweep.environment.to_owned(), service.clone());
+            sweep.changed.insert(field);
+        }
+        !forget
+    });
 }

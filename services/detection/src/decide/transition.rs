@@ -91,6 +91,8 @@ pub struct Sketch {
     pub evidence: Vec<AnomalyEvidence>,
     /// The record that decided, or the last one before a silence.
     pub cause_id: Uuid,
+    /// Closed because its series is gone, not by a reading.
+    pub gone: bool,
 }
 
 /// A transition to be published.
@@ -111,9 +113,15 @@ impl Sketch {
         let transition = match self.transition {
             Transition::Started => "started",
             Transition::Worsened => "worsened",
+            // Its cause is the last record, which may have cleared it before.
+            Transition::Cleared if self.gone => "gone",
             Transition::Cleared => "cleared",
             Transition::Missing => "missing",
         };
+        let mut evidence = self.evidence;
+        for piece in &mut evidence {
+            piece.text = cut(std::mem::take(&mut piece.text));
+        }
         let event_id = ids::derive(&[
             "transition",
             &self.anomaly_id.to_string(),
@@ -140,10 +148,20 @@ impl Sketch {
                 detected_at_ms: self.detected_ms,
                 detected_wall_ms: wall_ms,
                 onset_ms: self.onset_ms,
-                description: self.description,
-                evidence: self.evidence,
+                description: cut(self.description),
+                evidence,
             },
         }
+    }
+}
+
+/// What a transition quotes must not make it too large for the broker.
+const QUOTED_CHARS: usize = 2_000;
+
+fn cut(text: String) -> String {
+    match text.char_indices().nth(QUOTED_CHARS) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
     }
 }
 
@@ -288,9 +306,26 @@ pub mod words {
         )
     }
 
+    pub(crate) fn gone(origin: &Origin<'_>, silent_ms: i64, last: f64) -> String {
+        format!(
+            "{} of {} is no longer reported, not recovered: nothing for {}, its last reading was {}; it is not watched for a return to normal any more",
+            origin.name,
+            origin.service,
+            seconds(silent_ms as f64),
+            figure(origin.name, last),
+        )
+    }
+
     #[cfg(test)]
     mod tests {
         use super::figure;
+
+        #[test]
+        fn what_is_quoted_is_cut_between_characters() {
+            let long = "ä".repeat(3_000);
+            assert_eq!(super::super::cut(long).chars().count(), 2_000);
+            assert_eq!(super::super::cut("short".to_owned()), "short");
+        }
 
         #[test]
         fn figures_carry_their_unit_and_no_false_precision() {

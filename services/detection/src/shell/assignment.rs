@@ -81,7 +81,10 @@ impl Worker {
         let deadline = Instant::now() + CLAIM_LIMIT;
         loop {
             match self.handle.block_on(self.parts.store.claim(place)) {
-                Ok(claimed) => return Ok(claimed),
+                Ok(claimed) => {
+                    self.parts.context.readiness.set("redis", Ok(()));
+                    return Ok(claimed);
+                }
                 Err(error)
                     if Instant::now() < deadline && !self.parts.context.shutdown.is_set() =>
                 {
@@ -134,7 +137,7 @@ impl Worker {
         tracing::info!(partitions = places.len(), "revoked");
         // The next owner goes on from the last checkpoint; failing here only
         // means that it repeats a little, under the same ids.
-        let saved = self.publish_now().and_then(|()| self.checkpoint());
+        let saved = self.publish().and_then(|()| self.checkpoint());
         if let Err(error) = saved {
             tracing::warn!("revoked without a last checkpoint: {error:#}");
         }

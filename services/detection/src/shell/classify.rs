@@ -4,8 +4,9 @@
 //! It never delays detection: anomalies are offered after they were published,
 //! through a bounded queue whose overflow is counted and forgotten. The call
 //! and the answer are recorded. The kind that the rules gave stands; only
-//! where they had none (UNKNOWN) is the answer adopted, for the anomaly's
-//! later transitions.
+//! where they had none (UNKNOWN) is the answer proposed, and adopted for the
+//! later transitions of an anomaly that is still open when it comes. The audit
+//! line is written before that is known and speaks of a proposal.
 
 use crate::decide::Input;
 use midwatch_clients::llm::{LlmClient, LlmRequest, Spent, Tier};
@@ -165,20 +166,20 @@ async fn ask(
     };
     let kind = AnomalyType::parse(reply["anomaly_type"].as_str()?)?;
     let severity = Severity::parse(reply["severity"].as_str()?)?;
-    let adopted = anomaly.anomaly_type == AnomalyType::Unknown && kind != AnomalyType::Unknown;
+    let proposed = anomaly.anomaly_type == AnomalyType::Unknown && kind != AnomalyType::Unknown;
     let summary = format!(
         "the model takes {} on {} for {kind} ({severity}); the rules said {}{}",
         anomaly.trigger_metric,
         anomaly.service,
         anomaly.anomaly_type,
-        if adopted {
-            ", so its kind is adopted"
+        if proposed {
+            " and take this up if the anomaly is still open"
         } else {
             ", which stands"
         },
     );
     let payload = json!({
-        "anomaly_id": anomaly.anomaly_id, "call_id": call_id, "adopted": adopted, "reply": reply,
+        "anomaly_id": anomaly.anomaly_id, "call_id": call_id, "proposed": proposed, "reply": reply,
     });
     let line = AuditLine {
         event_id: ids::derive(&["audit", &call_id.to_string()]),
@@ -192,7 +193,7 @@ async fn ask(
     if let Err(error) = audit::insert_now(&postgres.pool, line).await {
         tracing::warn!(%error, "the second opinion is not in the audit trail");
     }
-    adopted.then(|| Input::Classified {
+    proposed.then(|| Input::Classified {
         environment: anomaly.environment.clone(),
         service: anomaly.service.clone(),
         trigger_metric: anomaly.trigger_metric.clone(),

@@ -6,7 +6,7 @@
 use crate::decide::transition::Reading;
 use fred::clients::Client;
 use fred::interfaces::{KeysInterface, SetsInterface, SortedSetsInterface};
-use midwatch_events::raw::{LogLevel, RawLog, RawSpan};
+use midwatch_events::raw::{Labels, LogLevel, RawLog, RawSpan};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use uuid::Uuid;
@@ -21,8 +21,13 @@ const TTL_S: i64 = 6 * 3_600;
 /// Services whose INFO lines are counted one by one; beyond that the sets'
 /// own bound does alone.
 const COUNTED_SERVICES: usize = 2_000;
-/// Characters of a log line that are kept.
-const LINE: usize = 2_000;
+/// Characters of a log line or a span's operation that are kept.
+const LINE: usize = 1_000;
+/// Labels of a line or span that are kept, and characters of each.
+const LABELS: usize = 16;
+const LABEL: usize = 64;
+/// Characters of a trace's or span's id.
+const ID: usize = 128;
 /// Commands per pipeline: what Redis answers in a few milliseconds.
 const PIPELINE: usize = 500;
 
@@ -93,14 +98,13 @@ impl Recent {
 
     /// Keeps a log line.
     pub fn log(&mut self, log: &RawLog, event_id: Uuid) {
-        let message = crate::decide::rules::head(&log.message, LINE);
         let member = json!({
             "timestamp_ms": log.timestamp_ms,
             "level": log.level,
-            "message": message,
+            "message": cut(&log.message, LINE),
             "event_id": event_id,
-            "trace_id": log.trace_id,
-            "labels": log.labels,
+            "trace_id": log.trace_id.as_deref().map(|id| cut(id, ID)),
+            "labels": few(&log.labels),
         })
         .to_string();
         let key = format!("midwatch:logs:{}:{}", log.environment, log.service);
@@ -121,6 +125,19 @@ impl Recent {
 
     /// Keeps a span.
     pub fn span(&mut self, span: &RawSpan, event_id: Uuid) {
+        let span = RawSpan {
+            trace_id: cut(&span.trace_id, ID).to_owned(),
+            span_id: cut(&span.span_id, ID).to_owned(),
+            parent_span_id: span
+                .parent_span_id
+                .as_deref()
+                .map(|id| cut(id, ID).to_owned()),
+            service: span.service.clone(),
+            environment: span.environment.clone(),
+            operation: cut(&span.operation, LINE).to_owned(),
+            labels: few(&span.labels),
+            ..*span
+        };
         let mut member = json!(span);
         member["event_id"] = json!(event_id);
         let key = format!("midwatch:spans:{}:{}", span.environment, span.service);
@@ -170,9 +187,60 @@ impl Recent {
     }
 }
 
+fn cut(text: &str, characters: usize) -> &str {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+fn few(labels: &Labels) -> Labels {
+    labels
+        .iter()
+        .take(LABELS)
+        .map(|(name, value)| (cut(name, LABEL).to_owned(), cut(value, LABEL).to_owned()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let long = "ä".repeat(100_000);
+        let labels: Labels = (0..1_000)
+            .map(|number| (format!("{number}{long}"), long.clone()))
+            .collect();
+        let mut recent = Recent::default();
+        let log = RawLog {
+            timestamp_ms: 1,
+            service: "a".to_owned(),
+            environment: "e".to_owned(),
+            level: LogLevel::Error,
+            message: long.clone(),
+            trace_id: Some(long.clone()),
+            labels: labels.clone(),
+        };
+        recent.log(&log, Uuid::nil());
+        let span = RawSpan {
+            trace_id: long.clone(),
+            span_id: long.clone(),
+            parent_span_id: Some(long.clone()),
+            service: "a".to_owned(),
+            environment: "e".to_owned(),
+            operation: long,
+            start_ms: 1,
+            duration_ms: 1.0,
+            status: Default::default(),
+            labels,
+        };
+        recent.span(&span, Uuid::nil());
+        for entry in recent.keys.values() {
+            let kept = entry.added[0].1.chars().count();
+            assert!((2_000..5_000).contains(&kept), "{kept}");
+        }
+    }
 
     #[test]
     fn the_hundred_and_first_info_line_pushes_the_first_out() {

@@ -185,6 +185,9 @@ impl Store {
         let fresh = self.key(place, &format!("state:{}:{}", claim.owner, claim.rewrites));
         for chunk in state.dump().chunks(CHUNK) {
             let () = self.redis.hset(&fresh, chunk.to_vec()).await?;
+            // Given at once: a crash before the flip must not leave a hash
+            // that lives for ever.
+            let () = self.redis.expire(&fresh, TTL_S, None).await?;
         }
         let saved = self
             .flip(place, &fresh, claim.owner, next_offset, Vec::new())

@@ -82,7 +82,7 @@ pub(super) struct Worker {
     pub recent: Recent,
     pub emissions: Vec<Envelope>,
     pub dead: Vec<DeadLetter>,
-    dead_bytes: usize,
+    pub dead_bytes: usize,
     pub since_checkpoint: usize,
     pub last_checkpoint: Instant,
     last_idle: Instant,
@@ -268,7 +268,9 @@ impl Worker {
             Ok(envelope) => {
                 let at = At {
                     event_id: envelope.meta.event_id,
-                    wall_ms: record_ms,
+                    // A producer sets its records' times; they are never
+                    // in the future.
+                    wall_ms: record_ms.min(clock::now_ms()),
                 };
                 if let Some(input) = Input::of(envelope.event) {
                     self.decide(&place, at, input);
@@ -306,6 +308,9 @@ impl Worker {
                 }
                 Effect::RememberLog { event_id, log } => self.recent.log(&log, event_id),
                 Effect::RememberSpan { event_id, span } => self.recent.span(&span, event_id),
+                Effect::ClockJump => {
+                    metrics::counter!("midwatch_detection_clock_jumps_total").increment(1);
+                }
                 Effect::Ignore(reason) => {
                     metrics::counter!("midwatch_detection_ignored_total", "reason" => reason.as_str())
                         .increment(1);
@@ -393,56 +398,6 @@ impl Worker {
         }
     }
 
-    /// Sends dead letters and transitions, and waits for the broker.
-    fn publish(&mut self) -> anyhow::Result<()> {
-        while let Some(letter) = self.dead.first() {
-            let coordinates = &letter.coordinates;
-            let sent = self.handle.block_on(self.parts.producer.dead_letter(
-                &coordinates.topic,
-                letter.key.as_deref(),
-                &letter.payload,
-                coordinates,
-                "detection",
-                letter.kind,
-                &letter.reason,
-            ));
-            if let Err(error) = sent {
-                if error.gravity() == midwatch_clients::error::Gravity::Transient {
-                    return Err(error.into());
-                }
-                // Better one message less on the dead-letter topic than none
-                // ever again from this partition.
-                tracing::error!(%error, ?coordinates, "the dead-letter topic refuses the message; it stays in its own topic");
-            }
-            tracing::warn!(
-                topic = coordinates.topic,
-                partition = coordinates.partition,
-                offset = coordinates.offset,
-                kind = letter.kind,
-                "not readable: {}",
-                letter.reason
-            );
-            metrics::counter!("midwatch_detection_dead_letters_total",
-                "topic" => coordinates.topic.clone(), "kind" => letter.kind)
-            .increment(1);
-            self.dead.remove(0);
-        }
-        self.dead_bytes = 0;
-        if self.emissions.is_empty() {
-            return Ok(());
-        }
-        self.handle
-            .block_on(self.parts.producer.publish_all(&self.emissions))?;
-        for envelope in std::mem::take(&mut self.emissions) {
-            if let (Some(classifier), Event::Anomaly(anomaly)) =
-                (&mut self.parts.classifier, envelope.event)
-            {
-                classifier.offer(&anomaly);
-            }
-        }
-        Ok(())
-    }
-
     /// Publishes and saves what there is, within the time that stopping has.
     fn finish(&mut self) -> anyhow::Result<()> {
         self.publish()?;
@@ -452,9 +407,5 @@ impl Worker {
             group::give_back(&self.parts.consumer, &places)?;
         }
         Ok(())
-    }
-
-    pub(super) fn publish_now(&mut self) -> anyhow::Result<()> {
-        self.publish()
     }
 }

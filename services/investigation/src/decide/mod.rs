@@ -35,7 +35,7 @@ impl Core {
             Input::Event { envelope, .. } => match envelope.event {
                 Event::Opened(opened) => self.on_opened(state, at, &opened),
                 Event::Updated(updated) => match &mut state.case {
-                    Some(case) => self.on_updated(case, &updated),
+                    Some(case) => self.on_updated(case, at, &updated),
                     None => vec![Effect::Park {
                         reason: "the incident's opening has not arrived".to_owned(),
                         ttl_ms: EARLY_TTL_MS,
@@ -95,7 +95,7 @@ impl Core {
             ),
             self.watch_timer(at),
         ];
-        effects.extend(watch::watch_all(case));
+        effects.extend(watch::watch_all(case, at.wall_ms));
         effects.push(gather(case));
         effects
     }
@@ -108,7 +108,12 @@ impl Core {
         }
     }
 
-    fn on_updated(&self, case: &mut Case, updated: &IncidentUpdated) -> Vec<Effect> {
+    fn on_updated(&self, case: &mut Case, at: Moment, updated: &IncidentUpdated) -> Vec<Effect> {
+        // Each update holds the whole: an older one that comes late is past.
+        if updated.revision <= case.update {
+            return Vec::new();
+        }
+        case.update = updated.revision;
         let grown = updated.grouped_anomalies.len() > case.anomalies.len();
         case.header = updated.header.clone();
         case.anomalies.clone_from(&updated.grouped_anomalies);
@@ -116,7 +121,7 @@ impl Core {
         if case.resolved {
             return Vec::new();
         }
-        let mut effects = watch::watch_all(case);
+        let mut effects = watch::watch_all(case, at.wall_ms);
         // A series that became normal again is no reason to look again.
         if !grown {
             return effects;
@@ -216,6 +221,7 @@ impl Core {
             (_, None) => "inconclusive: no service of the incident shows a cause".to_owned(),
         };
         case.published = case.candidates.clone();
+        case.answer.clone_from(&top_root_cause);
         let rca = RcaCompleted {
             header: case.header.clone(),
             rca_id: ids::derive(&["rca", &id.to_string(), &case.revision.to_string()]),

@@ -35,6 +35,10 @@ pub struct Case {
     pub candidates: Vec<RootCauseCandidate>,
     /// The candidates of the last revision that was published.
     pub published: Vec<RootCauseCandidate>,
+    /// The answer of the last revision, as it was published.
+    pub answer: String,
+    /// The last update taken in.
+    pub update: u32,
     pub watch: BTreeMap<String, Watched>,
     /// Event and wall time of the settling reading, once all is normal.
     pub recovered: Option<Recovery>,
@@ -125,6 +129,8 @@ impl Case {
             revision: 0,
             candidates: Vec::new(),
             published: Vec::new(),
+            answer: String::new(),
+            update: 0,
             watch: BTreeMap::new(),
             recovered: None,
             resolved: false,

@@ -8,7 +8,7 @@ use midwatch_runtime::{Effect, Projection};
 use serde_json::json;
 
 /// Subscribes to every series of the incident that is not watched yet.
-pub fn watch_all(case: &mut Case) -> Vec<Effect> {
+pub fn watch_all(case: &mut Case, wall_ms: i64) -> Vec<Effect> {
     let mut effects = Vec::new();
     let environment = case.header.environment.clone();
     for anomaly in &case.anomalies {
@@ -22,11 +22,17 @@ pub fn watch_all(case: &mut Case) -> Vec<Effect> {
             // Words about an earlier trouble of the same series count for
             // nothing here.
             last_ms: anomaly.onset_ms,
-            normal: None,
+            // It may have cleared before anybody watched it.
+            normal: anomaly.cleared_at_ms.map(|at_ms| Normal {
+                at_ms,
+                wall_ms,
+                readings: Vec::new(),
+            }),
         };
         case.watch.insert(name.clone(), watched);
         effects.push(Effect::Subscribe { channel: name });
     }
+    case.recovered = recovery(case);
     effects
 }
 
@@ -40,11 +46,17 @@ pub fn transition(case: &mut Case, anomaly: &Anomaly) {
     let Some(watched) = case.watch.get_mut(&name) else {
         return;
     };
-    if anomaly.detected_at_ms < watched.last_ms {
-        // An earlier transition that comes late changes nothing.
+    // Transitions of the incident's own anomalies come in the order in which
+    // they were decided (one partition), whatever times they name. Words about
+    // an earlier trouble of the same series count for nothing here.
+    let ours = case
+        .anomalies
+        .iter()
+        .any(|member| member.anomaly_id == anomaly.anomaly_id);
+    if !ours && anomaly.detected_at_ms < watched.last_ms {
         return;
     }
-    watched.last_ms = anomaly.detected_at_ms;
+    watched.last_ms = watched.last_ms.max(anomaly.detected_at_ms);
     watched.normal = (anomaly.transition == Transition::Cleared).then(|| Normal {
         at_ms: anomaly.detected_at_ms,
         wall_ms: anomaly.detected_wall_ms,
@@ -111,10 +123,6 @@ pub fn resolve(case: &mut Case) -> Vec<Effect> {
         reason = "durations are far below 2^53 ms"
     )]
     let mttr_minutes = mttr_ms as f64 / 60_000.0;
-    let top = case
-        .candidates
-        .first()
-        .map_or_else(String::new, |candidate| candidate.hypothesis.clone());
     let resolved = IncidentResolved {
         header: case.header.clone(),
         resolved_at_ms: recovery.at_ms,
@@ -122,7 +130,7 @@ pub fn resolve(case: &mut Case) -> Vec<Effect> {
         mttr_ms,
         mttr_minutes,
         resolution_method: "RECOVERED".to_owned(),
-        top_root_cause: top,
+        top_root_cause: case.answer.clone(),
         trigger_metric: case.trigger.metric.clone(),
         settling_readings: recovery.readings,
         baseline_value: case.trigger.baseline_value,

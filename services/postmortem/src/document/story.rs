@@ -4,7 +4,7 @@ use super::{series, services};
 use crate::config::TIMELINE;
 use crate::facts::Facts;
 use crate::notes::{Notes, Sentence, quoted, sentence};
-use crate::text::{both, code, duration, escape, number, stated, time_of_day};
+use crate::text::{about, both, code, duration, escape, number, stated, time_of_day};
 use midwatch_events::GroupedAnomaly;
 
 /// The summary, a few sentences.
@@ -15,10 +15,25 @@ pub(super) fn summary(facts: &Facts) -> Vec<Sentence> {
     let opened = facts
         .first("INCIDENT_OPENED")
         .map_or(incident.as_str(), |line| &line.id);
+    // The first sentence may have said when it was detected.
+    let told = facts
+        .trigger_anomaly()
+        .is_some_and(|anomaly| anomaly.detected_at_ms == header.detected_at_ms)
+        && facts
+            .trigger
+            .as_ref()
+            .is_some_and(|trigger| !trigger.metric.contains(':'));
+    let start = if told {
+        "It was".to_owned()
+    } else {
+        format!(
+            "The incident was detected at {} and",
+            time_of_day(header.detected_at_ms)
+        )
+    };
     sentences.push(sentence(
         format!(
-            "It was detected at {} and over at {}: {} from detection to the end.",
-            time_of_day(header.detected_at_ms),
+            "{start} over at {}: {} from detection to the end.",
             time_of_day(facts.resolved.resolved_at_ms),
             both(facts.resolved.mttr_ms, facts.wall_mttr_ms())
         ),
@@ -47,24 +62,24 @@ pub(super) fn summary(facts: &Facts) -> Vec<Sentence> {
     sentences
 }
 
+/// The trigger's own onset and reading: another series may have left its range
+/// earlier, and the two must not be told as one.
 fn began(facts: &Facts) -> Sentence {
     let header = &facts.resolved.header;
-    let onset = facts.onset_ms();
-    let first = facts
-        .anomalies
-        .iter()
-        .min_by_key(|anomaly| anomaly.onset_ms)
-        .map(|anomaly| anomaly.anomaly_id.to_string());
-    let since = onset.map_or_else(
+    let own = facts.trigger_anomaly();
+    let since = own.map_or_else(
         || "At an unrecorded time".to_owned(),
-        |onset| format!("At {}", time_of_day(onset)),
+        |anomaly| format!("At {}", time_of_day(anomaly.onset_ms)),
     );
-    let ids: Vec<&str> = first.iter().map(String::as_str).collect();
+    let detected = own.map_or(header.detected_at_ms, |anomaly| anomaly.detected_at_ms);
+    let id = own.map(|anomaly| anomaly.anomaly_id.to_string());
+    let ids: Vec<&str> = id.iter().map(String::as_str).collect();
     match &facts.trigger {
         Some(trigger) if !trigger.metric.contains(':') => sentence(
             format!(
-                "{since} {} left its normal range: it read {} against a baseline of {}.",
+                "{since} {} left its normal range; it was detected at {} reading {} against a baseline of {}.",
                 series(&trigger.metric, &trigger.service),
+                time_of_day(detected),
                 number(trigger.observed_value),
                 number(trigger.baseline_value)
             ),
@@ -72,7 +87,7 @@ fn began(facts: &Facts) -> Sentence {
         ),
         _ => sentence(
             format!(
-                "{since} {} showed the first sign: {}.",
+                "{since} {} showed the sign that opened the incident: {}.",
                 escape(header.primary_service()),
                 code(&facts.resolved.trigger_metric)
             ),
@@ -89,7 +104,7 @@ fn ending(facts: &Facts) -> Sentence {
     let incident = facts.resolved.header.incident_id.to_string();
     let words = match (facts.resolved.resolution_method.as_str(), applied) {
         ("CLOSED_BY_OPERATOR", _) => "A person closed the incident.".to_owned(),
-        (_, 0) => "No step of a plan was carried out by Midwatch; the readings returned to normal, and why is not recorded.".to_owned(),
+        (_, 0) => facts.unexplained_end().to_owned(),
         (_, 1) => "One step of the plan was carried out and verified.".to_owned(),
         (_, count) => format!("{count} steps of the plan were carried out and verified."),
     };
@@ -131,7 +146,7 @@ pub(super) fn impact(facts: &Facts) -> Vec<Sentence> {
         sentences.push(sentence(
             format!(
                 "About {} requests per second normally reach the impaired services.",
-                number(rate)
+                about(rate)
             ),
             &[&incident],
         ));

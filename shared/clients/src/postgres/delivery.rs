@@ -152,8 +152,37 @@ pub async fn enqueue(
     Ok(())
 }
 
-/// The oldest unsent messages of an agent, locked until the transaction ends,
-/// so that two replicas do not send the same rows at once.
+/// Takes the agent's turn to publish, until the transaction ends: with two
+/// publishers at once, newer messages of a key could overtake older ones.
+///
+/// # Errors
+/// The database is away, or the turn does not come within its lock time-out.
+pub async fn take_turn(tx: &mut Tx, agent: &str) -> Result<(), PostgresError> {
+    sqlx::query!(
+        r#"SELECT pg_advisory_xact_lock(hashtextextended('midwatch.outbox.' || $1::text, 0))::text AS "done""#,
+        agent
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Sets a message aside that the broker will never take.
+///
+/// # Errors
+/// The database is away.
+pub async fn mark_refused(tx: &mut Tx, id: i64, why: &str) -> Result<(), PostgresError> {
+    sqlx::query!(
+        "UPDATE outbox SET sent_at = now(), refused = $2 WHERE id = $1",
+        id,
+        why
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The oldest unsent messages of an agent.
 ///
 /// # Errors
 /// The database is away.
@@ -161,7 +190,7 @@ pub async fn unsent(tx: &mut Tx, agent: &str, limit: i64) -> Result<Vec<OutboxRo
     Ok(sqlx::query_as!(
         OutboxRow,
         "SELECT id, event_id, topic, key, payload, headers FROM outbox
-         WHERE agent = $1 AND sent_at IS NULL ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED",
+         WHERE agent = $1 AND sent_at IS NULL ORDER BY id LIMIT $2",
         agent,
         limit
     )

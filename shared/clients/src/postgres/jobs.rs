@@ -27,6 +27,7 @@ pub async fn insert(
     tx: &mut Tx,
     agent: &str,
     scope: &str,
+    lane: &str,
     id: Uuid,
     kind: &str,
     payload: &Value,
@@ -36,8 +37,8 @@ pub async fn insert(
     #[expect(clippy::cast_precision_loss, reason = "delays are far below 2^53 ms")]
     let delay_s = delay_ms as f64 / 1000.0;
     sqlx::query!(
-        "INSERT INTO jobs (id, agent, scope, kind, payload, max_attempts, run_after)
-         VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+        "INSERT INTO jobs (id, agent, scope, kind, payload, max_attempts, run_after, lane)
+         VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8)
          ON CONFLICT (id) DO NOTHING",
         id,
         agent,
@@ -45,7 +46,8 @@ pub async fn insert(
         kind,
         payload,
         max_attempts,
-        delay_s
+        delay_s,
+        lane
     )
     .execute(&mut **tx)
     .await?;
@@ -53,7 +55,7 @@ pub async fn insert(
 }
 
 /// Takes the oldest job that may run now, for `lease_s` seconds. Jobs of one
-/// scope run one at a time, in the order in which they were asked for.
+/// lane run one at a time, in the order in which they were asked for.
 ///
 /// # Errors
 /// The database is away.
@@ -73,7 +75,7 @@ pub async fn claim(
                AND (status = 'ready' OR (status = 'running' AND lease_until < now()))
                AND NOT EXISTS (
                    SELECT 1 FROM jobs AS earlier
-                   WHERE earlier.agent = candidate.agent AND earlier.scope = candidate.scope
+                   WHERE earlier.agent = candidate.agent AND earlier.lane = candidate.lane
                      AND earlier.seq < candidate.seq AND earlier.status <> 'applied')
              ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED)
          RETURNING id, scope, kind, payload, attempts, max_attempts, result, error",

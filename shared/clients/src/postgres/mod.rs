@@ -64,7 +64,9 @@ impl PostgresError {
                 sqlx::Error::Database(error)
                     if error.is_unique_violation()
                         || error.is_check_violation()
-                        || error.is_foreign_key_violation() =>
+                        || error.is_foreign_key_violation()
+                        // Class 22: data that the server will never take.
+                        || error.code().is_some_and(|code| code.starts_with("22")) =>
                 {
                     Gravity::Permanent
                 }

@@ -265,18 +265,10 @@ impl<A: Agent> Engine<A> {
             } => records::keep(tx, incident_id, &kept).await?,
             Effect::StartJob(job) => {
                 let id = ids::derive(&["job", self.name, scope, &job.name]);
+                let lane = job.lane.as_deref().unwrap_or(scope);
                 let (tries, delay) = (job.max_attempts, job.delay_ms);
-                jobs::insert(
-                    tx,
-                    self.name,
-                    scope,
-                    id,
-                    &job.kind,
-                    &job.payload,
-                    tries,
-                    delay,
-                )
-                .await?;
+                let (kind, payload) = (&job.kind, &job.payload);
+                jobs::insert(tx, self.name, scope, lane, id, kind, payload, tries, delay).await?;
                 self.job_waiting.notify_one();
             }
             Effect::SetTimer {

@@ -4,8 +4,9 @@ use super::apply::{Closing, Delivery, Outcome};
 use super::{CHANNEL_TTL_MS, Engine};
 use crate::agent::{Agent, Input, Route};
 use anyhow::Context as _;
+use midwatch_clients::error::Gravity;
 use midwatch_clients::kafka::is_passing;
-use midwatch_clients::postgres::{delivery, parking};
+use midwatch_clients::postgres::{PostgresError, delivery, parking};
 use midwatch_events::{Coordinates, Envelope, Topic, decode, ids};
 use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -82,6 +83,14 @@ async fn until_done<A: Agent>(engine: &Engine<A>, message: &BorrowedMessage<'_>)
                 engine.readiness.set("agent", Ok(()));
                 return true;
             }
+            Err(error) if is_permanent(&error) && pause >= LONGEST_PAUSE / 4 => {
+                // The same words from the store again and again: nothing will
+                // change, and others wait behind this message.
+                match set_aside(engine, message, &error).await {
+                    Ok(()) => return true,
+                    Err(error) => tracing::warn!("{error:#}; trying again"),
+                }
+            }
             Err(error) => {
                 metrics::counter!(engine.metric("input_failures_total")).increment(1);
                 tracing::warn!(
@@ -100,15 +109,64 @@ async fn until_done<A: Agent>(engine: &Engine<A>, message: &BorrowedMessage<'_>)
     }
 }
 
-async fn handle<A: Agent>(engine: &Engine<A>, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
+/// Whether the store refuses what the message leads to, and always will.
+fn is_permanent(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<PostgresError>()
+        .is_some_and(|error| error.gravity() == Gravity::Permanent)
+}
+
+/// Dead-letters a message that can be read but not be written down.
+async fn set_aside<A: Agent>(
+    engine: &Engine<A>,
+    message: &BorrowedMessage<'_>,
+    error: &anyhow::Error,
+) -> anyhow::Result<()> {
     let name = engine.kafka.bare(message.topic());
-    let coordinates = Coordinates {
+    let place = coordinates(engine, name, message);
+    let payload = message.payload().unwrap_or_default();
+    let (kind, reason) = ("refused_by_store", format!("{error:#}"));
+    engine
+        .producer
+        .dead_letter(
+            name,
+            message.key(),
+            payload,
+            &place,
+            engine.name,
+            kind,
+            &reason,
+        )
+        .await?;
+    metrics::counter!(engine.metric("dead_letters_total"), "topic" => name.to_owned(), "kind" => kind)
+        .increment(1);
+    tracing::error!(
+        topic = name,
+        partition = place.partition,
+        offset = place.offset,
+        reason,
+        "dead-lettered a message whose effects cannot be stored"
+    );
+    Ok(())
+}
+
+fn coordinates<A: Agent>(
+    engine: &Engine<A>,
+    name: &str,
+    message: &BorrowedMessage<'_>,
+) -> Coordinates {
+    Coordinates {
         epoch: engine.epoch.clone(),
         topic: name.to_owned(),
         partition: message.partition(),
         offset: message.offset(),
         record_ms: message.timestamp().to_millis().unwrap_or(0),
-    };
+    }
+}
+
+async fn handle<A: Agent>(engine: &Engine<A>, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
+    let name = engine.kafka.bare(message.topic());
+    let coordinates = coordinates(engine, name, message);
     let topic = Topic::from_name(name)
         .with_context(|| format!("subscribed to {name}, which is no topic of Midwatch"))?;
     let payload = message.payload().unwrap_or_default();
@@ -245,6 +303,8 @@ async fn report_lag<A: Agent>(engine: Arc<Engine<A>>, consumer: Arc<StreamConsum
         let read = tokio::task::spawn_blocking(move || lags(&consumer)).await;
         match read {
             Ok(Ok(lags)) => {
+                // The broker answers: whatever it complained of is over.
+                engine.readiness.set("kafka", Ok(()));
                 for (topic, partition, lag) in lags {
                     let topic = engine.kafka.bare(&topic).to_owned();
                     let partition = partition.to_string();

@@ -4,12 +4,17 @@ use super::Engine;
 use super::apply::{Closing, Delivery};
 use crate::agent::{Agent, Input, Job, JobError};
 use midwatch_clients::postgres::jobs::{self, JobRow};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// A lease is renewed three times before it would end. A crashed process's
 /// jobs wait this long, unless a successor in the same slot takes them back.
 const LEASE_S: f64 = 30.0;
+/// Tries beyond a job's own number that ended with the process: after that the
+/// job itself is what ends it.
+const LOST_TRIES: i32 = 3;
 const RENEW: Duration = Duration::from_secs(10);
 /// How often workers look for jobs that nobody rang for.
 const LOOK: Duration = Duration::from_millis(300);
@@ -48,16 +53,25 @@ pub(super) async fn run<A: Agent>(engine: Arc<Engine<A>>) -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn work<A: Agent>(engine: &Engine<A>, owner: &str, row: &JobRow) {
+async fn work<A: Agent>(engine: &Arc<Engine<A>>, owner: &str, row: &JobRow) {
     let pool = &engine.postgres.pool;
     let job = job_of(row);
     let kind = job.kind.clone();
     let started = tokio::time::Instant::now();
+    if job.attempt > job.max_attempts + LOST_TRIES {
+        let error = "the process ended in each of its tries";
+        tracing::error!(kind, job = %job.id, error, "a job is given up");
+        match jobs::fail(pool, job.id, owner, error, None).await {
+            Ok(_) => engine.job_finished.notify_one(),
+            Err(error) => tracing::warn!(job = %job.id, %error, "it cannot be journalled"),
+        }
+        return;
+    }
     let outcome = tokio::select! {
         // A job that is cut off by a stop runs again after the next start.
         () = engine.shutdown.wait() => return,
         () = keep_lease(engine, owner, &job) => return,
-        result = tokio::time::timeout(engine.settings.job_timeout, engine.agent.perform(&job)) => {
+        result = tokio::time::timeout(engine.settings.job_timeout, perform(engine, &job)) => {
             result.unwrap_or_else(|_| Err(JobError::Transient(anyhow::anyhow!(
                 "no result within {} s", engine.settings.job_timeout.as_secs()
             ))))
@@ -83,6 +97,23 @@ async fn work<A: Agent>(engine: &Engine<A>, owner: &str, row: &JobRow) {
     }
 }
 
+/// Performs a job in a task of its own, so that a panic costs one try and not
+/// the process.
+async fn perform<A: Agent>(engine: &Arc<Engine<A>>, job: &Job) -> Result<Value, JobError> {
+    let (engine, job) = (Arc::clone(engine), job.clone());
+    let mut task = JoinSet::new();
+    task.spawn(async move { engine.agent.perform(&job).await });
+    match task.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(error)) => Err(JobError::Transient(anyhow::anyhow!(
+            "the job panicked: {error}"
+        ))),
+        None => Err(JobError::Transient(anyhow::anyhow!(
+            "the job's task is gone"
+        ))),
+    }
+}
+
 /// Renews the lease for as long as it is polled; never ends.
 async fn keep_lease<A: Agent>(engine: &Engine<A>, owner: &str, job: &Job) {
     loop {
@@ -100,6 +131,7 @@ pub(super) async fn apply_outcomes<A: Agent>(engine: Arc<Engine<A>>) -> anyhow::
         let applied = apply_finished(&engine).await;
         match applied {
             Ok(0) => {
+                engine.readiness.set("agent", Ok(()));
                 tokio::select! {
                     () = engine.shutdown.wait() => {}
                     () = engine.job_finished.notified() => {}

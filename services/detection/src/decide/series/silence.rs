@@ -6,6 +6,10 @@ use crate::decide::transition::{Origin, Sketch, words};
 use midwatch_events::{AnomalyType, Direction, Severity, Transition};
 use std::collections::VecDeque;
 
+/// A mount or a pod that has been silent for so long is gone, and did not
+/// merely stumble.
+const GONE_MS: i64 = 30 * 60_000;
+
 impl<M: Model> Series<M> {
     /// Looks whether the series has fallen silent. `silence_ms` is the silence
     /// clock, `now_ms` the event time.
@@ -71,6 +75,27 @@ impl<M: Model> Series<M> {
         sketch.deviation_sigma = 0.0;
         sketch.score = 1.0 - (-(silent_for_ms as f64) / patience_ms as f64).exp();
         Some(sketch)
+    }
+
+    /// Closes the open anomaly of a series that is not expected back.
+    pub fn give_up(&mut self, origin: &Origin<'_>, silence_ms: i64, now_ms: i64) -> Option<Sketch> {
+        self.open.as_ref()?;
+        let last = self.last.clone()?;
+        let judgement = self.model.judge(last.value, origin.tuning);
+        let description = words::gone(origin, self.silent_for_ms(silence_ms), last.value);
+        let evidence = vec![last.clone()];
+        let mut sketch = self.close(origin, &last, &judgement, description, evidence);
+        sketch.detected_ms = now_ms;
+        sketch.gone = true;
+        Some(sketch)
+    }
+
+    /// Whether it is an instance that has been silent for so long that it is
+    /// taken to have gone. Silence of others is an anomaly of its own.
+    #[must_use]
+    pub fn is_gone(&self, name: &str, silence_ms: i64) -> bool {
+        let patience_ms = GONE_MS.max((3.0 * self.interval_ms) as i64);
+        !self.class.is_missed(name) && self.silent_for_ms(silence_ms) > patience_ms
     }
 
     /// How long it has been silent by the silence clock.
