@@ -124,28 +124,48 @@ async fn set_aside<A: Agent>(
 ) -> anyhow::Result<()> {
     let name = engine.kafka.bare(message.topic());
     let place = coordinates(engine, name, message);
+    dead_letter(
+        engine,
+        message,
+        &place,
+        "refused_by_store",
+        &format!("{error:#}"),
+    )
+    .await
+}
+
+/// Puts a message onto its dead-letter topic, with the reason, aloud.
+async fn dead_letter<A: Agent>(
+    engine: &Engine<A>,
+    message: &BorrowedMessage<'_>,
+    place: &Coordinates,
+    kind: &'static str,
+    reason: &str,
+) -> anyhow::Result<()> {
+    let topic = place.topic.as_str();
     let payload = message.payload().unwrap_or_default();
-    let (kind, reason) = ("refused_by_store", format!("{error:#}"));
     engine
         .producer
         .dead_letter(
-            name,
+            topic,
             message.key(),
             payload,
-            &place,
+            place,
             engine.name,
             kind,
-            &reason,
+            reason,
         )
         .await?;
-    metrics::counter!(engine.metric("dead_letters_total"), "topic" => name.to_owned(), "kind" => kind)
+    metrics::counter!(engine.metric("dead_letters_total"), "topic" => topic.to_owned(), "kind" => kind)
         .increment(1);
-    tracing::error!(
-        topic = name,
-        partition = place.partition,
-        offset = place.offset,
+    let (partition, offset) = (place.partition, place.offset);
+    tracing::warn!(
+        topic,
+        partition,
+        offset,
+        kind,
         reason,
-        "dead-lettered a message whose effects cannot be stored"
+        "dead-lettered a message"
     );
     Ok(())
 }
@@ -173,30 +193,8 @@ async fn handle<A: Agent>(engine: &Engine<A>, message: &BorrowedMessage<'_>) -> 
     match decode(topic, payload, &coordinates) {
         Ok(envelope) => engine.take(envelope, payload, &coordinates).await,
         Err(error) => {
-            let kind = error.kind();
             let reason = error.to_string();
-            engine
-                .producer
-                .dead_letter(
-                    name,
-                    message.key(),
-                    payload,
-                    &coordinates,
-                    engine.name,
-                    kind,
-                    &reason,
-                )
-                .await?;
-            metrics::counter!(engine.metric("dead_letters_total"), "topic" => name.to_owned(), "kind" => kind)
-                .increment(1);
-            tracing::warn!(
-                topic = name,
-                partition = coordinates.partition,
-                offset = coordinates.offset,
-                reason,
-                "dead-lettered a message"
-            );
-            Ok(())
+            dead_letter(engine, message, &coordinates, error.kind(), &reason).await
         }
     }
 }
