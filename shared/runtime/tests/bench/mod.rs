@@ -358,9 +358,9 @@ impl Bench {
     /// What a process leaves that is killed in the middle of a job.
     pub async fn leave_running_job(&self, name: &str, owner: &str) {
         sqlx::query(
-            "INSERT INTO jobs (id, agent, scope, kind, payload, max_attempts, status, attempts,
+            "INSERT INTO jobs (id, agent, scope, lane, kind, payload, max_attempts, status, attempts,
                  lease_owner, lease_until)
-             VALUES ($1, 'counter', $2, 'work', '{\"failures\": 0}', 3, 'running', 1, $3,
+             VALUES ($1, 'counter', $2, $2, 'work', '{\"failures\": 0}', 3, 'running', 1, $3,
                  now() + INTERVAL '1 hour')",
         )
         .bind(clock::random_id())
