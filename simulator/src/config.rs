@@ -28,6 +28,14 @@ pub struct Flags {
     /// Exactly one fault, then quiet [env: SIM_ONCE]
     #[arg(long)]
     pub once: bool,
+    /// Which faults come by themselves: quiet, once, continuous, or round
+    /// (each scenario once, in a drawn order) [env: SIM_PLAN] [default: continuous]
+    #[arg(long)]
+    pub plan: Option<String>,
+    /// The seed also draws who calls whom, where, how hard and how long faults
+    /// strike, and what the noise is like [env: SIM_VARIED]
+    #[arg(long)]
+    pub varied: bool,
     /// The environment that the fleet reports [env: SIM_ENVIRONMENT] [default: simulation]
     #[arg(long)]
     pub environment: Option<String>,
@@ -41,6 +49,8 @@ pub struct SimulatorConfig {
     pub speed: u32,
     pub environment: String,
     pub plan: Plan,
+    /// Whether the seed draws the fleet, too.
+    pub varied: bool,
     /// Where the control page listens (SIM_BIND).
     pub bind: SocketAddr,
 }
@@ -82,12 +92,28 @@ impl SimulatorConfig {
                 .speed
                 .unwrap_or_else(|| settings.number("SIM_SPEED", 1, 1..=MAX_SPEED)),
             environment: flags.environment.clone().unwrap_or(environment),
-            plan: if once {
-                Plan::Once(first)
-            } else {
-                Plan::Continuous(first)
-            },
+            plan: plan(flags, once, first, settings),
+            varied: flags.varied || settings.flag("SIM_VARIED", false),
             bind,
+        }
+    }
+}
+
+fn plan(flags: &Flags, once: bool, first: Option<Scenario>, settings: &mut Settings) -> Plan {
+    let name = flags.plan.clone().or_else(|| settings.get("SIM_PLAN"));
+    match name.as_deref() {
+        _ if once => Plan::Once(first),
+        None | Some("continuous") => Plan::Continuous(first),
+        Some("once") => Plan::Once(first),
+        Some("quiet") => Plan::Quiet,
+        Some("round") => Plan::Round,
+        Some(other) => {
+            settings.problem(
+                "SIM_PLAN (or --plan)",
+                other,
+                "set it to quiet, once, continuous or round",
+            );
+            Plan::Quiet
         }
     }
 }
@@ -122,6 +148,7 @@ mod tests {
                 speed: 30,
                 environment: "simulation".to_owned(),
                 plan: Plan::Once(Some(Scenario::MemoryLeak)),
+                varied: false,
                 bind: SocketAddr::from(([127, 0, 0, 1], 8100)),
             }
         );
@@ -133,15 +160,18 @@ mod tests {
             ("SIM_SCENARIO", "FIRE"),
             ("SIM_SPEED", "500"),
             ("SIM_BIND", "everywhere"),
+            ("SIM_PLAN", "calm"),
+            ("SIM_VARIED", "1"),
         ]);
         let config = SimulatorConfig::read(&Flags::default(), &mut settings);
-        assert_eq!(config.plan, Plan::Continuous(None));
-        let text = settings.finish().expect_err("three problems").to_string();
+        assert_eq!((config.plan, config.varied), (Plan::Quiet, true));
+        let text = settings.finish().expect_err("four problems").to_string();
         for words in [
             "\"FIRE\"",
             "LATENCY_SPIKE, ERROR_RATE_SPIKE",
             "from 1 to 120",
             "SIM_BIND",
+            "quiet, once, continuous or round",
         ] {
             assert!(text.contains(words), "{words} in {text}");
         }

@@ -36,6 +36,8 @@ pub struct Status {
     pub wall_ms: i64,
     pub faults: Vec<FaultView>,
     pub next: Option<FaultView>,
+    /// Whether no fault runs or fades and none comes by itself any more.
+    pub over: bool,
     /// Faults started so far.
     pub injections: u64,
     /// Events acknowledged by the broker, by topic.
@@ -78,7 +80,7 @@ impl FaultView {
             end_ms: fault.end_ms(),
             intensity: (fault.intensity_at(now_ms) * 1_000.0).round() / 1_000.0,
             affected: std::iter::once(fault.service)
-                .chain(fault.reaches())
+                .chain(fault.reaches.iter().copied())
                 .map(Service::name)
                 .collect(),
         }

@@ -172,7 +172,7 @@ const fn call(
     }
 }
 
-/// Who really calls whom. The graph has no cycle. The longest delay along any
+/// Who really calls whom in the documented fleet. The graph has no cycle. The longest delay along any
 /// path is three ticks, so that trouble that ended at its origin has left the
 /// whole fleet 30 simulated seconds later.
 #[rustfmt::skip]
@@ -188,24 +188,6 @@ pub const CALLS: &[Call] = &[
 
 /// The longest delay of one edge, in ticks.
 pub const MAX_DELAY_TICKS: usize = 2;
-
-/// Everyone who feels trouble of `service`: its callers, theirs, and so on,
-/// nearest first.
-#[must_use]
-pub fn reached_from(service: Service) -> Vec<Service> {
-    let mut reached = vec![service];
-    let mut next = 0;
-    while let Some(&callee) = reached.get(next) {
-        next += 1;
-        for edge in CALLS.iter().filter(|edge| edge.callee == callee) {
-            if !reached.contains(&edge.caller) {
-                reached.push(edge.caller);
-            }
-        }
-    }
-    reached.remove(0);
-    reached
-}
 
 /// A metric that every service reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,6 +300,19 @@ impl Strain {
             Metric::Memory => self.memory_percent,
             Metric::Connections => self.connections,
             Metric::ConsumerLag => self.consumer_lag,
+        }
+    }
+
+    /// The strain of a fault of this size.
+    #[must_use]
+    pub fn times(self, size: f64) -> Strain {
+        Strain {
+            latency_ms: self.latency_ms * size,
+            error_percent: self.error_percent * size,
+            cpu_percent: self.cpu_percent * size,
+            memory_percent: self.memory_percent * size,
+            connections: self.connections * size,
+            consumer_lag: self.consumer_lag * size,
         }
     }
 

@@ -10,10 +10,11 @@
 //! Guarantees
 //! - [`world::World`] is pure: virtual time in, events out. The same seed and
 //!   first moment give the same bytes, event ids included.
-//! - Quiet readings stay within the stated jitter, and no series deviates by
-//!   2.5 sample deviations without a fault.
-//! - A fault strains its own service and whoever calls it, along
-//!   [`fleet::CALLS`], and nobody else; one minute after its end all is normal.
+//! - Quiet readings of the standard fleet stay within the stated jitter, and no
+//!   series deviates by 2.5 sample deviations without a fault. Drawn fleets
+//!   ([`variation`]) are as noisy as their seed makes them.
+//! - A fault strains its own service and whoever calls it, along the fleet's
+//!   own call graph, and nobody else; one minute after its end all is normal.
 //! - Values never leave their physical limits.
 
 pub mod changes;
@@ -27,4 +28,5 @@ pub mod scenario;
 pub mod shell;
 pub mod spans;
 pub mod stories;
+pub mod variation;
 pub mod world;

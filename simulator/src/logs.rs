@@ -16,7 +16,7 @@ pub struct Scene<'a> {
     /// The strongest fault that struck the service itself.
     pub fault: Option<&'a Fault>,
     /// The callee whose trouble weighs most here, and that trouble.
-    pub callee: Option<(&'static Call, Strain)>,
+    pub callee: Option<(Call, Strain)>,
     /// All strain on the service, its own and what it feels of its callees.
     pub strain: Strain,
     /// The version that runs.
@@ -316,7 +316,7 @@ fn release_line(scene: &Scene, fault: &Fault, rng: &mut StdRng) -> Line {
         .map_or(scene.version, |release| &release.version);
     let request = request_id(rng);
     let route = scene.route(rng);
-    let fading = scene.at_ms > fault.start_ms + fault.scenario.duration_ms() * 3 / 4;
+    let fading = scene.at_ms > fault.start_ms + fault.duration_ms * 3 / 4;
     match rng.random_range(0..4_u8) {
         0 if fading => (
             LogLevel::Info,

@@ -31,10 +31,39 @@ pub fn stream(seed: u64, purpose: &[&str]) -> StdRng {
     StdRng::seed_from_u64(high ^ low.rotate_left(32))
 }
 
-/// Uniform jitter within ±1, spread evenly over short stretches.
+/// What the jitter of a fleet's quiet readings is like. All have a mean of
+/// about zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Character {
+    /// Within ±1, spread evenly over short stretches: the documented fleet.
+    Even,
+    /// Independent and uniform within ±1.
+    Uniform,
+    /// Independent and normal with a standard deviation of 0.4: one reading in
+    /// eighty lies beyond ±1.
+    Normal,
+    /// Uniform within ±1 half of the time, and a slow wandering that keeps
+    /// nine tenths of its last value: readings near in time resemble each other.
+    Wandering,
+}
+
+impl Character {
+    /// All of them.
+    pub const ALL: [Character; 4] = [
+        Character::Even,
+        Character::Uniform,
+        Character::Normal,
+        Character::Wandering,
+    ];
+}
+
+/// The jitter of one series.
 #[derive(Debug)]
 pub struct Jitter {
     rng: StdRng,
+    character: Character,
+    /// Where the slow part of [`Character::Wandering`] is.
+    slow: f64,
     /// The last [`WINDOW`] values that were drawn, and the block to come.
     values: VecDeque<f64>,
     /// How many values of the block are still to come.
@@ -44,16 +73,39 @@ pub struct Jitter {
 impl Jitter {
     /// The jitter of one series.
     #[must_use]
-    pub fn new(seed: u64, service: &str, metric: &str) -> Jitter {
+    pub fn new(seed: u64, service: &str, metric: &str, character: Character) -> Jitter {
         Jitter {
             rng: stream(seed, &["jitter", service, metric]),
+            character,
+            slow: 0.0,
             values: VecDeque::new(),
             left: 0,
         }
     }
 
-    /// The next value, from −1 to 1.
+    /// The next value; see [`Character`] for its range.
     pub fn draw(&mut self) -> f64 {
+        match self.character {
+            Character::Even => self.draw_even(),
+            Character::Uniform => self.rng.random_range(-1.0..1.0),
+            Character::Normal => 0.4 * self.draw_normal(),
+            Character::Wandering => {
+                // 0.22 keeps the slow part's deviation at 0.22 / √(1 − 0.9²) = 0.5.
+                self.slow = 0.9 * self.slow + 0.22 * self.draw_normal();
+                self.slow + 0.5 * self.rng.random_range(-1.0..1.0)
+            }
+        }
+    }
+
+    /// A standard normal value: twelve uniform ones have variance 1 together
+    /// (Irwin–Hall), and no value beyond ±6.
+    fn draw_normal(&mut self) -> f64 {
+        (0..12)
+            .map(|_| self.rng.random_range(-0.5..0.5))
+            .sum::<f64>()
+    }
+
+    fn draw_even(&mut self) -> f64 {
         if self.left == 0 {
             self.draw_block();
         }

@@ -210,6 +210,12 @@ pub struct Fault {
     pub id: String,
     pub scenario: Scenario,
     pub service: Service,
+    /// What it adds, as a part of the scenario's documented peak.
+    pub size: f64,
+    /// From the start to the end, milliseconds; whole ticks.
+    pub duration_ms: i64,
+    /// The callers that feel it, theirs, and so on, nearest first.
+    pub reaches: Vec<Service>,
     /// When the ramp begins, epoch milliseconds; a multiple of a tick after
     /// the world's first moment, so that a sample meets the peak exactly.
     pub start_ms: i64,
@@ -225,7 +231,19 @@ impl Fault {
     /// [`RECOVERY_MS`] after that.
     #[must_use]
     pub fn end_ms(&self) -> i64 {
-        self.start_ms + self.scenario.duration_ms()
+        self.start_ms + self.duration_ms
+    }
+
+    /// The moment `at_ms` as time since the start of a fault of the
+    /// scenario's documented duration. Fading after the end is not stretched.
+    fn elapsed_ms(&self, at_ms: i64) -> i64 {
+        let elapsed_ms = at_ms - self.start_ms;
+        let documented_ms = self.scenario.duration_ms();
+        if elapsed_ms <= self.duration_ms {
+            elapsed_ms * documented_ms / self.duration_ms
+        } else {
+            documented_ms + elapsed_ms - self.duration_ms
+        }
     }
 
     /// When the first sign of it shows, epoch milliseconds.
@@ -237,29 +255,21 @@ impl Fault {
     /// What the fault adds to its own service at this moment.
     #[must_use]
     pub fn strain_at(&self, at_ms: i64) -> Strain {
-        self.scenario.strain(self.service, at_ms - self.start_ms)
+        self.scenario
+            .strain(self.service, self.elapsed_ms(at_ms))
+            .times(self.size)
     }
 
     /// How strong the fault is at this moment, 0..1.
     #[must_use]
     pub fn intensity_at(&self, at_ms: i64) -> f64 {
-        self.scenario.intensity(at_ms - self.start_ms)
-    }
-
-    /// Who else feels the fault.
-    #[must_use]
-    pub fn reaches(&self) -> Vec<Service> {
-        if self.scenario.reaches_callers() {
-            crate::fleet::reached_from(self.service)
-        } else {
-            Vec::new()
-        }
+        self.scenario.intensity(self.elapsed_ms(at_ms))
     }
 
     /// Everything that happens once, in order, with its time.
     #[must_use]
     pub fn happenings(&self) -> Vec<(i64, Happening)> {
-        let duration = self.scenario.duration_ms();
+        let duration = self.duration_ms;
         let mut list = Vec::new();
         if self.scenario == Scenario::DeploymentFailure {
             list.push((-self.lead_ms, Happening::Deployed));

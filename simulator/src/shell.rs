@@ -4,6 +4,7 @@
 use crate::config::{Flags, SimulatorConfig};
 use crate::control::{self, Command, Control, FaultView, Status, WAITING_COMMANDS};
 use crate::pace::Pace;
+use crate::variation::Variation;
 use crate::world::{STEP_MS, TICK_MS, World, WorldConfig};
 use anyhow::Context as _;
 use midwatch_clients::error::Gravity;
@@ -66,6 +67,11 @@ pub async fn run(mut context: ServiceContext, flags: Flags) -> anyhow::Result<()
         start_ms: live_ms - HISTORY_TICKS * TICK_MS,
         live_ms,
         plan: config.plan,
+        variation: if config.varied {
+            Variation::drawn(config.seed)
+        } else {
+            Variation::standard()
+        },
     });
     tracing::info!(
         seed = config.seed, speed = config.speed, environment = config.environment, plan = ?config.plan,
@@ -239,6 +245,7 @@ impl Shell {
                 .increment(1);
             }
         }
+        status.over = self.world.is_over();
         status.seed = self.config.seed;
         status.environment.clone_from(&self.config.environment);
         status.speed = self.config.speed;

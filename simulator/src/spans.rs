@@ -1,7 +1,7 @@
 //! Sampled traces: one per public route and tick, walked along the real call
 //! graph, with durations and failures that agree with the metrics.
 
-use crate::fleet::{CALLS, Call, NORMAL_ERROR_PERCENT, SERVICES, Service, Strain};
+use crate::fleet::{Call, NORMAL_ERROR_PERCENT, SERVICES, Service, Strain};
 use crate::stories::story;
 use midwatch_events::raw::{Labels, RawSpan, SpanStatus};
 use rand::RngExt;
@@ -12,6 +12,8 @@ use rand::rngs::StdRng;
 pub struct Snapshot<'a> {
     pub at_ms: i64,
     pub environment: &'a str,
+    /// Who calls whom.
+    pub calls: &'a [Call],
     /// What each service suffers by itself, without its callees.
     pub own: &'a [Strain; SERVICES],
     pub versions: &'a [String; SERVICES],
@@ -37,7 +39,7 @@ struct Walk<'a> {
 pub fn traces(snapshot: &Snapshot, rng: &mut StdRng) -> Vec<RawSpan> {
     let entry = Service::ApiGateway;
     let mut spans = Vec::new();
-    let public = CALLS.iter().filter(|call| call.caller == entry);
+    let public = snapshot.calls.iter().filter(|call| call.caller == entry);
     for (call, route) in public.zip(story(entry).routes) {
         let trace_id = format!("{:032x}", rng.random_range(1..=u128::MAX));
         let mut walk = Walk {
@@ -126,7 +128,9 @@ impl Walk<'_> {
     fn call(&mut self, call: &Call, parent: &str, start_ms: f64) -> Outcome {
         let span_id = self.span_id();
         let network_ms: f64 = self.rng.random_range(0.5..3.0);
-        let onward: Vec<&Call> = CALLS
+        let onward: Vec<&Call> = self
+            .snapshot
+            .calls
             .iter()
             .filter(|next| next.caller == call.callee)
             .collect();

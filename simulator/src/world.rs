@@ -5,10 +5,10 @@
 //! byte, however the way there is cut into steps.
 
 use crate::changes;
-use crate::fleet::{CALLS, Call, MAX_DELAY_TICKS, METRICS, Metric, SERVICES, Service, Strain};
+use crate::fleet::{Call, MAX_DELAY_TICKS, METRICS, Metric, SERVICES, Service, Strain};
 use crate::logs::{self, Line, Scene};
 use crate::noise::{Jitter, stream};
-use crate::scenario::{AFTERMATH_MS, Fault, Happening};
+use crate::scenario::{AFTERMATH_MS, Fault, Happening, Scenario};
 use crate::spans::{self, Snapshot};
 use midwatch_events::decode::SCHEMA_VERSION;
 use midwatch_events::raw::{Labels, LogLevel, SpanStatus};
@@ -45,6 +45,8 @@ pub struct World {
     versions: [String; SERVICES],
     faults: Vec<Fault>,
     next: Option<Fault>,
+    /// The scenarios of [`Plan::Round`] that are still to come, last first.
+    round: Vec<Scenario>,
     /// What each service felt of its callees at the last tick.
     felt: [Strain; SERVICES],
     /// All strain of the last ticks, newest first.
@@ -64,7 +66,9 @@ impl World {
         let jitter = Service::ALL
             .iter()
             .map(|service| {
-                Metric::ALL.map(|metric| Jitter::new(seed, service.name(), metric.name()))
+                Metric::ALL.map(|metric| {
+                    Jitter::new(seed, service.name(), metric.name(), config.variation.noise)
+                })
             })
             .collect();
         let logs = Service::ALL
@@ -85,6 +89,7 @@ impl World {
             versions: Service::ALL.map(|service| version(service, 0)),
             faults: Vec::new(),
             next: None,
+            round: Vec::new(),
             felt: [Strain::default(); SERVICES],
             past: VecDeque::new(),
             traces: std::array::from_fn(|_| None),
@@ -92,10 +97,7 @@ impl World {
             index: 0,
             config,
         };
-        if let Plan::Once(first) | Plan::Continuous(first) = world.config.plan {
-            let start_ms = world.tick_from(world.config.live_ms + FIRST_FAULT_MS);
-            world.next = Some(world.plan_fault(first, start_ms));
-        }
+        world.plan_first();
         world
     }
 
@@ -109,6 +111,12 @@ impl World {
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
+    }
+
+    /// Whether no fault runs or fades and none comes by itself any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.faults.is_empty() && self.next.is_none()
     }
 
     /// The next fault that comes by itself.
@@ -200,7 +208,7 @@ impl World {
     fn reveal(&mut self, fault: &Fault, at_ms: i64, what: Happening) {
         let started = what == Happening::Started;
         let mut affected = vec![fault.service.name().to_owned()];
-        affected.extend(fault.reaches().iter().map(|one| one.name().to_owned()));
+        affected.extend(fault.reaches.iter().map(|one| one.name().to_owned()));
         let truth = GroundTruth {
             fault_id: fault.id.clone(),
             scenario: fault.scenario.name().to_owned(),
@@ -210,7 +218,7 @@ impl World {
             timestamp_ms: at_ms,
             // The world knows no wall clock; whoever publishes fills this in.
             wall_ms: 0,
-            duration_ms: fault.scenario.duration_ms(),
+            duration_ms: fault.duration_ms,
             affected,
             seed: self.config.seed,
         };
@@ -268,15 +276,17 @@ impl World {
             .map_or(Strain::default(), |all| all[call.callee as usize])
     }
 
-    fn worst_callee(&self, service: Service) -> Option<(&'static Call, Strain)> {
-        let weight = |(call, trouble): &(&Call, Strain)| {
+    fn worst_callee(&self, service: Service) -> Option<(Call, Strain)> {
+        let weight = |(call, trouble): &(Call, Strain)| {
             let felt = call.felt(trouble);
             felt.latency_ms + 100.0 * felt.error_percent
         };
-        CALLS
+        self.config
+            .variation
+            .calls
             .iter()
             .filter(|call| call.caller == service)
-            .map(|call| (call, self.trouble(call, 0)))
+            .map(|call| (*call, self.trouble(call, 0)))
             .filter(|(_, trouble)| trouble.latency_ms > 0.0 || trouble.error_percent > 0.0)
             .max_by(|one, other| weight(one).total_cmp(&weight(other)))
     }
@@ -285,7 +295,9 @@ impl World {
     fn tick(&mut self) {
         let own = Service::ALL.map(|service| self.own_strain(service, self.now_ms));
         self.felt = Service::ALL.map(|service| {
-            CALLS
+            self.config
+                .variation
+                .calls
                 .iter()
                 .filter(|call| call.caller == service)
                 .fold(Strain::default(), |sum, call| {
@@ -297,7 +309,8 @@ impl World {
         self.past.truncate(MAX_DELAY_TICKS + 1);
         for service in Service::ALL {
             for (index, metric) in Metric::ALL.into_iter().enumerate() {
-                let jitter = self.jitter[service as usize][index].draw();
+                let jitter =
+                    self.config.variation.noise_width * self.jitter[service as usize][index].draw();
                 let value = reading(metric, service, &total[service as usize], jitter);
                 self.emit(
                     self.now_ms,
@@ -315,6 +328,7 @@ impl World {
         let snapshot = Snapshot {
             at_ms: self.now_ms,
             environment: &self.config.environment,
+            calls: &self.config.variation.calls,
             own: &own,
             versions: &self.versions,
         };

@@ -3,11 +3,12 @@
 #[allow(dead_code, reason = "each test file uses part of it")]
 mod common;
 
-use common::{HOUR_MS, LIVE_MS, events, fault_events, only_fault, series, truths, world};
+use common::{HOUR_MS, LIVE_MS, START_MS, events, fault_events, only_fault, series, truths, world};
 use midwatch_events::Event;
 use midwatch_simulator::fleet::{Metric, Service};
 use midwatch_simulator::scenario::Scenario;
-use midwatch_simulator::world::{InjectError, Plan, TICK_MS};
+use midwatch_simulator::variation::Variation;
+use midwatch_simulator::world::{InjectError, Plan, TICK_MS, World, WorldConfig};
 use std::collections::BTreeSet;
 
 /// The reference's table: scenario, service, metric, peak, seconds to the
@@ -353,4 +354,42 @@ fn one_service_has_one_fault_at_a_time_and_the_next_planned_one_waits() {
     );
     assert!(events.iter().any(|envelope| matches!(&envelope.event,
         Event::Metric(metric) if metric.service == "payment-service" && metric.metric_value > 7_000.0)));
+}
+
+#[test]
+fn a_round_of_a_drawn_fleet_strikes_each_scenario_once_where_it_was_drawn() {
+    for seed in [3, 4, 5] {
+        let variation = Variation::drawn(seed);
+        let mut world = World::new(WorldConfig {
+            seed,
+            environment: "simulation".to_owned(),
+            start_ms: START_MS,
+            live_ms: LIVE_MS,
+            plan: Plan::Round,
+            variation: variation.clone(),
+        });
+        let events = world.advance(LIVE_MS + 3 * HOUR_MS);
+        assert!(world.is_over(), "seed {seed}");
+        let truths = truths(&events);
+        let mut seen = Vec::new();
+        let mut last_end_ms = 0;
+        for pair in truths.chunks(2) {
+            let [started, ended] = pair else {
+                panic!("seed {seed}: a fault without its end")
+            };
+            assert_eq!((&*started.phase, &*ended.phase), ("started", "ended"));
+            assert!(started.timestamp_ms > last_end_ms + 100_000, "seed {seed}");
+            last_end_ms = ended.timestamp_ms;
+            let scenario = Scenario::from_name(&started.scenario).expect("a scenario");
+            let strike = variation.strike(scenario);
+            assert_eq!(started.service, strike.service.name());
+            let stretched = (scenario.duration_ms() as f64 * strike.stretch) as i64;
+            assert!((ended.timestamp_ms - started.timestamp_ms - stretched).abs() <= 10_000);
+            seen.push(started.scenario.as_str());
+        }
+        seen.sort_unstable();
+        let mut all = Scenario::ALL.map(Scenario::name);
+        all.sort_unstable();
+        assert_eq!(seen, all, "seed {seed}");
+    }
 }

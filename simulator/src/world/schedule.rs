@@ -5,8 +5,10 @@ use crate::changes;
 use crate::fleet::Service;
 use crate::scenario::{Fault, RECOVERY_MS, Release, Scenario};
 use crate::stories::story;
+use crate::variation::Variation;
 use midwatch_events::ids;
 use rand::RngExt;
+use rand::seq::SliceRandom;
 
 /// From the first live moment to the first fault.
 pub const FIRST_FAULT_MS: i64 = 60_000;
@@ -25,6 +27,8 @@ pub enum Plan {
     Once(Option<Scenario>),
     /// One after another: this one first, then whatever the seed draws.
     Continuous(Option<Scenario>),
+    /// Each scenario once, in an order that the seed draws, then quiet.
+    Round,
 }
 
 /// What a world is made from.
@@ -37,6 +41,8 @@ pub struct WorldConfig {
     /// When history ends and faults may come, epoch milliseconds.
     pub live_ms: i64,
     pub plan: Plan,
+    /// What distinguishes this fleet from others.
+    pub variation: Variation,
 }
 
 /// Why a fault was not injected.
@@ -65,7 +71,7 @@ impl World {
         scenario: Scenario,
         service: Option<Service>,
     ) -> Result<&Fault, InjectError> {
-        let service = service.unwrap_or(scenario.home());
+        let service = service.unwrap_or(self.config.variation.strike(scenario).service);
         if scenario == Scenario::KafkaConsumerLag && service.profile().consumes.is_none() {
             return Err(InjectError::NoConsumer {
                 service: service.name(),
@@ -112,12 +118,23 @@ impl World {
         } else {
             0
         };
+        let strike = self.config.variation.strike(scenario);
+        let documented_ms = crate::scenario::millis(scenario.duration_ms());
+        let ticks = (documented_ms * strike.stretch / crate::scenario::millis(TICK_MS)).round();
+        let reaches = if scenario.reaches_callers() {
+            self.config.variation.reached_from(service)
+        } else {
+            Vec::new()
+        };
         let (seed, at) = (self.config.seed.to_string(), self.now_ms.to_string());
         let parts = ["fault", &seed, &at, scenario.name(), service.name()];
         Fault {
             id: ids::derive(&parts).to_string(),
             scenario,
             service,
+            size: strike.size,
+            duration_ms: ticks as i64 * TICK_MS,
+            reaches,
             start_ms,
             lead_ms,
             release: None,
@@ -125,10 +142,26 @@ impl World {
         }
     }
 
-    pub(super) fn plan_fault(&mut self, scenario: Option<Scenario>, start_ms: i64) -> Fault {
+    /// Plans the fault that comes first, if one comes by itself.
+    pub(super) fn plan_first(&mut self) {
+        let first = match self.config.plan {
+            Plan::Quiet => return,
+            Plan::Once(first) | Plan::Continuous(first) => first,
+            Plan::Round => {
+                self.round = Scenario::ALL.to_vec();
+                self.round.shuffle(&mut self.schedule_rng);
+                self.round.pop()
+            }
+        };
+        let start_ms = self.tick_from(self.config.live_ms + FIRST_FAULT_MS);
+        self.next = Some(self.plan_fault(first, start_ms));
+    }
+
+    fn plan_fault(&mut self, scenario: Option<Scenario>, start_ms: i64) -> Fault {
         let drawn = self.schedule_rng.random_range(0..Scenario::ALL.len());
         let scenario = scenario.unwrap_or(Scenario::ALL[drawn]);
-        self.fault(scenario, scenario.home(), start_ms)
+        let service = self.config.variation.strike(scenario).service;
+        self.fault(scenario, service, start_ms)
     }
 
     pub(super) fn start_planned(&mut self) {
@@ -138,11 +171,16 @@ impl World {
         else {
             return;
         };
-        if matches!(self.config.plan, Plan::Continuous(_)) {
+        let follower = match self.config.plan {
+            Plan::Continuous(_) => Some(None),
+            Plan::Round => self.round.pop().map(Some),
+            Plan::Quiet | Plan::Once(_) => None,
+        };
+        if let Some(scenario) = follower {
             let gap_ms = self.schedule_rng.random_range(GAP_S) * 1_000;
             let earliest_ms = (fault.start_ms + gap_ms).max(fault.end_ms() + REST_MS);
             let start_ms = self.tick_from(earliest_ms);
-            self.next = Some(self.plan_fault(None, start_ms));
+            self.next = Some(self.plan_fault(scenario, start_ms));
         }
         self.faults.push(fault);
     }

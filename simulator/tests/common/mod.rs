@@ -2,6 +2,7 @@
 
 use midwatch_events::{Envelope, Event, GroundTruth};
 use midwatch_simulator::scenario::Scenario;
+use midwatch_simulator::variation::Variation;
 use midwatch_simulator::world::{Plan, TICK_MS, World, WorldConfig};
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ pub fn world(seed: u64, plan: Plan) -> World {
         start_ms: START_MS,
         live_ms: LIVE_MS,
         plan,
+        variation: Variation::standard(),
     })
 }
 
