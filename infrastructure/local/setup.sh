@@ -5,8 +5,8 @@
 #   infrastructure/local/setup.sh [demo|test|build]
 #
 # demo   what `make demo` needs (also the default)
-# test   in addition both brokers, kcat and a Python environment with
-#        independent clients
+# test   in addition both brokers, kcat, Chromium with what drives it, and a
+#        Python environment with independent clients
 # build  compilers and headers only
 #
 # Debian packages come through apt (as root, or with sudo) and only when a
@@ -61,9 +61,13 @@ missing_packages() {
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
     node_fits || echo nodejs
     have npm || echo npm
+    have prometheus && have promtool || echo prometheus
     if [ "$purpose" = test ]; then
         python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || echo python3-venv
         have kcat || echo kcat
+        [ -n "${CHROMIUM:-}" ] || have chromium || have google-chrome || echo chromium
+        # The subjects of the mails begin with emoji.
+        [ -e /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || echo fonts-noto-color-emoji
     fi
 }
 
@@ -94,11 +98,19 @@ apt_install() {
     local as_root
     find_root || return 1
     local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300)
+    # Prometheus is wanted as a program, not as one more service of this machine
+    # that watches itself on port 9090: its package goes in without the files
+    # that start it. This holds for this call alone and for no other package.
+    local unit without_service=()
+    for unit in /lib/systemd/system/prometheus.service /etc/init.d/prometheus; do
+        without_service+=(-o "DPkg::Options::=--path-exclude=$unit")
+    done
     if [ $apt_updated = no ]; then
         "${as_root[@]}" "${quiet[@]}" update >"$cache/apt.log" 2>&1 || say "apt-get update failed; trying with the lists at hand"
         apt_updated=yes
     fi
-    "${as_root[@]}" "${quiet[@]}" install --no-install-recommends "$@" >>"$cache/apt.log" 2>&1
+    "${as_root[@]}" "${quiet[@]}" install --no-install-recommends \
+        "${without_service[@]}" "$@" >>"$cache/apt.log" 2>&1
 }
 
 install_packages() {
@@ -201,6 +213,12 @@ make_mail() {
         ls "$1/node_modules/maildev/bin/maildev"
 }
 
+make_browser() {
+    cp "$root"/infrastructure/browser/package{,-lock}.json "$1/" &&
+        npm ci --prefix "$1" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error &&
+        ls "$1"/node_modules/{puppeteer-core,kafkajs}/package.json
+}
+
 make_python_test() {
     python3 -m venv "$1" &&
         "$1/bin/python" -m pip install --quiet --only-binary=:all: -r "$here/python-test.txt"
@@ -248,5 +266,7 @@ fetch mail "$(fingerprint "$here/mail/package.json" "$here/mail/package-lock.jso
 if [ "$purpose" = test ]; then
     fetch python-test "$(fingerprint "$here/python-test.txt")" \
         make_python_test "installing independent Python clients for the tests"
+    fetch browser "$(fingerprint "$root"/infrastructure/browser/package{,-lock}.json)" \
+        make_browser "installing what the browser tests drive Chromium with (60 MB)"
 fi
 exit 0

@@ -13,10 +13,13 @@ use crate::health::{self, Watched};
 use crate::layout::Layout;
 use crate::probe::http;
 use crate::run_dir::reap_leftovers;
+use crate::scale::{self, Scale};
 use crate::table::{Row, render};
 
 /// A stopping demo may take this long: its own limit of 15 seconds and room.
 const STOP_LIMIT: Duration = Duration::from_secs(25);
+/// Starting takes a few seconds; leaving a group up to ten.
+const SCALE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Prints the table of the running demo.
 ///
@@ -116,6 +119,54 @@ pub async fn inject(scenario: &str, service: Option<&str>) -> Result<()> {
     }
     println!("injected {scenario}: {text}");
     Ok(())
+}
+
+/// Has the running demo start or end processes of agents, and waits until as
+/// many serve as were wished for.
+///
+/// # Errors
+/// When none runs, or it does not get there in time.
+pub async fn scale(wish: &Scale) -> Result<()> {
+    let layout = Layout::find()?;
+    AddressBook::open(&layout)?;
+    scale::leave(&layout, wish)?;
+    let begun = Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let book = AddressBook::open(&layout)?;
+        if is_at(&book, wish).await {
+            for (agent, count) in &wish.0 {
+                println!("{agent} runs {count} times");
+            }
+            return Ok(());
+        }
+        if begun.elapsed() > SCALE_LIMIT {
+            bail!(
+                "the demo is not at that scale after {} s; see make status and make logs",
+                SCALE_LIMIT.as_secs()
+            );
+        }
+    }
+}
+
+/// Whether exactly the wished processes are there, and all of them serve.
+async fn is_at(book: &AddressBook, wish: &Scale) -> bool {
+    for (agent, count) in &wish.0 {
+        let replicas = book.processes.iter().filter(|listed| {
+            scale::slot_of(&listed.name).is_some_and(|(of_agent, _)| of_agent == agent)
+        });
+        let mut serving = 0;
+        for listed in replicas {
+            if listed.identity.is_none() || listed.probe.check().await.is_err() {
+                return false;
+            }
+            serving += 1;
+        }
+        if serving != *count {
+            return false;
+        }
+    }
+    true
 }
 
 /// Ends the agents and the API of the running demo; its supervisor starts them

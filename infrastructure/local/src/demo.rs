@@ -10,13 +10,16 @@ use clap::builder::BoolishValueParser;
 use tokio::sync::mpsc;
 
 use crate::address_book::DemoLock;
+use crate::attached::Attached;
 use crate::environment;
+use crate::exec::exit_code;
 use crate::layout::{self, Layout};
 use crate::once::{self, Once};
 use crate::port;
 use crate::probe::Probe;
 use crate::process::Spec;
 use crate::run_dir::{RunDir, reap_leftovers};
+use crate::scale::Scale;
 use crate::servers::{self, Endpoint, HEALTHY_LIMIT, Server};
 use crate::signals::Signals;
 use crate::supervisor::{Kind, Supervisor};
@@ -45,6 +48,7 @@ pub const SCENARIOS: [&str; 7] = [
 
 /// Wished ports of the pages.
 const DASHBOARD_PORT: u16 = 8000;
+const TOPICS_PORT: u16 = 8080;
 const INBOX_PORT: u16 = 8025;
 const SIMULATOR_PORT: u16 = 8100;
 
@@ -88,6 +92,22 @@ pub struct Options {
     /// Leave the data folder in place at the end.
     #[arg(long, env = "KEEP", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
     pub keep: bool,
+    /// Processes of each agent, for example investigation=3,detection=2.
+    #[arg(long, env = "SCALE", default_value = "")]
+    pub scale: Scale,
+    /// No faults by themselves; only those that are injected.
+    #[arg(long, conflicts_with_all = ["once", "round", "scenario"])]
+    pub quiet: bool,
+    /// Each scenario once, in an order that the seed draws, then quiet.
+    #[arg(long, conflicts_with_all = ["once", "scenario"])]
+    pub round: bool,
+    /// The seed draws the fleet, too: see the simulator's --varied.
+    #[arg(long)]
+    pub varied: bool,
+    /// A command to run when all is healthy; everything ends with it, and its
+    /// exit code is the answer. It finds the addresses in its environment.
+    #[arg(last = true, conflicts_with = "once")]
+    pub command: Vec<String>,
 }
 
 impl Options {
@@ -117,7 +137,7 @@ pub async fn run(mut options: Options) -> Result<i32> {
     let mut signals = Signals::new()?;
     let layout = Layout::find()?;
     let _lock = DemoLock::take(&layout)?;
-    let mut screen = Screen::new(!options.once);
+    let mut screen = Screen::new(!options.once && options.command.is_empty());
     for line in reap_leftovers() {
         screen.say(&line);
     }
@@ -133,9 +153,10 @@ pub async fn run(mut options: Options) -> Result<i32> {
     }
     let logs = layout.logs();
     let mut supervisor = Supervisor::new(layout, run, screen, broker.name());
+    let is_watched = options.once || !options.command.is_empty();
     let result = tokio::select! {
         result = live(&mut supervisor, &options, broker, begun) => result,
-        signal = signals.next() => Ok(if options.once { 128 + signal as i32 } else { 0 }),
+        signal = signals.next() => Ok(if is_watched { 128 + signal as i32 } else { 0 }),
     };
     // A second Ctrl-C while stopping: let go at once, which kills the rest.
     tokio::select! {
@@ -190,11 +211,19 @@ async fn live(
         .say(&format!("all healthy after {seconds:.1} s\n"));
     let urls = &plan.urls;
     supervisor.screen.say(&format!(
-        "  dashboard  {}\n  inbox      {}\n  simulator  {}   (make inject SCENARIO=…)\n",
-        urls["dashboard"], urls["inbox"], urls["simulator"]
+        "  dashboard  {}\n  topics     {}\n  inbox      {}\n  simulator  {}   (make inject SCENARIO=…)\n",
+        urls["dashboard"], urls["topics"], urls["inbox"], urls["simulator"]
     ));
     // Room for a kill of each agent and then some.
     let (orders, mut inbox) = mpsc::channel(16);
+    if !options.command.is_empty() {
+        let variables = plan.of_command();
+        let mut attached = Attached::start(&options.command, variables, &mut supervisor.run)?;
+        return tokio::select! {
+            kept = supervisor.keep_running(&mut inbox) => kept.map(|()| 1),
+            status = attached.wait() => Ok(exit_code(status?)),
+        };
+    }
     if !options.once {
         supervisor
             .screen
@@ -231,6 +260,7 @@ struct Plan {
     hidden: Vec<String>,
     urls: BTreeMap<String, String>,
     dashboard: u16,
+    topics: u16,
     simulator: u16,
 }
 
@@ -247,6 +277,7 @@ impl Plan {
             Ok(port.number)
         };
         let dashboard = page("dashboard", DASHBOARD_PORT)?;
+        let topics = page("topic page", TOPICS_PORT)?;
         let inbox = page("inbox", INBOX_PORT)?;
         let simulator = page("simulator", SIMULATOR_PORT)?;
         let endpoints = start_servers(supervisor, broker, inbox).await?;
@@ -256,6 +287,7 @@ impl Plan {
             hidden: Vec::new(),
             urls: BTreeMap::new(),
             dashboard,
+            topics,
             simulator,
         };
         // People read the logs of a demo.
@@ -266,6 +298,7 @@ impl Plan {
         let pages = [
             ("dashboard", dashboard),
             ("api", dashboard),
+            ("topics", topics),
             ("inbox", inbox),
             ("simulator", simulator),
         ];
@@ -310,6 +343,19 @@ impl Plan {
         Ok(())
     }
 
+    /// The variables of an attached command: those of the services, and the
+    /// address of each page.
+    fn of_command(&self) -> BTreeMap<String, String> {
+        let mut variables = self.user.clone();
+        variables.extend(self.environment.clone());
+        let pages = self.urls.iter().map(|(name, url)| {
+            let name = format!("MIDWATCH_{}_URL", name.to_uppercase());
+            (name, url.clone())
+        });
+        variables.extend(pages);
+        variables
+    }
+
     /// A service's process: the stack's variables over the user's.
     fn service(&self, supervisor: &Supervisor, name: &str, port: u16) -> Result<(Spec, String)> {
         let program = supervisor.layout.binary(&format!("midwatch-{name}"))?;
@@ -338,8 +384,11 @@ impl Plan {
             let (spec, metrics) = self.service(supervisor, agent, port::any()?)?;
             supervisor.start(Kind::Agent, spec, Some(metrics), false)?;
         }
+        supervisor.scale(&options.scale)?;
         let (spec, metrics) = self.service(supervisor, "api", port::any()?)?;
-        let spec = spec.env("API_BIND", format!("127.0.0.1:{}", self.dashboard));
+        let spec = spec
+            .env("API_BIND", format!("127.0.0.1:{}", self.dashboard))
+            .env("TOPICS_BIND", format!("127.0.0.1:{}", self.topics));
         supervisor.start(Kind::Agent, spec, Some(metrics), false)?;
         supervisor.wait_healthy(HEALTHY_LIMIT).await?;
 
@@ -368,8 +417,15 @@ fn simulator_arguments(options: &Options) -> Vec<String> {
     if options.once {
         add("--scenario", options.scenario().to_owned());
         arguments.push("--once".to_owned());
+    } else if options.quiet {
+        add("--plan", "quiet".to_owned());
+    } else if options.round {
+        add("--plan", "round".to_owned());
     } else if let Some(first) = &options.scenario {
         add("--scenario", first.clone());
+    }
+    if options.varied {
+        arguments.push("--varied".to_owned());
     }
     arguments
 }

@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use anyhow::Result;
+use nix::sys::signal::Signal;
 
-use crate::probe::Probe;
-use crate::process::Spec;
 use crate::run_dir::reap_leftovers;
 use crate::servers::{Endpoint, Server};
 use crate::signals::Signals;
@@ -86,31 +83,22 @@ async fn run_command(
     stack: &mut Stack,
     signals: &mut Signals,
 ) -> Result<i32> {
-    let (program, arguments) = command
-        .split_first()
-        .context("name the command to run after --")?;
-    let mut spec = Spec::new("command", program.into(), Probe::None).args(arguments);
-    spec.env = environment;
     // A group of its own: a signal reaches the command once, through us, and
     // then also everything that it started.
-    let mut child = stack.run(&spec)?;
-    let group = child.id().context("a process just started has an id")?;
-    let group = Pid::from_raw(i32::try_from(group)?);
-    let status = tokio::select! {
-        status = child.wait() => status?,
+    let mut attached = stack.attach(command, environment)?;
+    tokio::select! {
+        status = attached.wait() => Ok(exit_code(status?)),
         signal = signals.next() => {
-            killpg(group, signal).ok();
-            if tokio::time::timeout(COMMAND_GRACE, child.wait()).await.is_err() {
-                eprintln!("stack: {program} did not end {} s after {signal}; killing it", COMMAND_GRACE.as_secs());
+            attached.signal(signal);
+            if tokio::time::timeout(COMMAND_GRACE, attached.wait()).await.is_err() {
+                let seconds = COMMAND_GRACE.as_secs();
+                eprintln!("stack: the command did not end {seconds} s after {signal}; killing it");
+                attached.signal(Signal::SIGKILL);
+                attached.wait().await?;
             }
-            killpg(group, Signal::SIGKILL).ok();
-            child.wait().await?;
-            return Ok(128 + signal as i32);
+            Ok(128 + signal as i32)
         }
-    };
-    // What the command left running in its group would outlive its servers.
-    killpg(group, Signal::SIGKILL).ok();
-    Ok(exit_code(status))
+    }
 }
 
 /// A shell's notation of how a process ended.

@@ -14,6 +14,7 @@
 //! - A server that Debian started, or any other, is left alone.
 
 pub mod address_book;
+pub mod attached;
 pub mod control;
 pub mod demo;
 mod environment;
@@ -27,6 +28,7 @@ pub mod probe;
 pub mod proc;
 pub mod process;
 pub mod run_dir;
+pub mod scale;
 pub mod servers;
 pub mod signals;
 pub mod stack;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use midwatch_local::scale::Scale;
 use midwatch_local::servers::Server;
 use midwatch_local::{control, demo, exec, run_dir};
 
@@ -43,6 +44,11 @@ enum Command {
     },
     /// Restart the agents and the API of the running demo.
     RestartAgents,
+    /// Change how many processes of an agent the running demo has.
+    Scale {
+        /// For example `investigation=3,detection=2`.
+        scale: Scale,
+    },
     /// Write the knowledge into the running demo again.
     Seed,
     /// Show the logs of the demo.
@@ -76,6 +82,7 @@ async fn act(command: Command) -> Result<i32> {
         Command::Inject { scenario, service } => {
             control::inject(&scenario, service.as_deref()).await?;
         }
+        Command::Scale { scale } => control::scale(&scale).await?,
         Command::RestartAgents => control::restart_agents()?,
         Command::Reap => {
             for line in run_dir::reap_leftovers() {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::process::Child;
 
+use crate::attached::Attached;
 use crate::layout::Layout;
 use crate::process::{Process, Spec};
 use crate::run_dir::RunDir;
@@ -93,16 +93,14 @@ impl Stack {
     ///
     /// # Errors
     /// When the command cannot be started or recorded.
-    pub fn run(&mut self, spec: &Spec) -> Result<Child> {
-        let child = spec
-            .command()?
-            .env("MIDWATCH_TEST_RUN_DIR", self.run.path())
-            .spawn()
-            .with_context(|| format!("cannot run {}", spec.program.display()))?;
-        let pid = child.id().context("a process just started has an id")?;
-        let pid = i32::try_from(pid).context("a process id fits 22 bits")?;
-        self.run.note(&spec.name, pid, spec.stop_signal)?;
-        Ok(child)
+    pub fn attach(
+        &mut self,
+        command: &[String],
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Attached> {
+        let folder = self.run.path().to_string_lossy().into_owned();
+        let own = [("MIDWATCH_TEST_RUN_DIR".to_owned(), folder)];
+        Attached::start(command, variables.into_iter().chain(own), &mut self.run)
     }
 
     fn log(&self, spec: &Spec) -> PathBuf {

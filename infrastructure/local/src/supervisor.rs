@@ -14,7 +14,10 @@ use crate::layout::Layout;
 use crate::proc::Identity;
 use crate::process::{Process, Spec, last_words};
 use crate::run_dir::RunDir;
+use crate::scale::{self, Scale};
 use crate::table::{Row, Screen, summary};
+
+mod replicas;
 
 /// How often fallen processes are looked for.
 const TICK: Duration = Duration::from_millis(200);
@@ -45,10 +48,18 @@ pub enum Kind {
 
 #[derive(Debug)]
 enum State {
-    Running { since: Instant },
-    Paused { until: Instant },
+    Running {
+        since: Instant,
+    },
+    Paused {
+        until: Instant,
+    },
     Finished,
     GivenUp,
+    /// Asked to end for good, since the scale is smaller now.
+    Leaving {
+        until: Instant,
+    },
 }
 
 impl State {
@@ -59,6 +70,7 @@ impl State {
             Self::Paused { .. } => "restarting",
             Self::Finished => "finished",
             Self::GivenUp => "given up",
+            Self::Leaving { .. } => "leaving",
         }
     }
 }
@@ -88,6 +100,8 @@ fn pause(falls: u32) -> Duration {
 pub enum Order {
     /// Send SIGKILL to the process of this name.
     Kill(String),
+    /// Have this many processes of these agents.
+    Scale(Scale),
 }
 
 /// The processes of one demo.
@@ -250,8 +264,18 @@ impl Supervisor {
         let mut last_summary = Instant::now();
         loop {
             tokio::select! {
-                _ = tick.tick() => self.raise_fallen()?,
-                Some(order) = orders.recv() => self.obey(&order),
+                _ = tick.tick() => {
+                    self.raise_fallen()?;
+                    match scale::take(&self.layout) {
+                        Ok(Some(wish)) => self.scale(&wish)?,
+                        Ok(None) => {}
+                        Err(error) => self.screen.say(&format!("{error:#}")),
+                    }
+                }
+                Some(order) = orders.recv() => match order {
+                    Order::Kill(name) => self.kill(&name),
+                    Order::Scale(wish) => self.scale(&wish)?,
+                },
                 _ = poll.tick() => {
                     self.poll().await;
                     let rows = self.rows.borrow().clone();
@@ -265,12 +289,11 @@ impl Supervisor {
         }
     }
 
-    fn obey(&mut self, order: &Order) {
-        let Order::Kill(name) = order;
+    fn kill(&mut self, name: &str) {
         let process = self
             .units
             .iter()
-            .find(|unit| unit.spec.name == *name)
+            .find(|unit| unit.spec.name == name)
             .and_then(|unit| unit.process.as_ref());
         let text = match process {
             Some(process) => {
@@ -284,7 +307,7 @@ impl Supervisor {
 
     /// Notices what has ended and starts again what is due.
     fn raise_fallen(&mut self) -> Result<()> {
-        let mut changed = false;
+        let mut changed = self.see_off()?;
         for index in 0..self.units.len() {
             changed |= self.notice_end(index)?;
             if let State::Paused { until } = self.units[index].state
@@ -304,6 +327,9 @@ impl Supervisor {
     /// Whether a process was found to have ended.
     fn notice_end(&mut self, index: usize) -> Result<bool> {
         let unit = &mut self.units[index];
+        if matches!(unit.state, State::Leaving { .. }) {
+            return Ok(false);
+        }
         let Some(process) = &mut unit.process else {
             return Ok(false);
         };
