@@ -5,8 +5,6 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
-use clap::builder::BoolishValueParser;
 use tokio::sync::mpsc;
 
 use crate::address_book::DemoLock;
@@ -19,11 +17,14 @@ use crate::port;
 use crate::probe::Probe;
 use crate::process::Spec;
 use crate::run_dir::{RunDir, reap_leftovers};
-use crate::scale::Scale;
 use crate::servers::{self, Endpoint, HEALTHY_LIMIT, Server};
 use crate::signals::Signals;
 use crate::supervisor::{Kind, Supervisor};
 use crate::table::Screen;
+
+mod options;
+
+pub use options::Options;
 
 /// The agents, in the order of the flow.
 pub const AGENTS: [&str; 6] = [
@@ -61,69 +62,6 @@ const ONCE_SCENARIO: &str = "DB_CONNECTION_EXHAUSTION";
 /// Simulated seconds per second when one fault is watched through its life.
 const ONCE_SPEED: u32 = 6;
 
-/// Choices for a demo, on the command line or through `make demo NAME=…`.
-#[derive(Clone, Debug, Args)]
-pub struct Options {
-    /// Run one fault through its whole life, check it, and exit.
-    #[arg(long, env = "ONCE", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
-    pub once: bool,
-    /// The fault of --once (DB_CONNECTION_EXHAUSTION if not given), or the
-    /// first one of a demo that goes on.
-    #[arg(long, env = "SCENARIO", value_parser = scenario)]
-    pub scenario: Option<String>,
-    /// With --once: kill each agent once with SIGKILL during the incident.
-    #[arg(long, env = "KILL", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
-    pub kill: bool,
-    /// `scripted`: agents ask a scripted model endpoint started beside them.
-    #[arg(long, env = "MODEL", value_parser = ["scripted"])]
-    pub model: Option<String>,
-    /// Seed of the simulator and of --kill; a random one if not given.
-    #[arg(long, env = "SEED")]
-    pub seed: Option<u64>,
-    /// Simulated seconds per second; 6 with --once, else the simulator's own.
-    #[arg(long, env = "SPEED", value_parser = clap::value_parser!(u32).range(1..=120))]
-    pub speed: Option<u32>,
-    /// The broker; Apache Kafka where it can be had, if not given.
-    #[arg(long, env = "BROKER", value_parser = ["kafka", "tansu"])]
-    pub broker: Option<String>,
-    /// With --once on Apache Kafka: let Debian's kcat read the topics, too.
-    #[arg(long, env = "KCAT", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
-    pub kcat: bool,
-    /// Leave the data folder in place at the end.
-    #[arg(long, env = "KEEP", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
-    pub keep: bool,
-    /// Processes of each agent, for example investigation=3,detection=2.
-    #[arg(long, env = "SCALE", default_value = "")]
-    pub scale: Scale,
-    /// No faults by themselves; only those that are injected.
-    #[arg(long, conflicts_with_all = ["once", "round", "scenario"])]
-    pub quiet: bool,
-    /// Each scenario once, in an order that the seed draws, then quiet.
-    #[arg(long, conflicts_with_all = ["once", "scenario"])]
-    pub round: bool,
-    /// The seed draws the fleet, too: see the simulator's --varied.
-    #[arg(long)]
-    pub varied: bool,
-    /// A command to run when all is healthy; everything ends with it, and its
-    /// exit code is the answer. It finds the addresses in its environment.
-    #[arg(last = true, conflicts_with = "once")]
-    pub command: Vec<String>,
-}
-
-impl Options {
-    fn scenario(&self) -> &str {
-        self.scenario.as_deref().unwrap_or(ONCE_SCENARIO)
-    }
-}
-
-fn scenario(text: &str) -> Result<String, String> {
-    let name = text.trim().to_uppercase();
-    if SCENARIOS.contains(&name.as_str()) {
-        return Ok(name);
-    }
-    Err(format!("known scenarios are {}", SCENARIOS.join(", ")))
-}
-
 /// Runs a demo until it is told to stop, or with `once` until the fault's life
 /// is over. Returns the exit code.
 ///
@@ -131,8 +69,8 @@ fn scenario(text: &str) -> Result<String, String> {
 /// When the stack cannot be started.
 pub async fn run(mut options: Options) -> Result<i32> {
     let begun = Instant::now();
-    if options.kill && !options.once {
-        bail!("KILL=1 kills agents during the one incident of ONCE=1; give both");
+    if (options.kill || options.rescale) && !options.once {
+        bail!("KILL=1 and RESCALE=1 act during the one incident of ONCE=1; give that, too");
     }
     let mut signals = Signals::new()?;
     let layout = Layout::find()?;
@@ -241,6 +179,7 @@ async fn live(
         speed: options.speed.unwrap_or(ONCE_SPEED),
         seed: options.seed.unwrap_or_default(),
         kills: options.kill,
+        rescale: options.rescale,
         scripted_model: options.model.is_some(),
         begun,
         healthy_after,
@@ -398,36 +337,10 @@ impl Plan {
         let control = format!("127.0.0.1:{}", self.simulator);
         let spec = spec
             .env("SIM_BIND", control)
-            .args(simulator_arguments(options));
+            .args(options.simulator_arguments());
         supervisor.start(Kind::Source, spec, Some(metrics), options.once)?;
         supervisor.wait_healthy(HEALTHY_LIMIT).await
     }
-}
-
-fn simulator_arguments(options: &Options) -> Vec<String> {
-    let mut arguments = Vec::new();
-    let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
-    if let Some(seed) = options.seed {
-        add("--seed", seed.to_string());
-    }
-    let speed = options.speed.or(options.once.then_some(ONCE_SPEED));
-    if let Some(speed) = speed {
-        add("--speed", speed.to_string());
-    }
-    if options.once {
-        add("--scenario", options.scenario().to_owned());
-        arguments.push("--once".to_owned());
-    } else if options.quiet {
-        add("--plan", "quiet".to_owned());
-    } else if options.round {
-        add("--plan", "round".to_owned());
-    } else if let Some(first) = &options.scenario {
-        add("--scenario", first.clone());
-    }
-    if options.varied {
-        arguments.push("--varied".to_owned());
-    }
-    arguments
 }
 
 /// Starts all servers; each boots while the next one's data are prepared. The
@@ -453,46 +366,4 @@ async fn start_servers(
         endpoints.insert(server, endpoint);
     }
     Ok(endpoints)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: Options,
-    }
-
-    #[test]
-    fn one_watched_fault_is_compressed_and_named_to_the_simulator() {
-        let line = [
-            "stack",
-            "--once",
-            "--scenario",
-            "memory_leak",
-            "--seed",
-            "7",
-        ];
-        let options = Line::try_parse_from(line).unwrap().options;
-        let expected = [
-            "--seed",
-            "7",
-            "--speed",
-            "6",
-            "--scenario",
-            "MEMORY_LEAK",
-            "--once",
-        ];
-        assert_eq!(simulator_arguments(&options), expected);
-    }
-
-    #[test]
-    fn unknown_scenario_and_speed_are_refused() {
-        for line in [["stack", "--scenario", "x"], ["stack", "--speed", "0"]] {
-            assert!(Line::try_parse_from(line).is_err());
-        }
-    }
 }

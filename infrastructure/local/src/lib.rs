@@ -27,6 +27,7 @@ pub mod port;
 pub mod probe;
 pub mod proc;
 pub mod process;
+pub mod prometheus;
 pub mod run_dir;
 pub mod scale;
 pub mod servers;

@@ -7,6 +7,7 @@
 pub mod kcat;
 pub mod kills;
 pub mod report;
+pub mod rescale;
 pub mod story;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::once::kills::Schedule;
 use crate::once::report::ModelCall;
+use crate::once::rescale::Changes;
 use crate::once::story::{Incident, Mail, Mark};
 use crate::probe::http;
 use crate::supervisor::Order;
@@ -48,6 +50,8 @@ pub struct Once {
     pub seed: u64,
     /// Whether each agent is killed once.
     pub kills: bool,
+    /// Whether agents are scaled up and down meanwhile.
+    pub rescale: bool,
     /// The broker that kcat is to look at.
     pub kcat: Option<String>,
     /// Whether a scripted model is there.
@@ -82,6 +86,7 @@ pub async fn follow(
         Vec::new()
     };
     let mut schedule = Schedule::new(plan);
+    let mut changes = Changes::new(once.rescale);
     let mut completed = None;
     while once.begun.elapsed() < PATIENCE {
         eye.look(once).await;
@@ -89,6 +94,10 @@ pub async fn follow(
         if completed.is_none() {
             if let Some(agent) = schedule.due(Instant::now(), |mark| eye.seen.get(&mark).copied()) {
                 let order = Order::Kill(agent.to_owned());
+                orders.send(order).await.context("the supervisor is gone")?;
+            }
+            if let Some(scale) = changes.due(Instant::now(), |mark| eye.seen.get(&mark).copied()) {
+                let order = Order::Scale(scale);
                 orders.send(order).await.context("the supervisor is gone")?;
             }
             if eye.is_complete() {
@@ -108,6 +117,9 @@ pub async fn follow(
         ));
     }
     problems.extend(not_back(&schedule, &rows.borrow()));
+    if changes.left() > 0 {
+        problems.push("the incident was over before all changes of scale".to_owned());
+    }
     if once.scripted_model {
         problems.extend(tell_model_calls(once).await);
     }

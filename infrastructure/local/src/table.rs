@@ -28,7 +28,7 @@ const WIDTH: usize = 79;
 #[must_use]
 pub fn render(rows: &[Row]) -> Vec<String> {
     let mut lines = vec![format!(
-        "{:<14} {:>7}  {:<10} {:>7} {:>7} {:>3}  {}",
+        "{:<15} {:>7}  {:<10} {:>7} {:>7} {:>3}  {}",
         "process", "pid", "state", "lag", "memory", "re", "health"
     )];
     lines.extend(rows.iter().map(row_line));
@@ -45,7 +45,7 @@ fn row_line(row: &Row) -> String {
         .map_or_else(|| "-".to_owned(), |lag| lag.to_string());
     let health = row.complaint.as_deref().unwrap_or("ok");
     let line = format!(
-        "{:<14} {pid:>7}  {:<10} {lag:>7} {:>4} MB {:>3}  {health}",
+        "{:<15} {pid:>7}  {:<10} {lag:>7} {:>4} MB {:>3}  {health}",
         row.name,
         row.state,
         megabytes(row.memory),
