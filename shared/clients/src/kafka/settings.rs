@@ -19,6 +19,8 @@ pub struct KafkaSettings {
 /// librdkafka default of 45 s would leave an incident waiting that long after
 /// a crash; below 6 s the group coordinator of a default broker refuses.
 pub const SESSION_TIMEOUT_MS: &str = "6000";
+/// The process slot whose consumer is a static member of its group.
+const STATIC_SLOT: &str = "0";
 
 impl KafkaSettings {
     /// Settings for a broker at `bootstrap` and defaults elsewhere.
@@ -77,12 +79,17 @@ impl KafkaSettings {
 
     /// A consumer in `group`, in the process slot `slot`: offsets are stored
     /// by hand after the work is done and committed in the background.
+    ///
+    /// Slot 0, which is always there, is a static member: when it restarts it
+    /// takes its partitions back in seconds and nothing moves. The other slots
+    /// come and go with the scale and are dynamic members, because a static one
+    /// that leaves says nothing: its partitions would lie still until the
+    /// session times out (on Apache Kafka) or for good (on Tansu).
     #[must_use]
     pub fn consumer_config(&self, group: &str, slot: &str) -> ClientConfig {
         let mut config = self.client_config();
         config
             .set("group.id", group)
-            .set("group.instance.id", format!("{group}.{slot}"))
             .set("client.id", format!("{group}.{slot}"))
             .set("session.timeout.ms", SESSION_TIMEOUT_MS)
             .set("heartbeat.interval.ms", "1500")
@@ -96,6 +103,9 @@ impl KafkaSettings {
             .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", "32768")
             .set("topic.metadata.refresh.interval.ms", "10000");
+        if slot == STATIC_SLOT {
+            config.set("group.instance.id", format!("{group}.{slot}"));
+        }
         for (name, value) in &self.properties {
             config.set(name, value);
         }
@@ -135,6 +145,9 @@ mod tests {
         assert_eq!(config.get("session.timeout.ms"), Some("9000"));
         assert_eq!(config.get("group.id"), Some("t1.midwatch.api"));
         assert_eq!(config.get("group.instance.id"), Some("t1.midwatch.api.0"));
+        let other = settings.consumer_config(&settings.group("api"), "1");
+        assert_eq!(other.get("group.instance.id"), None);
+        assert_eq!(other.get("client.id"), Some("t1.midwatch.api.1"));
         assert_eq!(settings.bare(&settings.topic("raw.logs")), "raw.logs");
     }
 }
