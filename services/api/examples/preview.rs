@@ -1,42 +1,64 @@
-//! Serves the pages over made-up incidents, for work on the pages:
-//! `MIDWATCH_TEST_DATABASE_URL=… cargo run -p midwatch-api --example preview -- 127.0.0.1:8000`
+//! Serves the pages over made-up incidents, readings and dead letters, for
+//! work on the pages:
+//! `midwatch-stack exec --with postgres,redis,tansu,vectors,embedder -- cargo run -p midwatch-api --example preview -- 127.0.0.1:8000`
+//!
+//! `empty` as the second word leaves everything out.
 
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
 
-use fixture::{Cast, Scratch, Stage, write};
+use fixture::{Cast, Scratch, Stage, fleet, write};
 use midwatch_api::series::Recent;
+use midwatch_api::setup::Setup;
 use midwatch_api::topics::Topics;
 use midwatch_api::{App, serve};
 use midwatch_clients::kafka::KafkaSettings;
-use midwatch_runtime::Shutdown;
+use midwatch_runtime::{Settings, Shutdown};
+
+const HOSTILE: &str = "<img src=x onerror=alert(1)>";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:8000".to_owned());
+    let empty = std::env::args().nth(2).as_deref() == Some("empty");
     let scratch = Scratch::create().await;
-    if std::env::args().nth(2).as_deref() != Some("empty") {
-        for (seed, minutes, stage) in [
-            ("a", 190, Stage::Resolved),
-            ("b", 95, Stage::Resolved),
-            ("c", 31, Stage::Resolved),
-            ("d", 6, Stage::Planned),
-            ("e", 1, Stage::Opened),
-        ] {
-            write(&scratch.pool, &Cast::usual(seed, minutes), stage).await;
-        }
-        write(
-            &scratch.pool,
-            &Cast::hostile("<img src=x onerror=alert(1)>"),
-            Stage::Resolved,
-        )
-        .await;
-    }
     let (switch, shutdown) = Shutdown::channel();
-    let topics = Topics::new(KafkaSettings::at("127.0.0.1:1"));
-    let app = App::new(&scratch.pool, Recent::default(), topics, shutdown);
+    let mut kafka = KafkaSettings::at("127.0.0.1:1");
+    let mut recent = Recent::default();
+    let mut endpoints = String::new();
+    if !empty {
+        write_incidents(&scratch).await;
+        let client = fleet::redis().await;
+        fleet::forget_readings(&client, "simulation").await;
+        write_fleet(&client).await;
+        recent = Recent::of(client);
+        if let Some(found) = fleet::broker("MIDWATCH_TEST_TANSU").await {
+            write_letters(&found).await;
+            kafka = found;
+        }
+        let well = fleet::process("detection", None, 123_456).await;
+        let ill = fleet::process("communication", Some(("smtp", "connection refused")), 7).await;
+        endpoints = format!(
+            "detection={well},correlation={well},investigation={well},investigation={well},\
+             remediation={well},communication={ill},postmortem=http://127.0.0.1:1"
+        );
+    }
+    let mut app = App::new(&scratch.pool, recent, Topics::new(kafka), shutdown);
+    let knowledge = concat!(env!("CARGO_MANIFEST_DIR"), "/../../knowledge");
+    let from_stack = Settings::from_env();
+    let stack = |name: &str| from_stack.get(name).unwrap_or_default();
+    let values = [
+        ("AGENT_ENDPOINTS", endpoints),
+        ("KNOWLEDGE_DIR", knowledge.to_owned()),
+        ("QDRANT_URL", stack("MIDWATCH_TEST_QDRANT_URL")),
+        ("EMBEDDINGS_URL", stack("MIDWATCH_TEST_EMBEDDINGS_URL")),
+        ("TOPICS_URL", "http://127.0.0.1:8080".to_owned()),
+        ("INBOX_URL", "http://127.0.0.1:8025".to_owned()),
+    ];
+    let values = values.map(|(name, value)| (name.to_owned(), value));
+    Setup::read(&Settings::from_values(values)).apply(&mut app);
     let listener = tokio::net::TcpListener::bind(&address).await?;
     println!("http://{address}");
     let served = tokio::spawn(serve(app, listener));
@@ -45,4 +67,93 @@ async fn main() -> anyhow::Result<()> {
     served.await??;
     scratch.close().await;
     Ok(())
+}
+
+async fn write_incidents(scratch: &Scratch) {
+    for (seed, minutes, stage) in [
+        ("a", 190, Stage::Resolved),
+        ("b", 95, Stage::Resolved),
+        ("c", 31, Stage::Resolved),
+        ("d", 6, Stage::Planned),
+        ("e", 1, Stage::Opened),
+    ] {
+        write(&scratch.pool, &Cast::usual(seed, minutes), stage).await;
+    }
+    write(&scratch.pool, &Cast::hostile(HOSTILE), Stage::Resolved).await;
+}
+
+async fn write_fleet(client: &fred::clients::Client) {
+    let services = [
+        ("api-gateway", [150.0, 0.5, 120.0, 30.0, 45.0, 20.0]),
+        ("order-service", [60.0, 0.5, 280.0, 20.0, 45.0, 15.0]),
+        ("payment-service", [80.0, 0.5, 380.0, 22.0, 45.0, 30.0]),
+        ("user-service", [200.0, 0.5, 150.0, 18.0, 45.0, 20.0]),
+    ];
+    let metrics = [
+        "service_request_rate",
+        "service_error_rate_percent",
+        "service_latency_p99_ms",
+        "service_cpu_percent",
+        "service_memory_percent",
+        "service_db_connections",
+    ];
+    for (service, normals) in services {
+        for (metric, normal) in metrics.into_iter().zip(normals) {
+            let broken = service == "payment-service" && metric.contains("connections");
+            let newest = if broken { 94.0 } else { normal * 1.02 };
+            let name = (service, metric);
+            fleet::write_readings(client, "simulation", name, (normal, newest), 4).await;
+        }
+    }
+    for (metric, normal) in [("host_cpu_percent", 14.0), ("host_memory_percent", 61.0)] {
+        let name = ("host/night watch", metric);
+        fleet::write_readings(client, "local", name, (normal, normal), 4).await;
+    }
+    let name = ("notification-service", "service_cpu_percent");
+    fleet::write_readings(client, "simulation", name, (25.0, 25.0), 700).await;
+    let name = (HOSTILE, "service_cpu_percent");
+    fleet::write_readings(client, "simulation", name, (25.0, 25.5), 4).await;
+}
+
+async fn write_letters(settings: &KafkaSettings) {
+    for (topic, agent, payload, kind, reason) in [
+        (
+            "raw.logs",
+            "detection",
+            r#"{"timestamp_ms": 1795356190000, "service": "payment-service", "level": "ERROR", "mess"#,
+            "malformed",
+            "EOF while parsing a string at line 1 column 84",
+        ),
+        (
+            "raw.metrics",
+            "detection",
+            r#"{"timestamp_ms": "yesterday", "service": "order-service", "metric_name": "service_cpu_percent"}"#,
+            "invalid",
+            "timestamp_ms: invalid type: string \"yesterday\", expected i64",
+        ),
+        ("raw.spans", "correlation", HOSTILE, "malformed", HOSTILE),
+    ] {
+        fleet::write_letter(settings, (topic, agent), payload.as_bytes(), (kind, reason)).await;
+    }
+    let place = midwatch_events::Coordinates {
+        epoch: "fixture-epoch".to_owned(),
+        topic: "raw.kubernetes".to_owned(),
+        partition: 0,
+        offset: 12,
+        record_ms: midwatch_runtime::clock::now_ms(),
+    };
+    let large = vec![b'{'; midwatch_events::topics::DLQ_MAX_BYTES as usize];
+    let producer = midwatch_clients::kafka::Producer::new(settings).expect("a producer");
+    producer
+        .dead_letter(
+            "raw.kubernetes",
+            None,
+            &large,
+            &place,
+            "detection",
+            "too_large",
+            "a message of 8388608 bytes",
+        )
+        .await
+        .expect("set aside");
 }

@@ -40,6 +40,16 @@ pub struct Item {
     pub row: IncidentSummary,
 }
 
+impl From<IncidentSummary> for Item {
+    fn from(row: IncidentSummary) -> Item {
+        let primary = row.affected_services.get(0).and_then(Value::as_str);
+        Item {
+            title: known::title(&row.anomaly_type, primary),
+            row,
+        }
+    }
+}
+
 /// A page of a list, and the key of the page after it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Page<T> {
@@ -241,16 +251,7 @@ pub async fn page(app: &App, params: &Params) -> Result<Page<Item>, ApiError> {
         rows.pop();
     }
     let next = rows.last().filter(|_| more).map(incident_key);
-    let items = rows
-        .into_iter()
-        .map(|row| {
-            let primary = row.affected_services.get(0).and_then(Value::as_str);
-            Item {
-                title: known::title(&row.anomaly_type, primary),
-                row,
-            }
-        })
-        .collect();
+    let items = rows.into_iter().map(Item::from).collect();
     Ok(Page { items, next })
 }
 

@@ -1,14 +1,22 @@
-//! The API and the first pages: what people and programs see of Midwatch.
+//! The API and the pages: what people and programs see of Midwatch.
 //!
 //! Consumes: the read model in PostgreSQL ([`midwatch_clients::postgres::read`]),
-//! the recent readings that detection keeps in Redis, and the broker's list of
-//! topics and offsets. No consumer group.
+//! the recent readings that detection keeps in Redis, the broker's topics,
+//! groups, offsets and dead letters, the knowledge store, the service catalogue,
+//! and `/readyz` and `/metrics` of the processes in `AGENT_ENDPOINTS`. It joins
+//! no consumer group.
 //!
 //! Produces: JSON under `/api`, a WebSocket feed at `/ws/live`, server-rendered
-//! pages at `/` and `/incidents/{id}`, and `/openapi.json`, on `API_BIND`.
+//! pages at `/`, `/incidents/{id}`, `/fleet`, `/fleet/{service}`, `/knowledge`
+//! and `/agents`, and `/openapi.json`, on `API_BIND`.
 //!
 //! Guarantees
-//! - nothing is written: its database sessions are read-only;
+//! - one thing is written, and only when a person or program asks for it with
+//!   POST: a dead letter is sent to its topic again, once, and the row in
+//!   `dead_letters_resent` says by whom and how it ended ([`dead_letters`]). It
+//!   has a pool of its own, whose role may write that table only; all other
+//!   database sessions are read-only;
+//! - only pages of this server and programs may ask for it ([`origin`]);
 //! - nothing that came from telemetry, a model or a mail becomes markup or
 //!   script of a page: templates escape everything, Markdown loses its HTML,
 //!   and the content security policy allows no inline script or style;
@@ -16,28 +24,42 @@
 //!   stay, with less on them.
 
 pub mod activity;
+pub mod agents;
+pub mod dead_letters;
 pub mod error;
+pub mod fleet;
 pub mod incidents;
+pub mod knowledge;
 pub mod known;
 pub mod live;
+pub mod origin;
 pub mod pages;
 pub mod params;
 pub mod routes;
 pub mod series;
+pub mod setup;
+pub mod topic_page;
 pub mod topics;
 
 pub use routes::router;
 
 use activity::StatsCache;
+use agents::Prober;
 use anyhow::Context as _;
+use fleet::CatalogueFile;
 use live::Live;
-use midwatch_clients::postgres::read;
+use midwatch_clients::kafka::{BrokerReader, KafkaError, Producer};
+use midwatch_clients::knowledge::KnowledgeStore;
+use midwatch_clients::postgres::{dead_letters as letters, read};
 use midwatch_runtime::{ServiceContext, Shutdown};
+use origin::Origins;
 use pages::Pages;
 use series::Recent;
 use sqlx::PgPool;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use topic_page::TopicPage;
 use topics::Topics;
 
 /// Connections for readers: as many requests are answered at a time.
@@ -48,6 +70,15 @@ const CONNECTIONS: u32 = 8;
 pub struct App {
     /// Read-only.
     pub pool: PgPool,
+    /// For `dead_letters_resent` only.
+    pub resender: PgPool,
+    /// Made when the first dead letter is sent again.
+    producer: Arc<Mutex<Option<Producer>>>,
+    pub prober: Arc<Prober>,
+    pub catalogue: Arc<CatalogueFile>,
+    /// `None` where none is configured.
+    pub knowledge: Option<KnowledgeStore>,
+    pub origins: Arc<Origins>,
     pub recent: Arc<Recent>,
     pub topics: Arc<Topics>,
     pub live: Arc<Live>,
@@ -57,11 +88,18 @@ pub struct App {
 }
 
 impl App {
-    /// Assembles the parts; connects to nothing.
+    /// Assembles the parts; connects to nothing. What the environment names
+    /// beside them is set by [`setup::Setup`].
     #[must_use]
     pub fn new(pool: &PgPool, recent: Recent, topics: Topics, shutdown: Shutdown) -> App {
         App {
             pool: read::reader_pool(pool, CONNECTIONS),
+            resender: letters::resender_pool(pool),
+            producer: Arc::default(),
+            prober: Arc::new(Prober::new(Vec::new())),
+            catalogue: Arc::new(CatalogueFile::below(Path::new("knowledge"))),
+            knowledge: None,
+            origins: Arc::default(),
             recent: Arc::new(recent),
             topics: Arc::new(topics),
             live: Arc::new(Live::default()),
@@ -69,6 +107,25 @@ impl App {
             stats: Arc::new(StatsCache::default()),
             shutdown,
         }
+    }
+
+    /// The process's one reader of the broker.
+    #[must_use]
+    pub fn broker(&self) -> &BrokerReader {
+        self.topics.reader()
+    }
+
+    /// The producer for dead letters that are sent again.
+    ///
+    /// # Errors
+    /// A property that librdkafka does not take.
+    pub fn sender(&self) -> Result<Producer, KafkaError> {
+        let mut slot = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(producer) = &*slot {
+            return Ok(producer.clone());
+        }
+        let producer = Producer::new(self.broker().settings())?;
+        Ok(slot.insert(producer).clone())
     }
 }
 
@@ -80,7 +137,8 @@ pub async fn serve(app: App, listener: tokio::net::TcpListener) -> anyhow::Resul
     let shutdown = app.shutdown.clone();
     let follow = app.live.clone().follow(app.pool.clone(), shutdown.clone());
     let follower = tokio::spawn(follow);
-    axum::serve(listener, router(app))
+    let router = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, router)
         .with_graceful_shutdown(async move { shutdown.wait().await })
         .await
         .context("serving the API")?;
@@ -102,15 +160,21 @@ pub async fn run(context: ServiceContext) -> anyhow::Result<()> {
         );
     }
     let redis_url = context.settings.text("REDIS_URL", "redis://127.0.0.1:6379");
+    let setup = setup::Setup::read(&context.settings);
+    let topics_bind = topic_page::bind(&context.settings);
     context.settings.clone().finish()?;
     let address = address.context("API_BIND was judged above")?;
+    // Not ready on the database alone: pages come with the listener.
+    let not_yet = "it does not listen yet".to_owned();
+    context.readiness.set("listener", Err(not_yet));
     let postgres = context.postgres().await?;
-    let app = App::new(
+    let mut app = App::new(
         &postgres.pool,
         Recent::default(),
         Topics::new(context.kafka.clone()),
         context.shutdown.clone(),
     );
+    setup.apply(&mut app);
     let (recent, shutdown) = (app.recent.clone(), context.shutdown.clone());
     tokio::spawn(async move {
         tokio::select! {
@@ -123,7 +187,20 @@ pub async fn run(context: ServiceContext) -> anyhow::Result<()> {
         .with_context(|| {
             format!("API_BIND is {address}: the port cannot be taken; choose a free one")
         })?;
+    let topics_listener = match topics_bind {
+        Some(address) => Some(topic_page::listen(address).await?),
+        None => None,
+    };
     context.readiness.set("listener", Ok(()));
     tracing::info!(%address, "serving the API and the dashboard");
-    serve(app, listener).await
+    let page = TopicPage::new(
+        app.topics.clone(),
+        Some(address.port()),
+        app.shutdown.clone(),
+    );
+    tokio::try_join!(
+        serve(app, listener),
+        topic_page::serve(page, topics_listener)
+    )?;
+    Ok(())
 }

@@ -3,14 +3,19 @@
 //! Autoescape is on for every template, whatever its name. The one value that
 //! enters a page as markup is the postmortem, rendered by [`markdown`].
 
+pub mod agents;
 pub mod assets;
 pub mod chart;
 pub mod evidence;
 pub mod feed;
+pub mod fleet;
 pub mod format;
 pub mod graph;
 pub mod incident;
+pub mod knowledge;
 pub mod markdown;
+pub mod size;
+pub mod spark;
 
 use crate::App;
 use crate::error::ApiError;
@@ -32,6 +37,15 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("response.html", include_str!("../templates/response.html")),
     ("chart.html", include_str!("../templates/chart.html")),
     ("graph.html", include_str!("../templates/graph.html")),
+    ("fleet.html", include_str!("../templates/fleet.html")),
+    ("service.html", include_str!("../templates/service.html")),
+    (
+        "knowledge.html",
+        include_str!("../templates/knowledge.html"),
+    ),
+    ("agents.html", include_str!("../templates/agents.html")),
+    ("letters.html", include_str!("../templates/letters.html")),
+    ("spark.html", include_str!("../templates/spark.html")),
     ("error.html", include_str!("../templates/error.html")),
 ];
 
@@ -54,6 +68,15 @@ impl Pages {
     /// renders each.
     #[must_use]
     pub fn new() -> Pages {
+        Pages::with_links(&[])
+    }
+
+    /// The same, with links to other pages (what, address) in the navigation.
+    ///
+    /// # Panics
+    /// As [`Pages::new`].
+    #[must_use]
+    pub fn with_links(links: &[(&'static str, String)]) -> Pages {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
@@ -67,6 +90,9 @@ impl Pages {
         environment.add_global("css", assets::address("midwatch.css"));
         environment.add_global("js", assets::address("midwatch.js"));
         environment.add_global("icon", assets::address("icon.svg"));
+        let sections = Section::ALL.map(|section| (section.title(), section.address()));
+        environment.add_global("sections", Serde(sections.to_vec()));
+        environment.add_global("links", Serde(links.to_vec()));
         for (name, source) in TEMPLATES {
             environment
                 .add_template(name, source)
@@ -104,6 +130,10 @@ pub struct Frame {
     pub follows: String,
     /// The newest line of the audit trail that the page shows.
     pub last_id: i64,
+    /// The page is fetched again this often even without news; 0 where not.
+    pub every_ms: i64,
+    /// The title of the section that the page belongs to; empty for none.
+    pub section: &'static str,
 }
 
 impl Frame {
@@ -113,6 +143,51 @@ impl Frame {
             now_ms: clock::now_ms(),
             follows: String::new(),
             last_id: 0,
+            every_ms: 0,
+            section: "",
+        }
+    }
+
+    fn of(self, section: Section) -> Frame {
+        Frame {
+            section: section.title(),
+            ..self
+        }
+    }
+}
+
+/// A part of the dashboard, as the navigation has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Incidents,
+    Fleet,
+    Knowledge,
+    Agents,
+}
+
+impl Section {
+    const ALL: [Section; 4] = [
+        Section::Incidents,
+        Section::Fleet,
+        Section::Knowledge,
+        Section::Agents,
+    ];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Section::Incidents => "Incidents",
+            Section::Fleet => "Fleet",
+            Section::Knowledge => "Knowledge",
+            Section::Agents => "Agents",
+        }
+    }
+
+    const fn address(self) -> &'static str {
+        match self {
+            Section::Incidents => "/",
+            Section::Fleet => "/fleet",
+            Section::Knowledge => "/knowledge",
+            Section::Agents => "/agents",
         }
     }
 }

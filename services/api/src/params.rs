@@ -13,8 +13,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 use uuid::Uuid;
 
-/// Longest text that a filter takes. Names of services are far shorter.
-const TEXT_LIMIT: usize = 200;
+/// Longest text that a filter takes, in bytes. Names are at most 256, and the
+/// key of a page holds two.
+const TEXT_LIMIT: usize = 600;
 
 /// All severities, gravest first.
 pub const SEVERITIES: [Severity; 4] = [
@@ -169,16 +170,31 @@ impl Params {
             })
     }
 
-    /// The same parameters with `name` set to `value`, as a query string.
+    /// The parameters as a query string.
     #[must_use]
-    pub fn query_with(&self, name: &str, value: &str) -> String {
-        let mut pairs = self.0.clone();
-        pairs.insert(name.to_owned(), value.to_owned());
-        let encoded: Vec<String> = pairs
+    pub fn query(&self) -> String {
+        let encoded: Vec<String> = self
+            .0
             .iter()
             .map(|(name, value)| format!("{}={}", percent(name), percent(value)))
             .collect();
         encoded.join("&")
+    }
+
+    /// The same without `name`: the first page of what `name` pages through.
+    #[must_use]
+    pub fn query_without(&self, name: &str) -> String {
+        let mut fewer = self.clone();
+        fewer.0.remove(name);
+        fewer.query()
+    }
+
+    /// The same with `name` set to `value`.
+    #[must_use]
+    pub fn query_with(&self, name: &str, value: &str) -> String {
+        let mut more = self.clone();
+        more.0.insert(name.to_owned(), value.to_owned());
+        more.query()
     }
 }
 
@@ -240,7 +256,8 @@ fn unknown(name: &str, hint: &str) -> ApiError {
 }
 
 /// Percent-encodes everything but the unreserved characters of RFC 3986.
-fn percent(text: &str) -> String {
+#[must_use]
+pub fn percent(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
@@ -311,5 +328,6 @@ mod tests {
         let again = params(&before.query_with("before", "1.2&3")).unwrap();
         assert_eq!(again.text("service").as_deref(), Some("<img src=x>"));
         assert_eq!(again.text("before").as_deref(), Some("1.2&3"));
+        assert_eq!(again.query_without("before"), before.query());
     }
 }

@@ -2,18 +2,21 @@
 
 use crate::App;
 use crate::error::ApiError;
-use crate::{activity, incidents, live, pages, series};
+use crate::{activity, agents, dead_letters, fleet, incidents, knowledge, live, pages, series};
 use axum::Router;
-use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 
 /// Pages take scripts, styles and connections from this server only, and none
 /// of them inline.
 const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; \
      frame-ancestors 'none'; object-src 'none'";
+
+/// Largest body of a request, in bytes. What is posted here are coordinates.
+const BODY: usize = 8 * 1024;
 
 /// The description of this interface for programs.
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -25,6 +28,11 @@ pub type Route = (&'static str, fn() -> MethodRouter<App>);
 pub const ROUTES: &[Route] = &[
     ("/", || get(pages::feed::show)),
     ("/incidents/{id}", || get(pages::incident::show)),
+    ("/fleet", || get(pages::fleet::overview)),
+    ("/fleet/{service}", || get(pages::fleet::one)),
+    ("/knowledge", || get(pages::knowledge::show)),
+    ("/agents", || get(pages::agents::show)),
+    ("/agents/resend", || post(dead_letters::press)),
     ("/static/{file}", || get(pages::assets::show)),
     ("/api/incidents", || get(incidents::list)),
     ("/api/incidents/{id}", || get(incidents::one)),
@@ -36,6 +44,12 @@ pub const ROUTES: &[Route] = &[
     ("/api/llm-calls", || get(activity::llm_calls)),
     ("/api/stats", || get(activity::stats)),
     ("/api/topics", || get(activity::topics)),
+    ("/api/fleet", || get(fleet::list)),
+    ("/api/fleet/{service}", || get(fleet::one)),
+    ("/api/knowledge", || get(knowledge::get)),
+    ("/api/agents", || get(agents::get)),
+    ("/api/dead-letters", || get(dead_letters::get)),
+    ("/api/dead-letters/resend", || post(dead_letters::post)),
     ("/ws/live", || get(live::connect)),
     ("/health", || get(activity::health)),
     ("/openapi.json", || get(openapi)),
@@ -49,6 +63,7 @@ pub fn router(app: App) -> Router {
     }
     router
         .fallback(nothing_here)
+        .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn_with_state(app.clone(), finish))
         .with_state(app)
 }
@@ -65,7 +80,12 @@ async fn finish(
         Some(error) if for_people => pages::error_page(&app, error),
         _ => response,
     };
-    let headers = response.headers_mut();
+    guard(response.headers_mut());
+    response
+}
+
+/// Adds the headers that all answers carry, where they are missing.
+pub(crate) fn guard(headers: &mut HeaderMap) {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -81,11 +101,10 @@ async fn finish(
             .entry(name)
             .or_insert(HeaderValue::from_static(value));
     }
-    response
 }
 
 /// Programs ask below `/api`; elsewhere a browser says that it reads HTML.
-fn wants_page(request: &Request) -> bool {
+pub(crate) fn wants_page(request: &Request) -> bool {
     let path = request.uri().path();
     let accept = request.headers().get(header::ACCEPT);
     !path.starts_with("/api/")
@@ -98,12 +117,12 @@ async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
-async fn wrong_method() -> ApiError {
+pub(crate) async fn wrong_method() -> ApiError {
     ApiError {
         status: axum::http::StatusCode::METHOD_NOT_ALLOWED,
         code: "method_not_allowed",
-        message: "this address answers GET only".to_owned(),
-        hint: "GET /openapi.json describes every address".to_owned(),
+        message: "this address does not answer this method".to_owned(),
+        hint: "GET /openapi.json describes every address and its method".to_owned(),
     }
 }
 

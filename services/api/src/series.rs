@@ -97,6 +97,11 @@ impl Recent {
         self.client.get().is_some()
     }
 
+    /// The connection, once there is one.
+    pub(crate) fn client(&self) -> Option<&Client> {
+        self.client.get()
+    }
+
     async fn points(&self, key: &str, from_ms: i64, to_ms: i64) -> Vec<Point> {
         let Some(client) = self.client.get() else {
             return Vec::new();
@@ -126,18 +131,24 @@ impl Recent {
     }
 }
 
-/// Reads `[timestamp_ms, value, score, expected, low, high, …]`.
 fn member_point(member: &str) -> Option<Point> {
+    wall_point(member).map(|(point, _)| point)
+}
+
+/// Reads `[timestamp_ms, value, score, expected, low, high, wall_ms, …]`: the
+/// point, and the wall clock at which the broker took it.
+pub(crate) fn wall_point(member: &str) -> Option<(Point, Option<i64>)> {
     let fields: Vec<Value> = serde_json::from_str(member).ok()?;
     let number = |index: usize| fields.get(index).and_then(Value::as_f64);
-    Some(Point {
+    let point = Point {
         at_ms: number(0)? as i64,
         value: number(1)?,
         score: number(2),
         expected: number(3),
         low: number(4),
         high: number(5),
-    })
+    };
+    Some((point, number(6).map(|wall| wall as i64)))
 }
 
 fn record_point(record: &Record) -> Option<Point> {

@@ -38,7 +38,11 @@
     dress();
   };
 
+  // A button that is about to be pressed must not be exchanged under the hand.
+  const handled = () => document.activeElement?.closest("[data-part] form, [data-part] pre");
+
   const refresh = async () => {
+    if (handled()) { soon(); return; }
     if (busy) { again = true; return; }
     busy = true;
     try {
@@ -57,7 +61,7 @@
 
   const soon = () => {
     if (timer) return;
-    timer = setTimeout(() => { timer = null; refresh(); }, 400);
+    timer = setTimeout(() => { timer = null; refresh(); }, 600);
   };
 
   const connect = () => {
@@ -112,10 +116,12 @@
     }
   };
 
-  const filters = document.querySelector(".filters");
+  const filters = document.querySelector(".filters:not(.search)");
   if (filters) filters.onchange = () => filters.requestSubmit();
   dress();
   setInterval(age, 10000);
+  const every = Number(body.dataset.every);
+  if (every) setInterval(() => { if (!document.hidden) soon(); }, every);
   // A page without parts, such as that of an error, has nothing to follow.
   if (document.querySelector("[data-part]")) connect();
 })();

@@ -15,6 +15,10 @@ pub struct CollectorConfig {
     /// Samples that wait while the broker is away (SPOOL_SAMPLES, 10 000:
     /// about two hours of an ordinary machine, ten megabytes).
     pub spool_samples: usize,
+    /// Whether this collector reads the lag of Midwatch's consumer groups
+    /// (COLLECT_CONSUMER_LAG, default 1). Where several collectors run, one is
+    /// enough: two would tell each reading twice.
+    pub consumer_lag: bool,
 }
 
 impl CollectorConfig {
@@ -29,6 +33,7 @@ impl CollectorConfig {
             environment: settings.text("HOST_ENVIRONMENT", "local"),
             host: settings.get("HOST_NAME"),
             spool_samples: settings.number("SPOOL_SAMPLES", 10_000, 100..=1_000_000),
+            consumer_lag: settings.flag("COLLECT_CONSUMER_LAG", true),
         }
     }
 }

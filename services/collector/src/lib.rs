@@ -1,8 +1,11 @@
 //! The collector: what this machine really does.
 //!
-//! Consumes: nothing from the broker.
-//! Produces: `raw.metrics` of the service `host/<name>` every
-//! COLLECT_INTERVAL_MS: CPU, load, memory, swap, disks, network, processes.
+//! Consumes: no messages; the offsets of Midwatch's consumer groups.
+//! Produces: `raw.metrics` every COLLECT_INTERVAL_MS
+//! - of the service `host/<name>`: CPU, load, memory, swap, disks, network,
+//!   processes ([`host`]);
+//! - of each service `midwatch-<agent>`: how far its consumer group is behind
+//!   ([`kafka_lag`]), unless COLLECT_CONSUMER_LAG is 0.
 //!
 //! Guarantees
 //! - Readings go on while the broker is away; they wait in a bounded spool
@@ -15,13 +18,14 @@
 
 pub mod config;
 pub mod host;
+pub mod kafka_lag;
 pub mod spool;
 
 use anyhow::Context as _;
 use config::CollectorConfig;
 use host::Host;
 use midwatch_clients::error::Gravity;
-use midwatch_clients::kafka::Producer;
+use midwatch_clients::kafka::{BrokerReader, Producer};
 use midwatch_events::Envelope;
 use midwatch_runtime::{ServiceContext, clock};
 use spool::Spool;
@@ -45,6 +49,25 @@ struct Waiting {
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, Spool<Envelope>> {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Spools samples for the broker; where there is no room, the oldest go.
+    fn keep(&self, events: Vec<Envelope>) {
+        metrics::counter!("midwatch_collector_samples_total").increment(events.len() as u64);
+        let (dropped, length) = {
+            let mut spool = self.lock();
+            let dropped: u64 = events.into_iter().map(|event| spool.push(event)).sum();
+            (dropped, spool.len())
+        };
+        metrics::gauge!("midwatch_collector_spool_samples").set(length as f64);
+        if dropped > 0 {
+            metrics::counter!("midwatch_collector_dropped_samples_total").increment(dropped);
+            tracing::warn!(
+                dropped,
+                "the spool is full; the oldest samples were dropped"
+            );
+        }
+        self.more.notify_one();
     }
 }
 
@@ -71,7 +94,8 @@ pub async fn run(mut context: ServiceContext) -> anyhow::Result<()> {
     tokio::select! {
         () = context.shutdown.wait() => Ok(()),
         result = read_on(&context, &config, &name, waiting.clone()) => result,
-        result = send_on(&context, producer, waiting) => result,
+        result = send_on(&context, producer, waiting.clone()) => result,
+        () = lag_on(&context, &config, waiting) => Ok(()),
     }
 }
 
@@ -102,21 +126,16 @@ async fn read_on(
         })??;
         host = same;
         let events = host::events(name, &config.environment, clock::now_ms(), samples);
-        metrics::counter!("midwatch_collector_samples_total").increment(events.len() as u64);
-        let (dropped, length) = {
-            let mut spool = waiting.lock();
-            let dropped: u64 = events.into_iter().map(|event| spool.push(event)).sum();
-            (dropped, spool.len())
-        };
-        metrics::gauge!("midwatch_collector_spool_samples").set(length as f64);
-        if dropped > 0 {
-            metrics::counter!("midwatch_collector_dropped_samples_total").increment(dropped);
-            tracing::warn!(
-                dropped,
-                "the spool is full; the oldest samples were dropped"
-            );
-        }
-        waiting.more.notify_one();
+        waiting.keep(events);
+    }
+}
+
+async fn lag_on(context: &ServiceContext, config: &CollectorConfig, waiting: Waiting) {
+    if config.consumer_lag {
+        let reader = BrokerReader::new(context.kafka.clone());
+        kafka_lag::watch(reader, config, waiting).await;
+    } else {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -16,4 +16,7 @@
 
 pub mod config;
 pub mod decide;
+pub mod records;
 pub mod shell;
+pub mod surroundings;
+pub mod table;

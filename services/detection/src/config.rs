@@ -29,9 +29,9 @@ pub struct Tuning {
     /// abnormal but stable level lasts before it is taken as the new normal.
     /// Shorter would learn a fault that people are still working on.
     pub relearn_ms: i64,
-    /// `DETECTION_MAX_SERIES`, per partition, default 100 000: about 1.5 KB
-    /// each, so more would pass 150 MB a partition. Further series are
-    /// counted and not watched.
+    /// `DETECTION_MAX_SERIES`, per partition, default 100 000: about 3 KB each
+    /// with what a checkpoint needs beside them (`make bench`), so more would
+    /// pass 300 MB a partition. Further series are counted and not watched.
     pub max_series: usize,
 }
 
@@ -58,8 +58,10 @@ pub struct DetectionConfig {
     /// `DETECTION_CHECKPOINT_MS`, wall clock, default 1 000: other agents read
     /// recent readings at most two seconds late.
     pub checkpoint_every: Duration,
-    /// `DETECTION_CHECKPOINT_SAMPLES`, default 5 000: bounds what is held in
-    /// memory between checkpoints and what is done again after a crash.
+    /// `DETECTION_CHECKPOINT_SAMPLES`, default 50 000: bounds what is held in
+    /// memory between checkpoints (about 15 MB) and what is done again after a
+    /// crash (less than a second's work). It only counts while catching up;
+    /// fewer would then write each series' state several times a second.
     pub checkpoint_samples: usize,
     /// `DETECTION_WARMUP_MINUTES`, record time, default 60: how far back a
     /// partition without stored state starts.
@@ -102,7 +104,11 @@ impl DetectionConfig {
                 1_000,
                 50..=60_000,
             )),
-            checkpoint_samples: settings.number("DETECTION_CHECKPOINT_SAMPLES", 5_000, 1..=100_000),
+            checkpoint_samples: settings.number(
+                "DETECTION_CHECKPOINT_SAMPLES",
+                50_000,
+                1..=100_000,
+            ),
             warmup: Duration::from_secs(
                 60 * settings.number("DETECTION_WARMUP_MINUTES", 60, 0..=10_080),
             ),

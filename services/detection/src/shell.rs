@@ -36,7 +36,7 @@ pub const TOPICS: [Topic; 4] = [
 /// partitions were lost to somebody else and the group does not say so.
 pub async fn run(mut context: ServiceContext) -> anyhow::Result<()> {
     let config = DetectionConfig::from_settings(&mut context.settings);
-    let slot = context.settings.text("MIDWATCH_SLOT", "0");
+    let slot = context.settings.slot();
     let llm = context.llm()?;
     context.settings.clone().finish()?;
     let epoch = context.epoch().await?;

@@ -1,5 +1,7 @@
 //! The real process against a real broker and a real Redis.
 
+#[path = "end_to_end/checkpoints.rs"]
+mod checkpoints;
 mod fleet;
 mod stack;
 
@@ -407,33 +409,6 @@ fn a_process_that_wakes_up_after_its_partitions_went_to_another_harms_nothing() 
     });
     other.kill();
     sleeper.kill();
-}
-
-#[test]
-fn a_large_change_is_written_to_a_new_hash_and_read_back() {
-    let stack = Stack::new("large", 1);
-    let place = (stack.topic("raw.metrics"), 0);
-    let mut rig = fleet::Rig::new();
-    for number in 0..2_500 {
-        rig.feed(fleet::metric(&format!("s{number}"), P99, START_MS, 1.5));
-    }
-    let changes: BTreeMap<_, _> = rig.state.take_changes().into_iter().collect();
-    let stored = stack.block_on(async {
-        let store = Store::new(stack.redis.clone(), &stack.epoch);
-        let (mut claim, _) = store.claim(&place).await.expect("Redis");
-        let saved = store
-            .save(&place, &mut claim, 7, &changes, &rig.state)
-            .await;
-        assert_eq!(saved.expect("Redis"), Saved::Done);
-        let (_, stored) = store.claim(&place).await.expect("Redis");
-        let late = store
-            .save(&place, &mut claim, 8, &BTreeMap::new(), &rig.state)
-            .await;
-        assert_eq!(late.expect("Redis"), Saved::Stale);
-        stored.expect("it was saved")
-    });
-    assert_eq!(stored.next_offset, 7);
-    assert_eq!(stored.state.dump(), rig.state.dump());
 }
 
 #[test]

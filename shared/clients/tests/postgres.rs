@@ -3,6 +3,7 @@
 
 mod support;
 
+use midwatch_clients::postgres::dead_letters::{self, Begun, Ended, LetterKey};
 use midwatch_clients::postgres::{Postgres, PostgresError, delivery, incident, jobs, records};
 use midwatch_events::{AnomalyType, IncidentHeader, IncidentState, Severity, ids};
 use serde_json::{Value, json};
@@ -218,6 +219,64 @@ async fn a_record_that_is_kept_twice_is_there_once() {
             .expect("read"),
         [record]
     );
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_begun_once_and_again_only_where_it_cannot_be_there() {
+    let postgres = database("letters").await;
+    let pool = &postgres.pool;
+    let key = |origin_offset, letter_offset| LetterKey {
+        epoch: "e".to_owned(),
+        topic: "raw.logs".to_owned(),
+        origin_partition: 1,
+        origin_offset,
+        letter_partition: 0,
+        letter_offset,
+    };
+    let begin = async |key: &LetterKey, despite_doubt| {
+        let begun = dead_letters::begin(pool, key, "somebody", despite_doubt).await;
+        match begun.expect("asked") {
+            Begun::Mine(attempt) => Ok(attempt),
+            Begun::Taken(row) => Err(row.state),
+        }
+    };
+    let finish = async |key: &LetterKey, attempt, ended| {
+        let noted = dead_letters::finish(pool, key, attempt, ended).await;
+        noted.expect("asked")
+    };
+    let (one, same) = (key(7, 3), key(7, 4));
+    assert_eq!(begin(&one, false).await, Ok(1));
+    let taken = Err("sending".to_owned());
+    assert_eq!(begin(&same, true).await, taken, "two letters, one message");
+    assert!(finish(&one, 1, Ended::Refused("too large")).await);
+    assert_eq!(begin(&same, false).await, Ok(2), "it is not there");
+    assert!(
+        !finish(&one, 1, Ended::Sent(1, 9)).await,
+        "who was overtaken"
+    );
+    assert!(finish(&one, 2, Ended::Doubtful("no answer")).await);
+    assert_eq!(begin(&one, false).await, Err("doubtful".to_owned()));
+    assert_eq!(begin(&one, true).await, Ok(3));
+    assert!(finish(&one, 3, Ended::Sent(1, 9)).await);
+    for despite_doubt in [false, true] {
+        let done = begin(&one, despite_doubt).await;
+        assert_eq!(done, Err("sent".to_owned()));
+    }
+    assert_eq!(begin(&key(8, 5), false).await, Ok(1), "another message");
+    let rows = dead_letters::resent(pool, "e", "raw.logs", &[(1, 7), (1, 6)])
+        .await
+        .expect("read");
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (
+            rows[0].attempts,
+            rows[0].sent_partition,
+            rows[0].sent_offset
+        ),
+        (3, Some(1), Some(9))
+    );
+    let other = dead_letters::resent(pool, "another epoch", "raw.logs", &[(1, 7)]).await;
+    assert_eq!(other.expect("read"), []);
 }
 
 #[tokio::test]

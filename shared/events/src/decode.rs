@@ -1,5 +1,7 @@
 //! From bytes to an event, and back.
 
+mod metric;
+
 use crate::anomaly::Anomaly;
 use crate::ids;
 use crate::incident::{IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted};
@@ -130,21 +132,38 @@ pub fn decode(
         let found = payload.len();
         return Err(DecodeError::TooLarge { found, limit });
     }
-    let mut value: Value =
-        serde_json::from_slice(payload).map_err(|error| DecodeError::NotJson(error.to_string()))?;
-    // PostgreSQL stores no U+0000 in text, so one in a log line would otherwise
-    // stop whoever writes it down.
-    if payload.windows(6).any(|part| part == b"\\u0000") {
-        without_nul(&mut value);
+    if topic == Topic::RawMetrics
+        && !has_nul(payload)
+        && let Some(mut envelope) = metric::read(payload, coordinates)
+    {
+        complete(&mut envelope, coordinates)?;
+        return Ok(envelope);
     }
-
-    let meta = read_meta(&value, coordinates)?;
-    let mut envelope = Envelope {
-        event: read_event(topic, value)?,
-        meta,
-    };
+    let mut envelope = decode_generally(topic, payload, coordinates)?;
     complete(&mut envelope, coordinates)?;
     Ok(envelope)
+}
+
+/// Whether there is an escaped U+0000 in the payload. PostgreSQL stores none in
+/// text, so one in a log line would otherwise stop whoever writes it down.
+fn has_nul(payload: &[u8]) -> bool {
+    payload.contains(&b'\\') && payload.windows(6).any(|part| part == b"\\u0000")
+}
+
+/// Reads any event through a tree of values, so that errors name the field.
+fn decode_generally(
+    topic: Topic,
+    payload: &[u8],
+    coordinates: &Coordinates,
+) -> Result<Envelope, DecodeError> {
+    let mut value: Value =
+        serde_json::from_slice(payload).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    if has_nul(payload) {
+        without_nul(&mut value);
+    }
+    let meta = read_meta(&value, coordinates)?;
+    let event = read_event(topic, value)?;
+    Ok(Envelope { meta, event })
 }
 
 /// Replaces U+0000 by the replacement character, in keys and strings.
@@ -160,6 +179,21 @@ fn without_nul(value: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+/// The event id of a payload that gives this one, or none.
+fn outside_id(given: Option<&str>, coordinates: &Coordinates) -> Uuid {
+    match given {
+        Some(text) => {
+            Uuid::parse_str(text).unwrap_or_else(|_| ids::derive(&["outside-event-id", text]))
+        }
+        None => ids::outside_record(
+            &coordinates.epoch,
+            &coordinates.topic,
+            coordinates.partition,
+            coordinates.offset,
+        ),
     }
 }
 
@@ -182,14 +216,8 @@ fn read_meta(value: &Value, coordinates: &Coordinates) -> Result<Meta, DecodeErr
         return Err(DecodeError::Version { found: version });
     }
     let event_id = match object.get("event_id") {
-        None | Some(Value::Null) => ids::outside_record(
-            &coordinates.epoch,
-            &coordinates.topic,
-            coordinates.partition,
-            coordinates.offset,
-        ),
-        Some(Value::String(text)) => Uuid::parse_str(text)
-            .unwrap_or_else(|_| ids::derive(&["outside-event-id", text.as_str()])),
+        None | Some(Value::Null) => outside_id(None, coordinates),
+        Some(Value::String(text)) => outside_id(Some(text), coordinates),
         Some(_) => return Err(field("event_id", "expected a string")),
     };
     let cause_id = match object.get("cause_id") {

@@ -8,6 +8,13 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Bytes of a slot's name at most. A broker takes 249 for group.instance.id,
+/// which is the group's name and the slot; pod names are shorter than 64.
+pub const SLOT_BYTES: usize = 128;
+
+/// The kernel's name of this machine; of the container inside one.
+const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
+
 /// A snapshot of the environment, and the complaints about it so far.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -93,6 +100,40 @@ impl Settings {
         }
     }
 
+    /// MIDWATCH_SLOT: which of an agent's process slots this is, 1 to
+    /// [`SLOT_BYTES`] letters, digits, `.`, `_` or `-`. `hostname` stands for
+    /// the name of the machine, which every container has of its own: replicas
+    /// that are started from one description then have different slots, and a
+    /// container that starts again keeps its slot. Unset, it is `0`.
+    #[must_use]
+    pub fn slot(&self) -> String {
+        let text = self.text("MIDWATCH_SLOT", "0");
+        let named = if text == "hostname" {
+            match std::fs::read_to_string(HOST_NAME_FILE) {
+                Ok(name) => name.trim().to_owned(),
+                Err(error) => {
+                    let fix = format!(
+                        "the machine's name cannot be read from {HOST_NAME_FILE} ({error}); give \
+                         every replica a name of its own"
+                    );
+                    self.problem("MIDWATCH_SLOT", &text, &fix);
+                    return "0".to_owned();
+                }
+            }
+        } else {
+            text
+        };
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if named.is_empty() || named.len() > SLOT_BYTES || !named.bytes().all(legal) {
+            let fix = format!(
+                "use 1 to {SLOT_BYTES} letters, digits, '.', '_' or '-', or hostname; replicas of \
+                 one agent need different ones"
+            );
+            self.problem("MIDWATCH_SLOT", &named, &fix);
+        }
+        named
+    }
+
     /// Every variable whose name begins with `prefix`, without the prefix.
     pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.values.iter().filter_map(move |(name, value)| {
@@ -157,6 +198,30 @@ mod tests {
             "DRY_RUN",
         ] {
             assert!(error.contains(words), "{words} in {error}");
+        }
+    }
+
+    #[test]
+    fn replicas_of_one_description_take_the_name_of_their_machine_as_slot() {
+        let name = std::fs::read_to_string(HOST_NAME_FILE).unwrap();
+        let of_machine = settings(&[("MIDWATCH_SLOT", "hostname")]);
+        assert_eq!(of_machine.slot(), name.trim());
+        assert_eq!(settings(&[]).slot(), "0");
+        let pod = "midwatch-investigation-6d4cf56db6-x2x8p";
+        assert_eq!(settings(&[("MIDWATCH_SLOT", pod)]).slot(), pod);
+    }
+
+    #[test]
+    fn a_slot_that_a_broker_would_refuse_is_refused_by_name() {
+        for bad in ["a b", "schön", "a/b", &"x".repeat(SLOT_BYTES + 1)] {
+            let settings = settings(&[("MIDWATCH_SLOT", bad)]);
+            assert_eq!(
+                settings.slot(),
+                bad,
+                "the value stands until finish refuses it"
+            );
+            let error = settings.finish().expect_err(bad).to_string();
+            assert!(error.contains("MIDWATCH_SLOT"), "{error}");
         }
     }
 

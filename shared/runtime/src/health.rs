@@ -38,6 +38,19 @@ impl Readiness {
     }
 }
 
+/// Sets what is true at the moment of a scrape: readiness, build, and the
+/// process's own CPU, memory, files and start time.
+fn measure(name: &str, readiness: &Readiness) {
+    let (ready, states) = readiness.report();
+    metrics::gauge!(format!("midwatch_{name}_ready")).set(f64::from(u8::from(ready)));
+    for (dependency, state) in states {
+        metrics::gauge!(format!("midwatch_{name}_dependency_up"), "dependency" => dependency)
+            .set(f64::from(u8::from(state.is_ok())));
+    }
+    metrics::gauge!("midwatch_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics_process::Collector::default().collect();
+}
+
 #[derive(Clone)]
 struct HealthState {
     name: &'static str,
@@ -80,6 +93,45 @@ async fn readyz(State(state): State<HealthState>) -> impl IntoResponse {
 }
 
 async fn metrics_text(State(state): State<HealthState>) -> impl IntoResponse {
+    measure(state.name, &state.readiness);
     let kind = [("content-type", "text/plain; version=0.0.4")];
     (kind, state.prometheus.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    #[test]
+    fn a_scrape_says_what_is_missing_and_what_the_process_uses() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let readiness = Readiness::default();
+        readiness.set("kafka", Ok(()));
+        readiness.set("redis", Err("connection refused".to_owned()));
+        metrics::with_local_recorder(&recorder, || measure("detection", &readiness));
+        let text = recorder.handle().render();
+        for line in [
+            "midwatch_detection_ready 0",
+            "midwatch_detection_dependency_up{dependency=\"kafka\"} 1",
+            "midwatch_detection_dependency_up{dependency=\"redis\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        for name in [
+            "process_cpu_seconds_total ",
+            "process_resident_memory_bytes ",
+            "process_start_time_seconds ",
+        ] {
+            assert!(
+                text.lines().any(|line| line.starts_with(name)),
+                "{name} in\n{text}"
+            );
+        }
+
+        readiness.set("redis", Ok(()));
+        metrics::with_local_recorder(&recorder, || measure("detection", &readiness));
+        let text = recorder.handle().render();
+        assert!(text.contains("\nmidwatch_detection_ready 1\n"), "{text}");
+    }
 }

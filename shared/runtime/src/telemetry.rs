@@ -3,6 +3,7 @@
 use crate::config::Settings;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::io::IsTerminal;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -45,15 +46,27 @@ pub fn init_logs(settings: &Settings) {
     }
 }
 
-/// Installs the process's metric recorder.
+/// Recorded durations are folded into their buckets at this pace; without it
+/// they would pile up while nobody reads the metrics.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Installs the process's metric recorder. Call it inside the runtime.
 ///
 /// # Errors
 /// A recorder is installed already, or a bucket list is empty.
 pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
-    Ok(PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets(&[
             0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
             120.0,
         ])?
-        .install_recorder()?)
+        .install_recorder()?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
 }

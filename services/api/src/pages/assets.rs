@@ -20,6 +20,16 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../static/midwatch.js"),
     ),
     (
+        "topics.css",
+        "text/css; charset=utf-8",
+        include_str!("../../static/topics.css"),
+    ),
+    (
+        "topics.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../static/topics.js"),
+    ),
+    (
         "icon.svg",
         "image/svg+xml",
         include_str!("../../static/icon.svg"),

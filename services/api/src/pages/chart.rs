@@ -2,50 +2,9 @@
 //! it. Two sizes are made of each, because text in a drawing shrinks with it.
 
 use super::format;
+pub use super::size::{HALF, NARROW, Size, WIDE};
 use crate::series::{Point, Series};
 use serde::Serialize;
-
-/// How large a drawing is, in its own units.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Size {
-    /// The style class that shows it on some widths only.
-    pub class: &'static str,
-    pub width: f64,
-    pub height: f64,
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-    x_ticks: i64,
-    /// Most points drawn; more are thinned to the extremes of each column.
-    columns: usize,
-}
-
-/// For screens.
-pub const WIDE: Size = Size {
-    class: "wide",
-    width: 1040.0,
-    height: 280.0,
-    left: 64.0,
-    right: 18.0,
-    top: 26.0,
-    bottom: 30.0,
-    x_ticks: 8,
-    columns: 240,
-};
-
-/// For phones.
-pub const NARROW: Size = Size {
-    class: "narrow",
-    width: 350.0,
-    height: 240.0,
-    left: 44.0,
-    right: 8.0,
-    top: 26.0,
-    bottom: 28.0,
-    x_ticks: 4,
-    columns: 90,
-};
 
 /// A line of the grid, with its label.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,6 +1,6 @@
 //! `/`: the incidents, newest first, as they happen.
 
-use super::{Frame, format};
+use super::{Frame, Section, format};
 use crate::activity::{self, Stats};
 use crate::error::ApiError;
 use crate::incidents::{self, Item};
@@ -8,7 +8,7 @@ use crate::params::{Params, SEVERITIES};
 use crate::{App, topics};
 use axum::extract::State;
 use axum::response::Response;
-use midwatch_clients::postgres::read::{self, AgentEvent};
+use midwatch_clients::postgres::read::{self, AgentEvent, IncidentSummary};
 use midwatch_events::topics::Topic;
 use midwatch_events::{IncidentState, Severity, ids};
 use serde::Serialize;
@@ -48,6 +48,8 @@ struct Filters {
     status: String,
     severity: String,
     service: String,
+    /// Without a field of its own; links lead here with it.
+    environment: String,
     statuses: Vec<&'static str>,
     severities: Vec<&'static str>,
     services: Vec<String>,
@@ -69,14 +71,15 @@ struct View {
     filters: Filters,
     rows: Vec<Row>,
     next: Option<String>,
-    later: bool,
+    /// The query of the first page, on a later one.
+    first: Option<String>,
     lines: Vec<Line>,
     empty: Option<Empty>,
 }
 
 /// `GET /`.
 pub async fn show(State(app): State<App>, params: Params) -> Result<Response, ApiError> {
-    let mut frame = Frame::new("Incidents");
+    let mut frame = Frame::new("Incidents").of(Section::Incidents);
     frame.last_id = read::last_event_id(&app.pool).await?;
     let page = incidents::page(&app, &params).await?;
     let stats = activity::read_stats(&app).await?;
@@ -95,7 +98,9 @@ pub async fn show(State(app): State<App>, params: Params) -> Result<Response, Ap
             .map(|item| row(item, frame.now_ms))
             .collect(),
         next: page.next.map(|next| params.query_with("before", &next)),
-        later: params.text("before").is_some(),
+        first: params
+            .text("before")
+            .map(|_| params.query_without("before")),
         lines: events
             .into_iter()
             .map(|event| Line {
@@ -123,23 +128,30 @@ fn row(item: Item, now_ms: i64) -> Row {
         .filter_map(|name| Some(name.as_str()?.to_owned()))
         .take(4)
         .collect();
-    let row = &item.row;
-    let open = row.status != IncidentState::Resolved.as_str();
-    let duration = match (row.mttr_ms, row.resolved_wall_ms) {
-        (Some(event_ms), Some(end)) => format::both(event_ms, end - row.created_at_ms),
-        (Some(event_ms), None) => format::span(event_ms),
-        (None, _) if open => format::span(now_ms - row.created_at_ms),
-        (None, _) => row.resolved_at_ms.map_or_else(
-            || "unknown".to_owned(),
-            |end| format::span(end - row.detected_at_ms),
-        ),
-    };
+    let open = item.row.status != IncidentState::Resolved.as_str();
+    let duration = duration(&item.row, now_ms);
     Row {
         more_services: names.len().saturating_sub(services.len()),
         services,
         duration,
         open,
         item,
+    }
+}
+
+/// How long an incident took, or how long it has been open.
+#[must_use]
+pub fn duration(row: &IncidentSummary, now_ms: i64) -> String {
+    match (row.mttr_ms, row.resolved_wall_ms) {
+        (Some(event_ms), Some(end)) => format::both(event_ms, end - row.created_at_ms),
+        (Some(event_ms), None) => format::span(event_ms),
+        (None, _) if row.status != IncidentState::Resolved.as_str() => {
+            format::span(now_ms - row.created_at_ms)
+        }
+        (None, _) => row.resolved_at_ms.map_or_else(
+            || "unknown".to_owned(),
+            |end| format::span(end - row.detected_at_ms),
+        ),
     }
 }
 
@@ -157,6 +169,7 @@ async fn filters(app: &App, params: &Params) -> Result<Filters, ApiError> {
         status,
         severity,
         service,
+        environment: params.text("environment").unwrap_or_default(),
         statuses: IncidentState::ALL.map(IncidentState::as_str).to_vec(),
         severities: SEVERITIES.map(Severity::as_str).to_vec(),
         services,

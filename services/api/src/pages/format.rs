@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 pub fn register(environment: &mut Environment<'static>) {
     environment.add_filter("number", number);
     environment.add_filter("percent", |share: f64| format!("{:.0} %", share * 100.0));
+    environment.add_filter("score", |score: f64| format!("{score:.2}"));
     environment.add_filter("measure", |value: f64, metric: &str| measure(value, metric));
     environment.add_filter("signed", |value: f64| format!("{value:+.1}"));
     environment.add_filter("clock", clock);
@@ -15,6 +16,7 @@ pub fn register(environment: &mut Environment<'static>) {
     environment.add_filter("span", span);
     environment.add_filter("words", words);
     environment.add_filter("money", money);
+    environment.add_filter("segment", |text: &str| crate::params::percent(text));
     environment.add_filter("slug", |text: &str| text.to_lowercase().replace('_', "-"));
 }
 
@@ -93,6 +95,31 @@ pub fn measure(value: f64, metric: &str) -> String {
         return format!("{} {}{rate}", number(size), names[index]);
     }
     format!("{}{}", number(value), unit(metric))
+}
+
+/// A metric's name without what its value says anyway:
+/// `service_latency_p99_ms` as `latency p99`.
+#[must_use]
+pub fn metric_label(metric: &str) -> String {
+    let mut rest = metric;
+    for prefix in ["service_", "host_"] {
+        rest = rest.strip_prefix(prefix).unwrap_or(rest);
+    }
+    for suffix in [
+        "_percent",
+        "_ms",
+        "_seconds",
+        "_celsius",
+        "_bytes_per_second",
+        "_bytes",
+    ] {
+        rest = rest.strip_suffix(suffix).unwrap_or(rest);
+    }
+    if rest.is_empty() {
+        metric.to_owned()
+    } else {
+        rest.replace('_', " ")
+    }
 }
 
 fn at(epoch_ms: i64) -> OffsetDateTime {
@@ -218,6 +245,18 @@ mod tests {
             (f64::NAN, "x", "unknown"),
         ] {
             assert_eq!(measure(value, metric), text);
+        }
+    }
+
+    #[test]
+    fn a_metric_is_called_by_what_it_measures() {
+        for (metric, label) in [
+            ("service_latency_p99_ms", "latency p99"),
+            ("host_disk_read_bytes_per_second", "disk read"),
+            ("kafka_consumer_lag", "kafka consumer lag"),
+            ("service_", "service_"),
+        ] {
+            assert_eq!(metric_label(metric), label);
         }
     }
 

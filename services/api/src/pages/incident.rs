@@ -3,7 +3,7 @@
 use super::chart::{self, Chart};
 use super::evidence::{self, Table};
 use super::graph::{self, Graph};
-use super::{Frame, format, markdown};
+use super::{Frame, Section, format, markdown};
 use crate::App;
 use crate::error::ApiError;
 use crate::incidents::{self, KINDS, Parts};
@@ -140,7 +140,7 @@ impl View {
         let frame = Frame {
             follows: row.id.to_string(),
             last_id,
-            ..Frame::new(format!("{} {}", row.short_id, known.title))
+            ..Frame::new(format!("{} {}", row.short_id, known.title)).of(Section::Incidents)
         };
         let clocks = Clocks::new(&row, &known, &parts.timeline);
         let (duration_label, duration) =

@@ -7,11 +7,30 @@ use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, 
 /// their description, and headings begin below those of the page.
 #[must_use]
 pub fn render(markdown: &str) -> String {
+    to_html(markdown, true)
+}
+
+/// The same with links as their text: of documents that were found by a
+/// search nobody has looked at where they lead.
+#[must_use]
+pub fn without_links(markdown: &str) -> String {
+    to_html(markdown, false)
+}
+
+fn to_html(markdown: &str, links: bool) -> String {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_STRIKETHROUGH
         | Options::ENABLE_TASKLISTS;
-    let events = Parser::new_ext(markdown, options).map(tame);
+    let events = Parser::new_ext(markdown, options)
+        .filter(|event| {
+            let link = matches!(
+                event,
+                Event::Start(Tag::Link { .. }) | Event::End(TagEnd::Link)
+            );
+            links || !link
+        })
+        .map(tame);
     let mut out = String::with_capacity(markdown.len() * 2);
     html::push_html(&mut out, events);
     // A wide table scrolls by itself instead of the page.
@@ -73,6 +92,16 @@ fn below(level: HeadingLevel) -> HeadingLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_becomes_its_text() {
+        let html =
+            without_links("See [the *list*](https://elsewhere.example) and <https://x.example>.");
+        assert_eq!(
+            html,
+            "<p>See the <em>list</em> and https://x.example.</p>\n"
+        );
+    }
 
     #[test]
     fn nothing_active_comes_through() {

@@ -27,15 +27,21 @@ fn the_interface_document_describes_exactly_the_routes() {
     let served: BTreeSet<&str> = ROUTES.iter().map(|(path, _)| *path).collect();
     assert_eq!(described, served);
     for (path, item) in document["paths"].as_object().unwrap() {
-        let names: BTreeSet<&str> = item["get"]["parameters"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|parameter| parameter["in"] == "path")
-            .map(|parameter| parameter["name"].as_str().unwrap())
-            .collect();
-        let in_path: BTreeSet<&str> = path.split(['{', '}']).skip(1).step_by(2).collect();
-        assert_eq!(names, in_path, "{path}");
+        let methods = item.as_object().unwrap();
+        let posted = path.ends_with("/resend");
+        assert_eq!(methods.contains_key("post"), posted, "{path}");
+        assert_eq!(methods.len(), 1, "{path}");
+        for described in methods.values() {
+            let names: BTreeSet<&str> = described["parameters"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|parameter| parameter["in"] == "path")
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            let in_path: BTreeSet<&str> = path.split(['{', '}']).skip(1).step_by(2).collect();
+            assert_eq!(names, in_path, "{path}");
+        }
     }
     for reference in OPENAPI.split("\"#/").skip(1) {
         let pointer = format!("/{}", reference.split('"').next().unwrap());
@@ -83,6 +89,11 @@ async fn every_documented_field_is_there_and_no_other() {
         (&*format!("/api/incidents/{}/records", cast.id), "Records"),
         ("/api/emails", "EmailPage"),
         ("/api/llm-calls", "ModelCalls"),
+        ("/api/fleet", "FleetPage"),
+        ("/api/fleet/payment-service", "Service"),
+        ("/api/knowledge", "Knowledge"),
+        ("/api/agents", "Agents"),
+        ("/api/dead-letters", "Letters"),
     ] {
         assert_eq!(got(&server.json(path).await), fields(schema), "{path}");
     }
@@ -121,6 +132,18 @@ async fn lists_are_paged_by_key_without_gap_or_repeat() {
     let page = server.page("/?limit=3").await;
     assert_eq!(page.matches("<li class=\"card row").count(), 3);
     assert!(page.contains(">Older</a>"));
+    let page = server.page("/?limit=3&status=OPEN&severity=CRITICAL").await;
+    let older = page
+        .split("href=\"")
+        .find(|rest| rest.contains(">Older</a>"));
+    let older = older.unwrap().split('"').next().unwrap();
+    assert!(older.contains("severity=CRITICAL") && older.contains("status=OPEN"));
+    let second = server
+        .page(&older.replace("&amp;", "&").replace("&#x2f;", "/"))
+        .await;
+    assert_eq!(second.matches("<li class=\"card row").count(), 3);
+    let newest = "href=\"/?limit=3&amp;severity=CRITICAL&amp;status=OPEN\">Newest</a>";
+    assert!(second.contains(newest), "filters stay: {second}");
     server.stop().await;
 }
 

@@ -1,7 +1,11 @@
 //! The API and the pages, against a real PostgreSQL, Redis and broker.
 
+mod agents;
 #[path = "../fixture/mod.rs"]
 mod fixture;
+mod fleet;
+mod knowledge;
+mod letters;
 mod lists;
 mod live;
 mod pages;

@@ -39,7 +39,7 @@ async fn no_name_and_no_line_becomes_markup() {
     server.stop().await;
 }
 
-fn assert_harmless(page: &str, what: &str) {
+pub fn assert_harmless(page: &str, what: &str) {
     let lower = page.to_lowercase();
     assert!(
         !lower.contains("<img src=x"),

@@ -23,10 +23,19 @@ pub struct Server {
 
 impl Server {
     pub async fn start() -> Server {
+        Server::with(KafkaSettings::at("127.0.0.1:1"), Recent::default(), |_| {}).await
+    }
+
+    /// A server with this broker and these readings, and what `change` sets.
+    pub async fn with(
+        kafka: KafkaSettings,
+        recent: Recent,
+        change: impl FnOnce(&mut App),
+    ) -> Server {
         let scratch = Scratch::create().await;
         let (switch, shutdown) = Shutdown::channel();
-        let topics = Topics::new(KafkaSettings::at("127.0.0.1:1"));
-        let app = App::new(&scratch.pool, Recent::default(), topics, shutdown);
+        let mut app = App::new(&scratch.pool, recent, Topics::new(kafka), shutdown);
+        change(&mut app);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a port");
@@ -50,6 +59,7 @@ impl Server {
         self.switch.send_replace(true);
         self.task.await.expect("no panic").expect("a clean end");
         self.app.pool.close().await;
+        self.app.resender.close().await;
         self.scratch.close().await;
     }
 

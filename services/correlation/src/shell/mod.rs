@@ -3,11 +3,12 @@
 mod impact;
 mod records;
 mod surroundings;
-pub mod table;
+mod table;
 
 use crate::config::Config;
 use crate::decide::Core;
 use crate::decide::state::State;
+use crate::table::ContextTable;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use fred::clients::Client;
@@ -20,7 +21,6 @@ use midwatch_runtime::{
 };
 use serde_json::Value;
 use std::sync::Arc;
-use table::ContextTable;
 
 /// The agent.
 pub struct Correlation {

@@ -15,6 +15,8 @@
 //! | memory | +5 points | a leak of 1.2 points a reading is seen at the 5th; memory is smooth |
 //! | connections | +20 % and at least 3 | a pool filling by 7 a reading is seen at the 1st |
 //! | consumer lag | +500 messages and 3 × the mean | a batch is no backlog |
+//! | age of consumer lag | ≥ 60 s, no baseline | a restart takes 10 s, a rebalance 6; from a minute on somebody waits |
+//! | lag of a whole group | never alarms | its age is reported beside it and says what a number of messages cannot |
 //! | request rate | ±30 % | load balancing moves traffic by a fifth |
 //! | host CPU, memory, swap, disk | ≥ 90, 92, 80, 95 % | physical limits, no baseline; CPU for twelve readings |
 //! | counters, other host metrics | never alarm | context for people |
@@ -27,7 +29,8 @@ use serde::{Deserialize, Serialize};
 
 /// The labels that tell instances of one metric apart. Other labels describe
 /// (version, region, …) and may change without making a new series.
-const INSTANCE_LABELS: [&str; 9] = [
+const INSTANCE_LABELS: [&str; 10] = [
+    "group",
     "mount",
     "device",
     "interface",
@@ -48,6 +51,8 @@ pub enum Class {
     Memory,
     Connections,
     Lag,
+    /// How long the oldest message that a consumer has not read has waited.
+    LagAge,
     RequestRate,
     HostCpu,
     HostMemory,
@@ -114,6 +119,12 @@ impl Class {
             Class::Memory
         } else if name.ends_with("db_connections") {
             Class::Connections
+        } else if name.ends_with("consumer_lag_seconds") {
+            Class::LagAge
+        } else if name.ends_with("consumer_lag") && series.contains("{group=") {
+            // Five messages behind may be an hour or a millisecond; whoever
+            // knows the group knows its age, and reports it.
+            Class::Context
         } else if name.ends_with("consumer_lag") {
             Class::Lag
         } else if name.ends_with("request_rate") {
@@ -134,6 +145,9 @@ impl Class {
     #[must_use]
     pub fn limit(self) -> Option<f64> {
         match self {
+            // Seconds. A consumer that is killed is replaced within ten; one
+            // that merely breathes lags for a moment.
+            Class::LagAge => Some(60.0),
             Class::HostCpu => Some(90.0),
             Class::HostMemory => Some(92.0),
             Class::HostSwap => Some(80.0),
@@ -164,7 +178,7 @@ impl Class {
             // A host out of memory is told apart from a leak by its service.
             Class::Memory | Class::HostMemory | Class::HostSwap => AnomalyType::MemoryLeak,
             Class::Connections => AnomalyType::DbConnectionExhaustion,
-            Class::Lag => AnomalyType::KafkaConsumerLag,
+            Class::Lag | Class::LagAge => AnomalyType::KafkaConsumerLag,
             Class::RequestRate if direction == Direction::Below => AnomalyType::TrafficDrop,
             Class::RequestRate | Class::HostDisk | Class::Context | Class::Other => {
                 AnomalyType::Unknown
@@ -188,7 +202,8 @@ impl Class {
             Class::Lag => change >= 500.0 && value >= 3.0 * mean,
             Class::RequestRate => change.abs() >= 0.3 * mean.abs(),
             Class::Other => true,
-            Class::HostCpu
+            Class::LagAge
+            | Class::HostCpu
             | Class::HostMemory
             | Class::HostSwap
             | Class::HostDisk
@@ -236,6 +251,11 @@ impl Class {
     pub fn severity(self, value: f64, z: f64) -> Severity {
         let (critical, high) = match self {
             Class::HostCpu | Class::HostSwap => return Severity::Medium,
+            // People wait for what is not read: five minutes are a missed
+            // alarm, half an hour is an outage of whatever reads there.
+            Class::LagAge if value >= 1_800.0 => return Severity::Critical,
+            Class::LagAge if value >= 300.0 => return Severity::High,
+            Class::LagAge => return Severity::Medium,
             // At 98 % the next allocation or write is likely to fail.
             Class::HostMemory | Class::HostDisk if value >= 98.0 => return Severity::Critical,
             Class::HostMemory | Class::HostDisk => return Severity::High,
@@ -270,6 +290,13 @@ mod tests {
             ("service_memory_percent", Class::Memory),
             ("service_db_connections", Class::Connections),
             ("kafka_consumer_lag", Class::Lag),
+            ("kafka_consumer_lag{topic=orders}", Class::Lag),
+            ("kafka_consumer_lag{group=midwatch.api}", Class::Context),
+            ("kafka_consumer_lag_seconds", Class::LagAge),
+            (
+                "kafka_consumer_lag_seconds{group=midwatch.api}",
+                Class::LagAge,
+            ),
             ("service_request_rate", Class::RequestRate),
             ("host_cpu_percent", Class::HostCpu),
             ("host_disk_percent{mount=/}", Class::HostDisk),
@@ -323,6 +350,17 @@ mod tests {
             (Class::Other, 99.0, Severity::High),
         ] {
             assert_eq!(class.severity(0.0, z), severity, "{class:?} {z}");
+        }
+        for (seconds, severity) in [
+            (60.0, Severity::Medium),
+            (300.0, Severity::High),
+            (1_800.0, Severity::Critical),
+        ] {
+            assert_eq!(
+                Class::LagAge.severity(seconds, 0.0),
+                severity,
+                "{seconds} s"
+            );
         }
     }
 }

@@ -124,9 +124,40 @@ impl PartitionState {
             .collect()
     }
 
+    /// How many fields there are.
+    #[must_use]
+    pub fn field_count(&self) -> usize {
+        self.series_count
+            + self
+                .environments
+                .values()
+                .map(|known| 1 + known.rules.len() + known.spans.len())
+                .sum::<usize>()
+    }
+
     /// Every field, as a full rewrite stores it.
     #[must_use]
     pub fn dump(&self) -> Vec<(String, String)> {
+        self.dump_in_pieces(usize::MAX).flatten().collect()
+    }
+
+    /// Every field, `size` at a time: written out, a large state is much
+    /// larger than in memory.
+    pub fn dump_in_pieces(&self, size: usize) -> impl Iterator<Item = Vec<(String, String)>> {
+        let mut fields = self.fields().into_iter();
+        std::iter::from_fn(move || {
+            let piece: Vec<Field> = fields.by_ref().take(size).collect();
+            (!piece.is_empty()).then_some(piece)
+        })
+        .map(|piece| {
+            piece
+                .iter()
+                .filter_map(|field| Some((key(field), self.value(field)?)))
+                .collect()
+        })
+    }
+
+    fn fields(&self) -> Vec<Field> {
         let mut fields = Vec::new();
         for (environment, known) in &self.environments {
             fields.push(Field::Clock(environment.clone()));
@@ -144,9 +175,6 @@ impl PartitionState {
             }
         }
         fields
-            .iter()
-            .filter_map(|field| Some((key(field), self.value(field)?)))
-            .collect()
     }
 
     /// The state of these fields.

@@ -175,6 +175,8 @@ pub mod words {
         let name = name.split('{').next().unwrap_or(name);
         let unit = if name.ends_with("_ms") {
             " ms"
+        } else if name.ends_with("_seconds") {
+            " s"
         } else if name.ends_with("_percent") {
             " %"
         } else {
@@ -334,6 +336,7 @@ pub mod words {
                 ("service_error_rate_percent", 0.512, "0.51 %"),
                 ("host_disk_percent{mount=/}", 95.26, "95.3 %"),
                 ("kafka_consumer_lag", 100.0, "100"),
+                ("kafka_consumer_lag_seconds{group=a.b}", 75.0, "75 s"),
                 ("x", 1e-7, "1.000e-7"),
                 ("x", 0.0, "0"),
             ] {

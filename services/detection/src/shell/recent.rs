@@ -4,19 +4,22 @@
 //! sorted set by event time with a bound and a lifetime.
 
 use crate::decide::transition::Reading;
+use fred::bytes_utils::Str;
 use fred::clients::Client;
 use fred::interfaces::{KeysInterface, SetsInterface, SortedSetsInterface};
 use midwatch_events::raw::{Labels, LogLevel, RawLog, RawSpan};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use uuid::Uuid;
 
 /// Two hours at one reading per 10 s.
-const READINGS: i64 = 720;
-const LOGS: i64 = 400;
+pub const READINGS: i64 = 720;
+/// Log lines of a service.
+pub const LOGS: i64 = 400;
 /// INFO lines tell what normal looks like and must not push errors out.
-const INFO_LINES: usize = 100;
-const SPANS: i64 = 200;
+pub const INFO_LINES: usize = 100;
+/// Spans of a service.
+pub const SPANS: i64 = 200;
 const TTL_S: i64 = 6 * 3_600;
 /// Services whose INFO lines are counted one by one; beyond that the sets'
 /// own bound does alone.
@@ -34,14 +37,16 @@ const PIPELINE: usize = 500;
 #[derive(Debug, Default)]
 struct Key {
     bound: i64,
-    added: Vec<(f64, String)>,
+    added: Vec<(f64, Str)>,
     removed: Vec<String>,
 }
 
 /// What is not yet in Redis.
 #[derive(Debug, Default)]
 pub struct Recent {
-    keys: BTreeMap<String, Key>,
+    keys: HashMap<String, Key>,
+    /// The key at hand; kept so that a reading of a known series makes none.
+    name: String,
     /// Environment → `service\0metric`.
     series: BTreeMap<String, BTreeSet<String>>,
     info: HashMap<String, VecDeque<String>>,
@@ -55,7 +60,7 @@ impl Recent {
         self.buffered
     }
 
-    fn add(&mut self, key: String, bound: i64, at_ms: i64, member: String) -> &mut Key {
+    fn add(&mut self, key: String, bound: i64, at_ms: i64, member: Str) -> &mut Key {
         self.buffered += 1;
         let entry = self.keys.entry(key).or_default();
         entry.bound = bound;
@@ -72,41 +77,26 @@ impl Recent {
         reading: &Reading,
         wall_ms: i64,
     ) {
-        let member = json!([
-            reading.at_ms,
-            reading.value,
-            reading.score,
-            reading.expected,
-            reading.low,
-            reading.high,
-            wall_ms,
-            reading.event_id
-        ]);
-        let key = format!("midwatch:recent:{environment}:{service}:{series}");
-        self.add(key, READINGS, reading.at_ms, member.to_string());
-        let name = format!("{service}\0{series}");
-        match self.series.get_mut(environment) {
-            Some(names) => {
-                names.insert(name);
-            }
-            None => {
-                self.series
-                    .insert(environment.to_owned(), BTreeSet::from([name]));
-            }
+        let member = Str::from(reading_text(reading, wall_ms));
+        self.name.clear();
+        for part in ["midwatch:recent:", environment, ":", service, ":", series] {
+            self.name.push_str(part);
         }
+        if let Some(known) = self.keys.get_mut(self.name.as_str()) {
+            known.added.push((reading.at_ms as f64, member));
+            self.buffered += 1;
+            return;
+        }
+        self.add(self.name.clone(), READINGS, reading.at_ms, member);
+        self.series
+            .entry(environment.to_owned())
+            .or_default()
+            .insert(format!("{service}\0{series}"));
     }
 
     /// Keeps a log line.
     pub fn log(&mut self, log: &RawLog, event_id: Uuid) {
-        let member = json!({
-            "timestamp_ms": log.timestamp_ms,
-            "level": log.level,
-            "message": cut(&log.message, LINE),
-            "event_id": event_id,
-            "trace_id": log.trace_id.as_deref().map(|id| cut(id, ID)),
-            "labels": few(&log.labels),
-        })
-        .to_string();
+        let member = log_member(log, event_id).to_string();
         let key = format!("midwatch:logs:{}:{}", log.environment, log.service);
         let mut surplus = None;
         if log.level == LogLevel::Info {
@@ -119,29 +109,15 @@ impl Recent {
                 surplus = lines.pop_front();
             }
         }
-        let entry = self.add(key, LOGS, log.timestamp_ms, member);
+        let entry = self.add(key, LOGS, log.timestamp_ms, Str::from(member));
         entry.removed.extend(surplus);
     }
 
     /// Keeps a span.
     pub fn span(&mut self, span: &RawSpan, event_id: Uuid) {
-        let span = RawSpan {
-            trace_id: cut(&span.trace_id, ID).to_owned(),
-            span_id: cut(&span.span_id, ID).to_owned(),
-            parent_span_id: span
-                .parent_span_id
-                .as_deref()
-                .map(|id| cut(id, ID).to_owned()),
-            service: span.service.clone(),
-            environment: span.environment.clone(),
-            operation: cut(&span.operation, LINE).to_owned(),
-            labels: few(&span.labels),
-            ..*span
-        };
-        let mut member = json!(span);
-        member["event_id"] = json!(event_id);
+        let member = span_member(span, event_id);
         let key = format!("midwatch:spans:{}:{}", span.environment, span.service);
-        self.add(key, SPANS, span.start_ms, member.to_string());
+        self.add(key, SPANS, span.start_ms, Str::from(member.to_string()));
     }
 
     /// Writes everything. What was written before an error is written again
@@ -185,6 +161,71 @@ impl Recent {
         self.buffered = 0;
         Ok(())
     }
+}
+
+/// [`reading_member`] as text, without making its values one by one.
+fn reading_text(reading: &Reading, wall_ms: i64) -> String {
+    let parts = (
+        reading.at_ms,
+        reading.value,
+        reading.score,
+        reading.expected,
+        reading.low,
+        reading.high,
+        wall_ms,
+        reading.event_id,
+    );
+    serde_json::to_string(&parts).expect("numbers and an id encode as JSON")
+}
+
+/// A reading as it is kept: a list of event time, value, score, expected value,
+/// lower and upper bound, wall-clock time and event id.
+#[must_use]
+pub fn reading_member(reading: &Reading, wall_ms: i64) -> Value {
+    json!([
+        reading.at_ms,
+        reading.value,
+        reading.score,
+        reading.expected,
+        reading.low,
+        reading.high,
+        wall_ms,
+        reading.event_id
+    ])
+}
+
+/// A log line as it is kept.
+#[must_use]
+pub fn log_member(log: &RawLog, event_id: Uuid) -> Value {
+    json!({
+        "timestamp_ms": log.timestamp_ms,
+        "level": log.level,
+        "message": cut(&log.message, LINE),
+        "event_id": event_id,
+        "trace_id": log.trace_id.as_deref().map(|id| cut(id, ID)),
+        "labels": few(&log.labels),
+    })
+}
+
+/// A span as it is kept.
+#[must_use]
+pub fn span_member(span: &RawSpan, event_id: Uuid) -> Value {
+    let span = RawSpan {
+        trace_id: cut(&span.trace_id, ID).to_owned(),
+        span_id: cut(&span.span_id, ID).to_owned(),
+        parent_span_id: span
+            .parent_span_id
+            .as_deref()
+            .map(|id| cut(id, ID).to_owned()),
+        service: span.service.clone(),
+        environment: span.environment.clone(),
+        operation: cut(&span.operation, LINE).to_owned(),
+        labels: few(&span.labels),
+        ..*span
+    };
+    let mut member = json!(span);
+    member["event_id"] = json!(event_id);
+    member
 }
 
 fn cut(text: &str, characters: usize) -> &str {
@@ -240,6 +281,31 @@ mod tests {
             let kept = entry.added[0].1.chars().count();
             assert!((2_000..5_000).contains(&kept), "{kept}");
         }
+    }
+
+    #[test]
+    fn a_reading_is_kept_under_its_series_in_the_form_that_others_read() {
+        let mut recent = Recent::default();
+        for (at_ms, value) in [(1, 0.1), (2, f64::NAN), (3, -0.0), (4, 1e300)] {
+            let reading = Reading {
+                at_ms,
+                value,
+                score: 0.5,
+                expected: 1.0 / 3.0,
+                low: -1.0,
+                high: 1e-7,
+                event_id: Uuid::from_u128(7),
+            };
+            recent.reading("e", "a", "m", &reading, 9);
+            let kept = &recent.keys["midwatch:recent:e:a:m"].added;
+            let (score, text) = kept.last().expect("it was just kept");
+            assert_eq!(*score, at_ms as f64);
+            let member = reading_member(&reading, 9).to_string();
+            assert_eq!(text.to_string(), member);
+        }
+        let names = &recent.series["e"];
+        assert_eq!((recent.buffered(), names.len()), (4, 1));
+        assert!(names.contains("a\0m"));
     }
 
     #[test]

@@ -90,11 +90,58 @@ pub(super) struct Worker {
     stalled: Option<Instant>,
     pub lost_since: Option<Instant>,
     handled: BTreeMap<&'static str, u64>,
+    current: Current,
+}
+
+/// Where the message at hand lay. Messages come in runs of one partition, so
+/// the names are kept from one to the next instead of being made for each.
+#[derive(Debug)]
+struct Current {
+    place: Place,
+    topic: Option<Topic>,
+    coordinates: Coordinates,
+}
+
+impl Current {
+    fn nowhere(epoch: &str) -> Current {
+        Current {
+            place: (String::new(), -1),
+            topic: None,
+            coordinates: Coordinates {
+                epoch: epoch.to_owned(),
+                topic: String::new(),
+                partition: -1,
+                offset: -1,
+                record_ms: 0,
+            },
+        }
+    }
+
+    /// Goes to where `message` lay; its topic, if it is one of Midwatch's.
+    fn arrive(
+        &mut self,
+        parts: &Parts,
+        message: &BorrowedMessage<'_>,
+        record_ms: i64,
+    ) -> Option<Topic> {
+        if self.place.0 != message.topic() {
+            message.topic().clone_into(&mut self.place.0);
+            self.topic = Topic::from_name(parts.context.kafka.bare(&self.place.0));
+            let name = self.topic.map_or("", Topic::name);
+            name.clone_into(&mut self.coordinates.topic);
+        }
+        self.place.1 = message.partition();
+        self.coordinates.partition = message.partition();
+        self.coordinates.offset = message.offset();
+        self.coordinates.record_ms = record_ms;
+        self.topic
+    }
 }
 
 impl Worker {
     pub fn new(parts: Parts) -> Worker {
         Worker {
+            current: Current::nowhere(&parts.epoch),
             parts,
             handle: Handle::current(),
             partitions: BTreeMap::new(),
@@ -224,9 +271,16 @@ impl Worker {
     }
 
     fn message(&mut self, message: &BorrowedMessage<'_>) {
-        let place: Place = (message.topic().to_owned(), message.partition());
         let offset = message.offset();
-        let Some(partition) = self.partitions.get_mut(&place) else {
+        let record_ms = message
+            .timestamp()
+            .to_millis()
+            .unwrap_or_else(clock::now_ms);
+        let Some(topic) = self.current.arrive(&self.parts, message, record_ms) else {
+            return;
+        };
+        let place = &self.current.place;
+        let Some(partition) = self.partitions.get_mut(place) else {
             return;
         };
         if partition.started && offset < partition.next_offset {
@@ -245,26 +299,12 @@ impl Worker {
         partition.next_offset = offset + 1;
         partition.last_message = Instant::now();
         self.since_checkpoint += 1;
-        let record_ms = message
-            .timestamp()
-            .to_millis()
-            .unwrap_or_else(clock::now_ms);
         if record_ms < partition.skip_before_ms {
             return;
         }
-        let Some(topic) = Topic::from_name(self.parts.context.kafka.bare(&place.0)) else {
-            return;
-        };
-        let coordinates = Coordinates {
-            epoch: self.parts.epoch.clone(),
-            topic: topic.name().to_owned(),
-            partition: place.1,
-            offset,
-            record_ms,
-        };
         let payload = message.payload().unwrap_or_default();
         *self.handled.entry(topic.name()).or_default() += 1;
-        match decode(topic, payload, &coordinates) {
+        match decode(topic, payload, &self.current.coordinates) {
             Ok(envelope) => {
                 let at = At {
                     event_id: envelope.meta.event_id,
@@ -273,13 +313,14 @@ impl Worker {
                     wall_ms: record_ms.min(clock::now_ms()),
                 };
                 if let Some(input) = Input::of(envelope.event) {
-                    self.decide(&place, at, input);
+                    let effects = self.parts.detector.decide(&mut partition.state, at, input);
+                    self.perform(at, effects);
                 }
             }
             Err(error) => {
                 self.dead_bytes += payload.len();
                 self.dead.push(DeadLetter {
-                    coordinates,
+                    coordinates: self.current.coordinates.clone(),
                     key: message.key().map(<[u8]>::to_vec),
                     payload: payload.to_vec(),
                     kind: error.kind(),
@@ -294,6 +335,10 @@ impl Worker {
             return;
         };
         let effects = self.parts.detector.decide(&mut partition.state, at, input);
+        self.perform(at, effects);
+    }
+
+    fn perform(&mut self, at: At, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Emit(emission) => self.emit(*emission),

@@ -3,8 +3,10 @@
 pub mod advice;
 pub mod evidence;
 pub mod facts;
+pub mod gathered;
 pub mod rank;
 pub mod state;
+pub mod templates;
 pub mod watch;
 
 use crate::config::Config;

@@ -2,7 +2,6 @@
 
 mod gather;
 mod model;
-mod templates;
 mod tools;
 
 use crate::config::Config;

@@ -1,11 +1,20 @@
-//! The broker: settings, producer, topics and epoch.
+//! The broker: settings, producer, topics and epoch, and a reader that looks at
+//! topics, messages and consumer groups without taking part.
 
 mod admin;
+mod browse;
+mod groups;
+mod original;
 mod producer;
+mod reader;
 mod settings;
 
 pub use admin::{create_topics, ensure_epoch, read_epoch};
+pub use browse::{Follow, Followed, Page, Record, Start};
+pub use groups::{Group, GroupMember, GroupPartition, GroupsReading};
+pub use original::Original;
 pub use producer::{HeaderPairs, Producer, event_headers};
+pub use reader::{BrokerReader, Logs, PartitionLog};
 pub use settings::{KafkaSettings, SESSION_TIMEOUT_MS};
 
 use crate::error::Gravity;

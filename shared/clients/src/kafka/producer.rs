@@ -1,6 +1,6 @@
 //! Sending: every call waits for the broker's acknowledgement.
 
-use super::{KafkaError, KafkaSettings};
+use super::{KafkaError, KafkaSettings, Original};
 use futures::future::try_join_all;
 use midwatch_events::{Coordinates, Envelope};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -89,6 +89,40 @@ impl Producer {
             .key(key)
             .payload(payload)
             .headers(owned);
+        self.inner
+            .send(record, Duration::from_secs(30))
+            .await
+            .map(|delivery| (delivery.partition, delivery.offset))
+            .map_err(|(error, _)| KafkaError::new(&format!("publishing to {name}"), error))
+    }
+
+    /// Publishes a message once more with its very bytes, on `partition` of
+    /// `topic` (its name without prefix): with the same key, behind what
+    /// followed it.
+    ///
+    /// # Errors
+    /// As [`Producer::publish`].
+    pub async fn republish(
+        &self,
+        topic: &str,
+        partition: i32,
+        message: &Original,
+    ) -> Result<(i32, i64), KafkaError> {
+        let name = self.settings.topic(topic);
+        let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
+        for (key, value) in &message.headers {
+            headers = headers.insert(Header {
+                key,
+                value: value.as_deref(),
+            });
+        }
+        let mut record = FutureRecord::<[u8], [u8]>::to(&name)
+            .partition(partition)
+            .payload(&message.payload)
+            .headers(headers);
+        if let Some(key) = &message.key {
+            record = record.key(key);
+        }
         self.inner
             .send(record, Duration::from_secs(30))
             .await

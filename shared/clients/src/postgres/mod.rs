@@ -3,6 +3,7 @@
 //! checked against the schema when it is compiled.
 
 pub mod audit;
+pub mod dead_letters;
 pub mod delivery;
 pub mod history;
 pub mod incident;

@@ -293,6 +293,7 @@ impl<A: Agent> Engine<A> {
             } => notifications::done(tx, &message_id, sent, attempts, error.as_deref()).await?,
             Effect::RecordModelCall { incident_id, call } => {
                 llm::insert(tx, incident_id, &call).await?;
+                count_model_call(self.name, &call);
             }
             Effect::Park { .. } | Effect::Project(_) | Effect::Subscribe { .. } => {
                 unreachable!("handled by the caller, which must act on them")
@@ -434,5 +435,53 @@ fn is_stale(error: &anyhow::Error) -> bool {
             .and_then(|error| error.code())
             .is_some_and(|code| code == "40P01" || code == "40001"),
         _ => false,
+    }
+}
+
+/// Counts a recorded model call; money in millionths, because counters are whole.
+fn count_model_call(agent: &str, call: &llm::LlmCall) {
+    let outcome = call.outcome.clone();
+    metrics::counter!(format!("midwatch_{agent}_model_calls_total"), "outcome" => outcome)
+        .increment(1);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cost is not negative, and a cast saturates"
+    )]
+    let microdollars = (call.cost_usd * 1e6).round() as u64;
+    metrics::counter!(format!("midwatch_{agent}_model_cost_microdollars_total"))
+        .increment(microdollars);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    #[test]
+    fn model_calls_count_by_outcome_and_money_adds_up() {
+        let call = |outcome: &str, cost_usd: f64| -> llm::LlmCall {
+            serde_json::from_value(json!({
+                "call_id": Uuid::nil(), "agent": "investigation", "purpose": "advice",
+                "tier": "reasoning", "model": "m", "prompt": "", "reply": null,
+                "prompt_tokens": 1, "completion_tokens": 1, "cost_usd": cost_usd,
+                "latency_ms": 1, "outcome": outcome, "error": null,
+            }))
+            .expect("the fields of a call")
+        };
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            count_model_call("investigation", &call("ok", 0.0125));
+            count_model_call("investigation", &call("ok", 0.000_001));
+            count_model_call("investigation", &call("circuit_open", 0.0));
+        });
+        let text = recorder.handle().render();
+        for line in [
+            "midwatch_investigation_model_calls_total{outcome=\"ok\"} 2",
+            "midwatch_investigation_model_calls_total{outcome=\"circuit_open\"} 1",
+            "midwatch_investigation_model_cost_microdollars_total 12501",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
     }
 }

@@ -43,8 +43,8 @@ pub struct EngineSettings {
     pub job_concurrency: usize,
     /// JOB_TIMEOUT_MS: the limit of one try of a job.
     pub job_timeout: Duration,
-    /// MIDWATCH_SLOT: which of the agent's process slots this is. A process
-    /// that starts in a slot takes back what its predecessor there had leased.
+    /// [`Settings::slot`]. A process that starts in a slot takes back what its
+    /// predecessor there had leased.
     pub slot: String,
 }
 
@@ -52,7 +52,6 @@ impl EngineSettings {
     /// Reads the numbers.
     #[must_use]
     pub fn read(settings: &Settings) -> EngineSettings {
-        let slot: u32 = settings.number("MIDWATCH_SLOT", 0, 0..=9_999);
         EngineSettings {
             job_concurrency: settings.number("JOB_CONCURRENCY", 4, 1..=64),
             job_timeout: Duration::from_millis(settings.number(
@@ -60,7 +59,7 @@ impl EngineSettings {
                 180_000,
                 1_000..=3_600_000,
             )),
-            slot: slot.to_string(),
+            slot: settings.slot(),
         }
     }
 }

@@ -1,0 +1,104 @@
+//! Asking Midwatch's HTTP API.
+
+use crate::failure::Failure;
+use reqwest::Url;
+use serde_json::Value;
+use std::time::Duration;
+
+/// How long one answer may take; lists take a fraction of a second.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A client of the API.
+#[derive(Clone, Debug)]
+pub struct Api {
+    base: Url,
+    client: reqwest::Client,
+}
+
+impl Api {
+    /// A client of the API at `base`. Nothing is contacted yet.
+    ///
+    /// # Errors
+    /// `base` is no http(s) address.
+    pub fn new(base: &str) -> Result<Api, Failure> {
+        let mend = "set --api, MIDWATCH_API_URL or DASHBOARD_URL to an address such as http://127.0.0.1:8000";
+        let url = Url::parse(base)
+            .map_err(|error| Failure::new(format!("{base:?} is no address: {error}"), mend))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            let what = format!("{base:?} is no http or https address");
+            return Err(Failure::new(what, mend));
+        }
+        let local = ["127.0.0.1", "localhost", "[::1]"];
+        let mut builder = reqwest::Client::builder().timeout(LIMIT);
+        if url.host_str().is_some_and(|host| local.contains(&host)) {
+            // A proxy leads to other machines, never to this one.
+            builder = builder.no_proxy();
+        }
+        let client = builder
+            .build()
+            .map_err(|error| Failure::new(format!("the HTTP client: {error}"), mend))?;
+        Ok(Api { base: url, client })
+    }
+
+    /// `GET`s a path below the API's address, as JSON.
+    ///
+    /// # Errors
+    /// Nobody answers, or the answer is a refusal; with the API's own words.
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+        let mut url = self.base.clone();
+        let root = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{root}{path}"));
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let away = |error: reqwest::Error| {
+            let why = if error.is_timeout() {
+                format!("no answer within {} s", LIMIT.as_secs())
+            } else {
+                "nobody answers there".to_owned()
+            };
+            Failure::new(
+                format!("the API at {}: {why}", self.base),
+                "start Midwatch (`make demo`), or say with --api or MIDWATCH_API_URL where its API is",
+            )
+        };
+        let response = self.client.get(url.clone()).send().await.map_err(away)?;
+        let status = response.status();
+        let body = response.text().await.map_err(away)?;
+        let answer: Option<Value> = serde_json::from_str(&body).ok();
+        match answer {
+            Some(answer) if status.is_success() => Ok(answer),
+            // 503 of /health is an answer, too.
+            Some(answer) if answer["status"].is_string() => Ok(answer),
+            Some(answer) if answer["error"]["message"].is_string() => {
+                let text = |name: &str| {
+                    answer["error"][name]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned()
+                };
+                Err(Failure::new(text("message"), text("hint")))
+            }
+            _ => Err(Failure::new(
+                format!("{url} answers {status}, which is not Midwatch's API"),
+                "say with --api or MIDWATCH_API_URL where the API is",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_none_is_refused_with_an_example() {
+        for bad in ["localhost", "ftp://x", ""] {
+            let Err(Failure::Problem { mend, .. }) = Api::new(bad) else {
+                panic!("{bad:?} is no address");
+            };
+            assert!(mend.contains("http://127.0.0.1:8000"));
+        }
+        assert!(Api::new("https://midwatch.example/ops").is_ok());
+    }
+}

@@ -1,0 +1,167 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// What Midwatch is doing, and whether it can.
+#[derive(Debug, Parser)]
+#[command(
+    name = "midwatch",
+    version,
+    after_help = "Settings are those of the services (.env.example lists them). A variable counts\n\
+from the environment, else the running demo of this checkout, else its .env.\n\
+Exit codes: 0 all is well, 1 a problem was found, 2 a wrong command line."
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Settings from the environment and FILE only
+    #[arg(long, global = true, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// The API [env: MIDWATCH_API_URL or DASHBOARD_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub api: Option<String>,
+    /// JSON for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check every dependency and setting; say how to mend what is wrong
+    #[command(after_help = "\
+With --json: {\"configuration\", \"status\", \"checks\": [{\"check\", \"status\",\n\
+\"found\", \"remedy\", \"took_ms\"}]}; a status is ok, warn or fail, and remedy is\n\
+null where all is well. Nothing is created, written or sent.")]
+    Doctor,
+    /// List incidents, newest first, or show one
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "\
+With --json: {\"items\": […], \"next\"}, and for `show` the incident, as the API\n\
+gives them; GET /openapi.json describes each field. Times: epoch milliseconds."
+    )]
+    Incidents {
+        #[command(subcommand)]
+        show: Option<IncidentsCommand>,
+        #[command(flatten)]
+        filter: IncidentsFilter,
+    },
+    /// List topics and groups, or read messages, straight from the broker
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "\
+With --json: {\"topics\": [{\"name\", \"partitions\", \"messages\"}],\n\
+\"groups\": [{\"name\", \"state\", \"members\", \"lag\", \"oldest_age_ms\",\n\
+\"topics\": [{\"name\", \"lag\"}]}]}; null is \"unknown\"."
+    )]
+    Topics {
+        #[command(subcommand)]
+        tail: Option<TopicsCommand>,
+    },
+}
+
+/// Below `incidents`.
+#[derive(Debug, Subcommand)]
+pub enum IncidentsCommand {
+    /// Show one incident with all that belongs to it
+    Show {
+        /// Its short id (INC-A1B2C3D4) or UUID
+        id: String,
+    },
+}
+
+/// Which incidents to list.
+#[derive(Debug, Args)]
+pub struct IncidentsFilter {
+    /// OPEN (all but RESOLVED), INVESTIGATING, RESOLVED, …
+    #[arg(long, value_name = "STATE", ignore_case = true, hide_possible_values = true, value_parser = ["OPEN", "DETECTING", "CORRELATING", "INVESTIGATING", "RCA_COMPLETE", "REMEDIATING", "RESOLVED"])]
+    pub status: Option<String>,
+    /// CRITICAL, HIGH, MEDIUM or LOW
+    #[arg(long, value_name = "LEVEL", ignore_case = true, hide_possible_values = true, value_parser = ["CRITICAL", "HIGH", "MEDIUM", "LOW"])]
+    pub severity: Option<String>,
+    /// Only those that affect this service
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Only of this environment
+    #[arg(long, value_name = "NAME")]
+    pub environment: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=5000))]
+    pub limit: u16,
+}
+
+/// Below `topics`.
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Show the newest messages of a topic, the oldest of them first
+    #[command(after_help = "\
+With --json one object a line: {\"topic\", \"partition\", \"offset\",\n\
+\"timestamp_ms\", \"key\", \"headers\": [[name, value]], \"payload\", \"is_text\",\n\
+\"size\", \"truncated\"}.\n\
+No group is joined and no offset committed. --follow ends with Ctrl-C.")]
+    Tail {
+        /// The topic, with or without KAFKA_TOPIC_PREFIX
+        name: String,
+        /// How many messages
+        #[arg(short = 'n', default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=500))]
+        count: u16,
+        /// Go on with what comes
+        #[arg(short, long)]
+        follow: bool,
+        /// Only of this partition
+        #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
+        partition: Option<i32>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_holds_together_and_its_help_fits() {
+        let mut command = Arguments::command();
+        command.clone().debug_assert();
+        command.build();
+        let mut helps = vec![command.render_long_help().to_string()];
+        for name in ["doctor", "incidents", "topics"] {
+            let below = command.find_subcommand_mut(name).unwrap();
+            helps.push(below.render_long_help().to_string());
+            for further in ["show", "tail"] {
+                if let Some(further) = below.find_subcommand_mut(further) {
+                    helps.push(further.render_long_help().to_string());
+                }
+            }
+        }
+        for help in &helps {
+            for line in help.lines() {
+                assert!(line.chars().count() <= crate::output::WIDTH, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn flags_may_stand_anywhere_and_case_does_not_matter() {
+        let words = "midwatch incidents --status open --limit 5 --json";
+        let arguments = Arguments::try_parse_from(words.split(' ')).unwrap();
+        assert!(arguments.json);
+        let Command::Incidents { show: None, filter } = arguments.command else {
+            panic!("a list was asked for");
+        };
+        assert_eq!((filter.status.as_deref(), filter.limit), (Some("open"), 5));
+        for bad in [
+            "midwatch incidents --status BROKEN",
+            "midwatch incidents --limit 0",
+            "midwatch incidents --status OPEN show INC-1",
+            "midwatch topics tail",
+            "midwatch topics tail raw.logs --partition -1",
+            "midwatch heal",
+        ] {
+            let error = Arguments::try_parse_from(bad.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{bad}");
+        }
+    }
+}

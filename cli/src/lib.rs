@@ -1,0 +1,120 @@
+//! `midwatch`, the command line of Midwatch.
+//!
+//! Consumes: the settings of the services, the API over HTTP, and the broker
+//! without a consumer group. `doctor` looks at every store, too.
+//! Produces: text for people in 80 columns, or JSON for programs.
+//!
+//! Guarantees
+//! - it changes nothing: no topic, key, row, offset or mail;
+//! - every wait has a limit, except that of `--follow`;
+//! - no key, password or token is shown, and nothing that came from telemetry
+//!   reaches a terminal as anything but text;
+//! - exit codes: 0 all is well, 1 a problem was found, 2 a wrong command line.
+
+mod api;
+pub mod arguments;
+pub mod configuration;
+pub mod doctor;
+pub mod failure;
+pub mod incidents;
+pub mod output;
+pub mod topics;
+
+use api::Api;
+use arguments::{Arguments, Command, IncidentsCommand, TopicsCommand};
+use configuration::Configuration;
+use failure::Failure;
+use midwatch_clients::kafka::BrokerReader;
+use output::Paint;
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// Does what was asked for.
+pub async fn run(arguments: Arguments) -> ExitCode {
+    let configuration = match Configuration::load(arguments.env_file.as_deref()) {
+        Ok(configuration) => configuration,
+        Err(failure) => return report(&failure, |text| text.to_owned()),
+    };
+    match carry_out(arguments, &configuration).await {
+        Ok(code) => code,
+        Err(failure) => report(&failure, |text| configuration.mask(text)),
+    }
+}
+
+/// Tells a person what went wrong. A reader that went away is no failure.
+fn report(failure: &Failure, mask: impl Fn(&str) -> String) -> ExitCode {
+    let Failure::Problem { what, mend } = failure else {
+        return ExitCode::SUCCESS;
+    };
+    let line = |text: &str| output::plain(&mask(text));
+    eprintln!("midwatch: {}", line(what));
+    if !mend.is_empty() {
+        eprintln!("  mend: {}", line(mend));
+    }
+    ExitCode::FAILURE
+}
+
+async fn carry_out(
+    arguments: Arguments,
+    configuration: &Configuration,
+) -> Result<ExitCode, Failure> {
+    let paint = Paint::choose(&configuration.settings);
+    let (json, api) = (arguments.json, arguments.api.as_deref());
+    match arguments.command {
+        Command::Doctor => {
+            let found = doctor::examine(configuration, api).await;
+            show(json, &found, || doctor::render(&found, paint))?;
+            let failed = found.status == doctor::Status::Fail;
+            return Ok(ExitCode::from(u8::from(failed)));
+        }
+        Command::Incidents {
+            show: Some(IncidentsCommand::Show { id }),
+            ..
+        } => {
+            let api = Api::new(&configuration.api_url(api))?;
+            let incident = incidents::get(&api, &id).await?;
+            show(json, &incident, || incidents::render_one(&incident, paint))?;
+        }
+        Command::Incidents { show: None, filter } => {
+            let api = Api::new(&configuration.api_url(api))?;
+            let page = incidents::list(&api, &filter.into()).await?;
+            show(json, &page, || incidents::render_list(&page, paint))?;
+        }
+        Command::Topics { tail: Some(tail) } => {
+            let TopicsCommand::Tail {
+                name,
+                count,
+                follow,
+                partition,
+            } = tail;
+            let options = topics::Options {
+                topic: name,
+                count: usize::from(count),
+                partition,
+                follow,
+                json,
+            };
+            let reader = BrokerReader::new(configuration.kafka());
+            topics::tail(&reader, &options, paint).await?;
+        }
+        Command::Topics { tail: None } => {
+            let reader = BrokerReader::new(configuration.kafka());
+            let overview = topics::overview(&reader).await?;
+            show(json, &overview, || topics::render(&overview, paint))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes an answer, for programs or for people.
+fn show<T: Serialize>(
+    json: bool,
+    answer: &T,
+    render: impl FnOnce() -> String,
+) -> std::io::Result<()> {
+    if json {
+        output::print_json(answer)
+    } else {
+        output::print(&render())
+    }
+}

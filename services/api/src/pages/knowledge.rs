@@ -1,0 +1,49 @@
+//! `/knowledge`: what the agents can look up, and a search in it.
+
+use super::{Frame, Section, markdown};
+use crate::App;
+use crate::error::ApiError;
+use crate::knowledge::{self, Collection, Hit};
+use crate::params::Params;
+use axum::extract::State;
+use axum::response::Response;
+use minijinja::Value;
+use serde::Serialize;
+
+/// A hit with its text as people read it.
+#[derive(Serialize)]
+struct Shown {
+    rendered: Value,
+    #[serde(flatten)]
+    hit: Hit,
+}
+
+#[derive(Serialize)]
+struct View {
+    frame: Frame,
+    query: String,
+    collection: String,
+    collections: Vec<Collection>,
+    question: Option<String>,
+    hits: Option<Vec<Shown>>,
+    problems: Vec<String>,
+}
+
+/// `GET /knowledge`.
+pub async fn show(State(app): State<App>, params: Params) -> Result<Response, ApiError> {
+    let found = knowledge::view(&app, &params).await?;
+    let shown = |hit: Hit| Shown {
+        rendered: Value::from_safe_string(markdown::without_links(&hit.text)),
+        hit,
+    };
+    let view = View {
+        frame: Frame::new("Knowledge").of(Section::Knowledge),
+        query: params.text("q").unwrap_or_default(),
+        collection: params.text("collection").unwrap_or_default(),
+        collections: found.collections,
+        question: found.question,
+        hits: found.hits.map(|hits| hits.into_iter().map(shown).collect()),
+        problems: found.problems,
+    };
+    app.pages.answer("knowledge.html", view)
+}

@@ -1,0 +1,109 @@
+//! The settings of the API beside its address and its database.
+
+use crate::App;
+use crate::agents::{Prober, Source};
+use crate::fleet::CatalogueFile;
+use crate::origin::Origins;
+use crate::pages::Pages;
+use midwatch_clients::embeddings::EmbeddingsClient;
+use midwatch_clients::knowledge::KnowledgeStore;
+use midwatch_runtime::Settings;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What the environment says.
+pub struct Setup {
+    endpoints: Source,
+    knowledge_dir: PathBuf,
+    knowledge: Option<KnowledgeStore>,
+    dashboard: Option<String>,
+    links: Vec<(&'static str, String)>,
+}
+
+impl Setup {
+    /// Reads `AGENT_ENDPOINTS`, `KNOWLEDGE_DIR`, `QDRANT_URL`,
+    /// `EMBEDDINGS_URL` with their keys, `DASHBOARD_URL`, `TOPICS_URL` and
+    /// `INBOX_URL`; bad values are noted in `settings`.
+    #[must_use]
+    pub fn read(settings: &Settings) -> Setup {
+        let text = settings.text("AGENT_ENDPOINTS", "");
+        let endpoints = Source::parse(&text).unwrap_or_else(|problem| {
+            settings.problem(
+                "AGENT_ENDPOINTS",
+                &text,
+                &format!("{problem}; name processes as in detection=http://127.0.0.1:9101"),
+            );
+            Source::Named(Vec::new())
+        });
+        let pages = [("Topics", "TOPICS_URL"), ("Inbox", "INBOX_URL")];
+        let links = pages.into_iter().filter_map(|(title, name)| {
+            let address = settings.get(name)?;
+            if is_page(&address) {
+                return Some((title, address));
+            }
+            let fix = "set it to an address such as http://127.0.0.1:8080, or unset it";
+            settings.problem(name, &address, fix);
+            None
+        });
+        Setup {
+            endpoints,
+            knowledge_dir: settings.text("KNOWLEDGE_DIR", "knowledge").into(),
+            knowledge: knowledge(settings),
+            dashboard: settings.get("DASHBOARD_URL"),
+            links: links.collect(),
+        }
+    }
+
+    /// Makes `app` follow it.
+    pub fn apply(self, app: &mut App) {
+        app.prober = Arc::new(Prober::new(self.endpoints));
+        app.catalogue = Arc::new(CatalogueFile::below(&self.knowledge_dir));
+        app.knowledge = self.knowledge;
+        app.origins = Arc::new(Origins::new(self.dashboard.as_deref()));
+        app.pages = Arc::new(Pages::with_links(&self.links));
+    }
+}
+
+/// Nothing is contacted yet: a store that is away shows on its page.
+fn knowledge(settings: &Settings) -> Option<KnowledgeStore> {
+    let url = settings.text("EMBEDDINGS_URL", "http://127.0.0.1:8081/v1");
+    let embeddings = EmbeddingsClient::new(&url, settings.get("EMBEDDINGS_API_KEY"))
+        .map_err(|error| settings.complain(error.to_string()))
+        .ok()?;
+    let url = settings.text("QDRANT_URL", "http://127.0.0.1:6334");
+    KnowledgeStore::connect(&url, settings.get("QDRANT_API_KEY"), embeddings)
+        .map_err(|error| settings.complain(error.to_string()))
+        .ok()
+}
+
+/// A link in a page must lead to a page, and run nothing.
+fn is_page(address: &str) -> bool {
+    reqwest::Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Settings::from_values(pairs.iter().map(owned))
+    }
+
+    #[test]
+    fn every_bad_value_is_named() {
+        let bad = settings(&[
+            ("AGENT_ENDPOINTS", "detection"),
+            ("TOPICS_URL", "javascript:alert(1)"),
+            ("INBOX_URL", "http://127.0.0.1:8025"),
+            ("EMBEDDINGS_URL", "redis://x"),
+        ]);
+        let setup = Setup::read(&bad);
+        assert_eq!(setup.links, [("Inbox", "http://127.0.0.1:8025".to_owned())]);
+        let error = bad.finish().unwrap_err().to_string();
+        for name in ["AGENT_ENDPOINTS", "TOPICS_URL", "EMBEDDINGS_URL"] {
+            assert!(error.contains(name), "{name} in {error}");
+        }
+        assert!(!error.contains("INBOX_URL"), "{error}");
+    }
+}

@@ -1,0 +1,254 @@
+//! The records of an incident's window, as they are kept.
+
+use crate::table::ContextTable;
+use midwatch_clients::postgres::KeptRecord;
+use midwatch_events::ids;
+use midwatch_events::incident::GroupedAnomaly;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Records of one incident: enough for a hundred series over their window.
+pub const LIMIT: usize = 20_000;
+
+/// What the job `copy_records` is about.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Window {
+    pub incident_id: Uuid,
+    pub environment: String,
+    pub services: Vec<String>,
+    pub from_ms: i64,
+    pub anomalies: Vec<GroupedAnomaly>,
+}
+
+/// Text that detection keeps of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    Log,
+    Span,
+}
+
+impl Text {
+    /// The record's kind; with an s, part of the key in Redis.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Text::Log => "log",
+            Text::Span => "span",
+        }
+    }
+}
+
+impl Window {
+    /// The anomalies.
+    #[must_use]
+    pub fn anomaly_records(&self) -> Vec<KeptRecord> {
+        self.anomalies
+            .iter()
+            .map(|anomaly| KeptRecord {
+                // The anomaly's own id: candidates cite it as it is.
+                record_id: anomaly.anomaly_id.to_string(),
+                kind: "anomaly".to_owned(),
+                service: anomaly.service.clone(),
+                name: anomaly.trigger_metric.clone(),
+                at_ms: anomaly.onset_ms,
+                value: Some(anomaly.observed_value),
+                text: anomaly.description.clone(),
+                payload: json!(anomaly),
+            })
+            .collect()
+    }
+
+    /// Deployments and Kubernetes events of the window's services; deployments
+    /// from `deployment_window_ms` before the window.
+    #[must_use]
+    pub fn change_records(
+        &self,
+        table: &ContextTable,
+        deployment_window_ms: i64,
+    ) -> Vec<KeptRecord> {
+        let incident = self.incident_id;
+        let (from, environment) = (self.from_ms, &self.environment);
+        let deployments = table.deployments(environment, from - deployment_window_ms, i64::MAX);
+        let events = table.kubernetes(environment, from, i64::MAX);
+        let concerns = |service: &str| self.services.iter().any(|known| known == service);
+        let mut kept = Vec::new();
+        for deployment in deployments.iter().filter(|event| concerns(&event.service)) {
+            let at = deployment.timestamp_ms.to_string();
+            let parts = [deployment.service.as_str(), &deployment.version, &at];
+            kept.push(KeptRecord {
+                record_id: ids::record(incident, "deployment", &parts),
+                kind: "deployment".to_owned(),
+                service: deployment.service.clone(),
+                name: deployment.version.clone(),
+                at_ms: deployment.timestamp_ms,
+                value: None,
+                text: deployment.description.clone(),
+                payload: json!(deployment),
+            });
+        }
+        for event in events.iter().filter(|event| concerns(event.service())) {
+            let at = event.timestamp_ms.to_string();
+            let parts = [event.namespace.as_str(), &event.name, &event.reason, &at];
+            kept.push(KeptRecord {
+                record_id: ids::record(incident, "kubernetes", &parts),
+                kind: "kubernetes".to_owned(),
+                service: event.service().to_owned(),
+                name: event.event_kind.clone(),
+                at_ms: event.timestamp_ms,
+                value: None,
+                text: format!("{}: {}", event.reason, event.message),
+                payload: json!(event),
+            });
+        }
+        kept
+    }
+
+    /// Readings of one series since the window's beginning, as detection wrote
+    /// them.
+    #[must_use]
+    pub fn metric_records(
+        &self,
+        service: &str,
+        metric: &str,
+        readings: &[Value],
+    ) -> Vec<KeptRecord> {
+        let mut kept = Vec::new();
+        for member in readings {
+            let (Some(at_ms), Some(value)) = (member[0].as_i64(), member[1].as_f64()) else {
+                continue;
+            };
+            let parts = [service, metric, &at_ms.to_string()];
+            kept.push(KeptRecord {
+                record_id: ids::record(self.incident_id, "metric", &parts),
+                kind: "metric".to_owned(),
+                service: service.to_owned(),
+                name: metric.to_owned(),
+                at_ms,
+                value: Some(value),
+                text: String::new(),
+                payload: json!({"score": member[2], "expected": member[3],
+                    "low": member[4], "high": member[5], "wall_ms": member[6],
+                    "event_id": member[7]}),
+            });
+        }
+        kept
+    }
+
+    /// Log lines or spans of one service, as detection wrote them.
+    #[must_use]
+    pub fn text_records(&self, service: &str, what: Text, members: &[Value]) -> Vec<KeptRecord> {
+        let kind = what.kind();
+        let time = match what {
+            Text::Log => "timestamp_ms",
+            Text::Span => "start_ms",
+        };
+        let mut kept = Vec::new();
+        for member in members {
+            let Some(at_ms) = member[time].as_i64() else {
+                continue;
+            };
+            let word = |name: &str| member[name].as_str().unwrap_or_default();
+            let (name, text, value) = match what {
+                Text::Log => (word("level"), word("message").to_owned(), None),
+                Text::Span => (
+                    word("operation"),
+                    word("status").to_owned(),
+                    member["duration_ms"].as_f64(),
+                ),
+            };
+            let own = member["event_id"].as_str().or(member["span_id"].as_str());
+            let parts = [service, &at_ms.to_string(), own.unwrap_or(&text)];
+            kept.push(KeptRecord {
+                record_id: ids::record(self.incident_id, kind, &parts),
+                kind: kind.to_owned(),
+                service: service.to_owned(),
+                name: name.to_owned(),
+                at_ms,
+                value,
+                text,
+                payload: member.clone(),
+            });
+        }
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window() -> Window {
+        Window {
+            incident_id: Uuid::from_u128(1),
+            environment: "e".to_owned(),
+            services: vec!["a".to_owned()],
+            from_ms: 5,
+            anomalies: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_detection_wrote_becomes_the_same_records_each_time() {
+        let readings = [
+            json!([10, 1.5, 0.1, 1.0, 0.5, 2.0, 99, "id"]),
+            json!(["no", 1]),
+        ];
+        let line = json!({"timestamp_ms": 11, "level": "ERROR", "message": "no", "event_id": "x"});
+        let span = json!({"start_ms": 12, "operation": "GET /", "status": "OK", "duration_ms": 7.5,
+            "event_id": "y"});
+        let copy = || {
+            let mut kept = window().metric_records("a", "m", &readings);
+            kept.extend(window().text_records("a", Text::Log, std::slice::from_ref(&line)));
+            kept.extend(window().text_records("a", Text::Span, std::slice::from_ref(&span)));
+            kept
+        };
+        let kept = copy();
+        assert_eq!(kept, copy());
+        let said: Vec<_> = kept
+            .iter()
+            .map(|one| {
+                (
+                    one.kind.as_str(),
+                    one.name.as_str(),
+                    one.at_ms,
+                    one.value,
+                    one.text.as_str(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("metric", "m", 10, Some(1.5), ""),
+            ("log", "ERROR", 11, None, "no"),
+            ("span", "GET /", 12, Some(7.5), "OK"),
+        ];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn only_changes_of_the_windows_services_are_kept_and_deployments_from_earlier_too() {
+        let table = ContextTable::default();
+        for (service, at) in [("a", 6), ("a", 1), ("b", 6)] {
+            let deployment = json!({"service": service, "version": format!("{service}{at}"),
+                "environment": "e", "timestamp_ms": at});
+            let event = json!({"namespace": "n", "name": "p", "owner": service, "reason": "BackOff",
+                "environment": "e", "timestamp_ms": at});
+            let read = "both are readable";
+            table.take(midwatch_events::Event::Deployment(
+                serde_json::from_value(deployment).expect(read),
+            ));
+            table.take(midwatch_events::Event::Kubernetes(
+                serde_json::from_value(event).expect(read),
+            ));
+        }
+        let kept = window().change_records(&table, 4);
+        let said: Vec<_> = kept
+            .iter()
+            .map(|one| (one.kind.as_str(), one.at_ms))
+            .collect();
+        assert_eq!(
+            said,
+            [("deployment", 1), ("deployment", 6), ("kubernetes", 6)]
+        );
+    }
+}

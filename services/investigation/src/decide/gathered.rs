@@ -1,0 +1,148 @@
+//! From an incident's records to the facts of the investigation.
+
+use super::facts::{DeploymentFact, Facts, KubernetesFact, LogFact, SeriesFact};
+use super::templates::{named_services, template};
+use midwatch_clients::postgres::KeptRecord;
+use midwatch_events::incident::GroupedAnomaly;
+use midwatch_events::topology::EdgeSource;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Log templates that are kept; the most frequent ones.
+const LOG_LIMIT: usize = 40;
+/// Lines this long before the onset still count: the first complaint often
+/// comes before the first reading.
+const LOG_BEFORE_MS: i64 = 60_000;
+
+/// The facts that `kept` holds, its records in order of time, with the graph
+/// as correlation saw it. Past incidents and runbooks are not among them.
+#[must_use]
+pub fn facts(
+    kept: &[KeptRecord],
+    anomalies: &[GroupedAnomaly],
+    edges: Vec<(String, String, Vec<EdgeSource>)>,
+) -> Facts {
+    let onset = anomalies
+        .iter()
+        .map(|anomaly| anomaly.onset_ms)
+        .min()
+        .unwrap_or(0);
+    Facts {
+        series: series(kept, onset),
+        logs: logs(kept, onset),
+        deployments: deployments(kept),
+        kubernetes: kubernetes(kept),
+        edges,
+        ..Facts::default()
+    }
+}
+
+fn word(record: &Value, name: &str) -> String {
+    record[name].as_str().unwrap_or_default().to_owned()
+}
+
+fn series(kept: &[KeptRecord], onset: i64) -> Vec<SeriesFact> {
+    let mut by_series: BTreeMap<(&str, &str), Vec<&KeptRecord>> = BTreeMap::new();
+    for record in kept.iter().filter(|record| record.kind == "metric") {
+        let key = (record.service.as_str(), record.name.as_str());
+        by_series.entry(key).or_default().push(record);
+    }
+    by_series
+        .into_iter()
+        .filter_map(|((service, metric), readings)| {
+            let (before, since): (Vec<&KeptRecord>, Vec<&KeptRecord>) = readings
+                .into_iter()
+                .partition(|record| record.at_ms < onset);
+            let values: Vec<f64> = before.iter().filter_map(|record| record.value).collect();
+            if values.is_empty() {
+                return None;
+            }
+            #[expect(clippy::cast_precision_loss, reason = "some hundred readings")]
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let distance = |record: &&KeptRecord| (record.value.unwrap_or(mean) - mean).abs();
+            let extreme = since
+                .iter()
+                .max_by(|one, other| distance(one).total_cmp(&distance(other)))?;
+            Some(SeriesFact {
+                service: service.to_owned(),
+                metric: metric.to_owned(),
+                before: mean,
+                extreme: extreme.value.unwrap_or(mean),
+                record_id: extreme.record_id.clone(),
+                at_ms: extreme.at_ms,
+                counts: (count(before.len()), count(since.len())),
+            })
+        })
+        .collect()
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+fn logs(kept: &[KeptRecord], onset: i64) -> Vec<LogFact> {
+    let mut services: Vec<String> = kept.iter().map(|record| record.service.clone()).collect();
+    services.sort();
+    services.dedup();
+    let mut by_template: BTreeMap<(String, String), LogFact> = BTreeMap::new();
+    let complaints = kept.iter().filter(|record| {
+        record.kind == "log"
+            && record.at_ms >= onset - LOG_BEFORE_MS
+            && matches!(record.name.as_str(), "WARN" | "ERROR" | "FATAL")
+    });
+    for record in complaints {
+        by_template
+            .entry((record.service.clone(), template(&record.text)))
+            .and_modify(|line| line.count += 1)
+            .or_insert_with(|| LogFact {
+                service: record.service.clone(),
+                level: record.name.clone(),
+                message: record.text.chars().take(400).collect(),
+                count: 1,
+                record_id: record.record_id.clone(),
+                at_ms: record.at_ms,
+                names: named_services(&record.text, &record.service, &services),
+            });
+    }
+    let mut lines: Vec<LogFact> = by_template.into_values().collect();
+    lines.sort_by(|one, other| {
+        other
+            .count
+            .cmp(&one.count)
+            .then(one.at_ms.cmp(&other.at_ms))
+            .then_with(|| one.record_id.cmp(&other.record_id))
+    });
+    lines.truncate(LOG_LIMIT);
+    lines
+}
+
+fn deployments(kept: &[KeptRecord]) -> Vec<DeploymentFact> {
+    kept.iter()
+        .filter(|record| record.kind == "deployment")
+        .filter_map(|record| {
+            Some(DeploymentFact {
+                deployment: serde_json::from_value(record.payload.clone()).ok()?,
+                record_id: record.record_id.clone(),
+            })
+        })
+        .collect()
+}
+
+fn kubernetes(kept: &[KeptRecord]) -> Vec<KubernetesFact> {
+    kept.iter()
+        .filter(|record| record.kind == "kubernetes")
+        .map(|record| KubernetesFact {
+            service: record.service.clone(),
+            event_kind: record.name.clone(),
+            object: format!(
+                "{}/{}",
+                word(&record.payload, "namespace"),
+                word(&record.payload, "name")
+            ),
+            text: record.text.clone(),
+            critical: record.payload["critical"].as_bool().unwrap_or(false),
+            record_id: record.record_id.clone(),
+            at_ms: record.at_ms,
+        })
+        .collect()
+}

@@ -1,0 +1,145 @@
+//! From what real processes said to what the judge takes: the messages of the
+//! ground-truth topic, and the API's answers about incidents.
+
+use crate::judge::{Candidate, Incident};
+use midwatch_events::GroundTruth;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Something that was collected and cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// A message that is no ground truth: another topic, or another version.
+    #[error("message {index} of simulator.ground-truth is not readable: {source}")]
+    Truth {
+        index: usize,
+        source: serde_json::Error,
+    },
+    /// An answer that is no incident: an error document, or another version of
+    /// the API.
+    #[error("the API's answer about incident {id} is not readable: {source}")]
+    Incident {
+        id: String,
+        source: serde_json::Error,
+    },
+}
+
+/// The part of `GET /api/incidents/{id}` that is judged.
+#[derive(Deserialize)]
+struct Detail {
+    short_id: String,
+    environment: String,
+    anomaly_type: String,
+    affected_services: Vec<String>,
+    detected_at_ms: i64,
+    resolved_at_ms: Option<i64>,
+    rca_candidates: Option<Vec<Candidate>>,
+    correlation_context: Option<Context>,
+    resolution: Option<Resolution>,
+    timeline: Vec<Entry>,
+    mails: Vec<Mail>,
+}
+
+#[derive(Deserialize)]
+struct Context {
+    #[serde(default)]
+    grouped_anomalies: Vec<Onset>,
+}
+
+#[derive(Deserialize)]
+struct Onset {
+    onset_ms: i64,
+}
+
+#[derive(Deserialize)]
+struct Resolution {
+    resolution_method: String,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    at_ms: i64,
+    event_type: String,
+}
+
+#[derive(Deserialize)]
+struct Mail {
+    message_id: String,
+    status: String,
+}
+
+/// The ground truth in the payloads of `simulator.ground-truth`.
+///
+/// # Errors
+/// Names the first message that is not readable.
+pub fn truths(payloads: &[Value]) -> Result<Vec<GroundTruth>, CollectError> {
+    payloads
+        .iter()
+        .enumerate()
+        .map(|(index, payload)| {
+            GroundTruth::deserialize(payload)
+                .map_err(|source| CollectError::Truth { index, source })
+        })
+        .collect()
+}
+
+/// The incidents of `environment` among answers of `GET /api/incidents/{id}`.
+/// Those of other environments (the machine that the demo runs on is watched as
+/// well) are left out, because nobody knows the truth about them.
+///
+/// # Errors
+/// Names the first incident that is not readable.
+pub fn incidents(answers: &[Value], environment: &str) -> Result<Vec<Incident>, CollectError> {
+    let mut found = Vec::new();
+    for answer in answers {
+        let incident = incident(answer)?;
+        if incident.environment == environment {
+            found.push(incident);
+        }
+    }
+    Ok(found)
+}
+
+/// The incident in one answer of `GET /api/incidents/{id}`.
+///
+/// # Errors
+/// Names the incident, where the answer does.
+pub fn incident(answer: &Value) -> Result<Incident, CollectError> {
+    let detail = Detail::deserialize(answer).map_err(|source| CollectError::Incident {
+        id: answer["short_id"]
+            .as_str()
+            .unwrap_or("(unnamed)")
+            .to_owned(),
+        source,
+    })?;
+    let opened = |entry: &&Entry| entry.event_type == "INCIDENT_OPENED";
+    let sent: BTreeSet<&str> = detail
+        .mails
+        .iter()
+        .filter(|mail| mail.status == "SENT")
+        .map(|mail| mail.message_id.as_str())
+        .collect();
+    let context = detail.correlation_context.iter();
+    let onsets = context.flat_map(|context| &context.grouped_anomalies);
+    Ok(Incident {
+        onset_ms: onsets.map(|anomaly| anomaly.onset_ms).min(),
+        // The audit trail may be cut to its newest lines.
+        opened_ms: detail
+            .timeline
+            .iter()
+            .find(opened)
+            .map_or(detail.detected_at_ms, |entry| entry.at_ms),
+        mails: Some(u32::try_from(sent.len()).unwrap_or(u32::MAX)),
+        merged: detail
+            .resolution
+            .is_some_and(|resolution| resolution.resolution_method == "MERGED"),
+        id: detail.short_id,
+        environment: detail.environment,
+        detected_ms: detail.detected_at_ms,
+        resolved_ms: detail.resolved_at_ms,
+        services: detail.affected_services,
+        anomaly_type: detail.anomaly_type,
+        candidates: detail.rca_candidates.unwrap_or_default(),
+    })
+}

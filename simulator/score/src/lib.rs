@@ -1,0 +1,25 @@
+//! How well Midwatch does, against faults whose truth is known.
+//!
+//! Consumes the simulator's ground truth and what became of it: incidents with
+//! their ranked causes. Produces a table for people and JSON for programs.
+//!
+//! - [`judge`] is pure: faults and incidents in, one row per fault and totals
+//!   out. Every figure is defined there.
+//! - [`report`] words the judgement of one run in 80 columns, [`summary`] adds
+//!   up many; both have JSON as well.
+//! - [`virtual_run`] produces incidents by the agents' own cores in virtual
+//!   time, in one process, without broker or database.
+//! - [`real`] watches a running stack until its fleet is done.
+//! - [`collected`] makes the judge's input from what real processes said: the
+//!   API's answers and the ground-truth topic.
+//!
+//! Guarantees: the same seed and numbers give the same judgement; memory does
+//! not grow with the simulated time, except for one short summary per fault
+//! and incident.
+
+pub mod collected;
+pub mod judge;
+pub mod real;
+pub mod report;
+pub mod summary;
+pub mod virtual_run;

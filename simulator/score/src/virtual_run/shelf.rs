@@ -1,0 +1,138 @@
+//! The incidents' records and graphs, in memory instead of PostgreSQL.
+
+use super::memory::Memory;
+use midwatch_clients::postgres::KeptRecord;
+use midwatch_correlation::records::{LIMIT, Text, Window};
+use midwatch_correlation::table::ContextTable;
+use midwatch_events::topology::EdgeSource;
+use midwatch_investigation::decide::gathered;
+use midwatch_runtime::Projection;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use uuid::Uuid;
+
+/// Incidents whose records are held at a time. Fewer are ever open, unless
+/// something never ends; the oldest lose their records then.
+const HELD: usize = 64;
+
+/// Where recent readings and the context are read.
+pub(super) type Reading<'a> = (&'a Memory, &'a ContextTable);
+
+/// The records of one incident, by time and id, and the graph around it.
+#[derive(Default)]
+struct Held {
+    records: BTreeMap<(i64, String), KeptRecord>,
+    ids: BTreeSet<String>,
+    edges: Vec<(String, String, Vec<EdgeSource>)>,
+}
+
+#[derive(Default)]
+pub(super) struct Shelf {
+    held: BTreeMap<Uuid, Held>,
+    order: VecDeque<Uuid>,
+}
+
+impl Shelf {
+    /// Takes in the part of the incident's row that the investigation reads.
+    pub fn project(&mut self, projection: Projection) {
+        let (Projection::Open {
+            header,
+            correlation_context: context,
+            ..
+        }
+        | Projection::Correlate {
+            header,
+            correlation_context: context,
+            ..
+        }) = projection
+        else {
+            return;
+        };
+        let edges = serde_json::from_value(context["topology"]["edges"].clone());
+        self.hold(header.incident_id).edges = edges.unwrap_or_default();
+    }
+
+    fn hold(&mut self, id: Uuid) -> &mut Held {
+        if !self.held.contains_key(&id) {
+            self.order.push_back(id);
+            if self.order.len() > HELD
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.held.remove(&oldest);
+            }
+        }
+        self.held.entry(id).or_default()
+    }
+
+    pub fn forget(&mut self, id: Uuid) {
+        self.held.remove(&id);
+        self.order.retain(|held| *held != id);
+    }
+
+    /// Keeps the records that correlation's shell copies into PostgreSQL.
+    pub fn copy(
+        &mut self,
+        payload: &Value,
+        deployment_window_ms: i64,
+        wall_ms: i64,
+        (memory, table): Reading<'_>,
+    ) -> Result<Value, String> {
+        let window: Window =
+            serde_json::from_value(payload.clone()).map_err(|error| error.to_string())?;
+        let mut kept = window.anomaly_records();
+        kept.extend(window.change_records(table, deployment_window_ms));
+        for service in &window.services {
+            for metric in memory.series(service) {
+                let readings = memory.readings(service, metric, window.from_ms, wall_ms);
+                kept.extend(window.metric_records(service, metric, &readings));
+            }
+            let lines = memory.lines(service, window.from_ms, wall_ms);
+            kept.extend(window.text_records(service, Text::Log, &lines));
+            let spans = memory.spans(service, window.from_ms, wall_ms);
+            kept.extend(window.text_records(service, Text::Span, &spans));
+        }
+        kept.truncate(LIMIT);
+        let count = kept.len();
+        let held = self.hold(window.incident_id);
+        for record in kept {
+            // What is there stays as it is, as in PostgreSQL.
+            if held.ids.insert(record.record_id.clone()) {
+                let key = (record.at_ms, record.record_id.clone());
+                held.records.insert(key, record);
+            }
+        }
+        Ok(json!({ "records": count }))
+    }
+
+    /// The facts that the investigation's shell gathers, without the knowledge
+    /// store.
+    pub fn gather(&mut self, payload: &Value) -> Result<Value, String> {
+        let read = |name: &str| payload[name].clone();
+        let id: Uuid =
+            serde_json::from_value(read("incident_id")).map_err(|error| error.to_string())?;
+        let anomalies: Vec<_> =
+            serde_json::from_value(read("anomalies")).map_err(|error| error.to_string())?;
+        let held = self.hold(id);
+        // As many as the investigation reads from PostgreSQL.
+        let kept: Vec<KeptRecord> = held.records.values().take(LIMIT).cloned().collect();
+        let facts = gathered::facts(&kept, &anomalies, held.edges.clone());
+        serde_json::to_value(facts).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_the_oldest_incidents_give_way() {
+        let mut shelf = Shelf::default();
+        for number in 0..100 {
+            shelf.hold(Uuid::from_u128(number));
+        }
+        shelf.forget(Uuid::from_u128(99));
+        let left: Vec<u128> = shelf.held.keys().map(Uuid::as_u128).collect();
+        assert_eq!(left, (36..99).collect::<Vec<u128>>());
+        assert_eq!(shelf.order.len(), 63);
+    }
+}
