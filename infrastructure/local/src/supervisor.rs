@@ -13,11 +13,13 @@ use crate::health::{self, Reading, Watched};
 use crate::layout::Layout;
 use crate::proc::Identity;
 use crate::process::{Process, Spec, last_words};
+use crate::prometheus;
 use crate::run_dir::RunDir;
 use crate::scale::{self, Scale};
 use crate::table::{Row, Screen, summary};
 
 mod replicas;
+mod scraping;
 
 /// How often fallen processes are looked for.
 const TICK: Duration = Duration::from_millis(200);
@@ -116,6 +118,8 @@ pub struct Supervisor {
     /// Where people read.
     pub screen: Screen,
     book: AddressBook,
+    /// Whether Prometheus runs and wants to know whom to scrape.
+    is_scraped: bool,
     rows: watch::Sender<Vec<Row>>,
 }
 
@@ -137,6 +141,7 @@ impl Supervisor {
             run,
             screen,
             book,
+            is_scraped: false,
             units: Vec::new(),
             rows: watch::Sender::new(Vec::new()),
         }
@@ -432,6 +437,9 @@ impl Supervisor {
             restarts: unit.restarts,
         });
         self.book.processes = listed.collect();
+        if self.is_scraped {
+            prometheus::write_targets(self.run.path(), &self.targets())?;
+        }
         self.book.save(&self.layout)
     }
 

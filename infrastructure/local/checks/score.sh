@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Judges Midwatch by faults whose truth is known, and says how long that took.
+#
+#   SEED=n                 the fleet and its faults; drawn and printed if not set
+#   SPEED_OF_ROUND=30      simulated seconds per second of the round of faults
+#   QUIET_HOURS=6          simulated hours without any fault; 0 leaves them out
+#   QUIET_SPEED=120        their speed
+#   VIRTUAL=1 COUNT=50     the pure cores in virtual time, so many seeds in a row
+#   SCORE_JSON=folder      where the results go as JSON
+#
+# Real processes by default: two runs of the whole stack, first a round of all
+# seven faults on the fleet that the seed draws, then the quiet stretch.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../../.." && pwd)
+cd "$root"
+programs=target/debug
+seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
+quiet_hours=${QUIET_HOURS:-6}
+results=${SCORE_JSON:-.midwatch/score}
+mkdir -p "$results"
+begun=$SECONDS
+
+if [ "${VIRTUAL:-0}" = 1 ]; then
+    "$programs/midwatch-score" --virtual --seed "$seed" --count "${COUNT:-50}" \
+        --quiet-hours "$quiet_hours" --json "$results/virtual-$seed.json"
+else
+    # The stack reads its options from the environment, too.
+    unset SEED SPEED ONCE KILL SCENARIO RESCALE
+    echo "seed $seed: a round of all seven faults, on real processes"
+    "$programs/midwatch-stack" run --round --varied --seed "$seed" --speed "${SPEED_OF_ROUND:-30}" -- \
+        "$programs/midwatch-score" --check --json "$results/round-$seed.json"
+    if [ "$quiet_hours" != 0 ]; then
+        echo "seed $seed: $quiet_hours simulated hours without a fault, on real processes"
+        "$programs/midwatch-stack" run --quiet --varied --seed "$seed" --speed "${QUIET_SPEED:-120}" -- \
+            "$programs/midwatch-score" --check --quiet-hours "$quiet_hours" --json "$results/quiet-$seed.json"
+    fi
+fi
+echo "score of seed $seed took $((SECONDS - begun)) s; results are in $results"

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Long proofs, N times over (3 if not said), each time with another seed: every
+# scenario with every agent killed and every agent scaled up and down, on both
+# brokers in turn, and the score on real processes; then the pure cores on a
+# hundred seeds and a hundred quiet hours for each N. Prints how long each took
+# and fails at the first that fails, naming its seed.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here/../../.."
+rounds=${1:-3}
+first=${SEED:-$((RANDOM * 32768 + RANDOM))}
+unset SEED
+scenarios=(LATENCY_SPIKE ERROR_RATE_SPIKE CPU_SATURATION MEMORY_LEAK
+    DB_CONNECTION_EXHAUSTION KAFKA_CONSUMER_LAG DEPLOYMENT_FAILURE)
+begun=$SECONDS
+
+proof() { # WHAT COMMAND…
+    local what=$1 since=$SECONDS log
+    shift
+    log=$(mktemp)
+    if "$@" >"$log" 2>&1; then
+        printf '%5d s  passed  %s\n' $((SECONDS - since)) "$what"
+        grep -E '^(faults|detected|right service|false)' "$log" | sed 's/^/                 /' || true
+        rm -f "$log"
+    else
+        printf '%5d s  FAILED  %s\n' $((SECONDS - since)) "$what"
+        tail -n 60 "$log"
+        echo "soak failed after $((SECONDS - begun)) s; all its output is in $log"
+        exit 1
+    fi
+}
+
+for ((round = 0; round < rounds; round++)); do
+    seed=$((first + round))
+    for index in "${!scenarios[@]}"; do
+        scenario=${scenarios[$index]}
+        broker=kafka
+        if [ ! -d .midwatch/cache/kafka/libs ] || [ $(((round + index) % 2)) = 1 ]; then
+            broker=tansu
+        fi
+        proof "$scenario, kills and scaling, $broker, seed $seed" \
+            env ONCE=1 KILL=1 RESCALE=1 SEED=$seed SCENARIO="$scenario" BROKER=$broker \
+            target/debug/midwatch-stack run
+    done
+    proof "score on real processes, seed $seed" env SEED=$seed "$here/score.sh"
+done
+proof "score of the cores, $((100 * rounds)) seeds from $first" \
+    env VIRTUAL=1 SEED="$first" COUNT=$((100 * rounds)) QUIET_HOURS=$((100 * rounds)) "$here/score.sh"
+echo "soak of $rounds rounds from seed $first took $((SECONDS - begun)) s"
