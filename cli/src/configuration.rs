@@ -198,7 +198,13 @@ impl Configuration {
     /// The text without keys, tokens, passwords and the users of URLs.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
-        let mut text = mask_urls(text);
+        self.mask_secrets(&mask_urls(text))
+    }
+
+    /// The text without keys, tokens and passwords; examples of URLs stay.
+    #[must_use]
+    pub fn mask_secrets(&self, text: &str) -> String {
+        let mut text = text.to_owned();
         for secret in &self.secrets {
             text = text.replace(secret, "***");
         }

@@ -127,7 +127,7 @@ pub async fn examine(configuration: &Configuration, api: Option<&str>) -> Report
         finding.remedy = finding
             .remedy
             .take()
-            .map(|remedy| configuration.mask(&remedy));
+            .map(|remedy| configuration.mask_secrets(&remedy));
     }
     Report {
         configuration: configuration.origin.clone(),
@@ -158,7 +158,7 @@ async fn run(probe: Probe) -> Vec<Finding> {
             .partition(|finding| finding.check == *check);
         answer = others;
         if own.is_empty() {
-            let remedy = format!("mend {first} first, then look again");
+            let remedy = format!("{first} first, then look again");
             findings.push(Finding::warn(check, "could not be looked at", remedy));
         }
         findings.extend(own);
@@ -242,7 +242,17 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    text
+    reason(&text)
+}
+
+/// What an error says, without what only its library's authors can use.
+fn reason(text: &str) -> String {
+    let refused = ["Connection refused", "ConnectionRefused"];
+    if refused.iter().any(|word| text.contains(word)) {
+        return "nothing listens there (connection refused)".to_owned();
+    }
+    let end = text.find(" MetadataMap").unwrap_or(text.len());
+    text[..end].to_owned()
 }
 
 #[cfg(test)]
@@ -299,13 +309,20 @@ mod tests {
             told,
             [
                 ("kafka", Status::Fail, "start it"),
-                (
-                    "kafka-topics",
-                    Status::Warn,
-                    "mend kafka first, then look again"
-                ),
+                ("kafka-topics", Status::Warn, "kafka first, then look again"),
             ]
         );
+    }
+
+    #[test]
+    fn errors_say_what_a_person_can_use() {
+        let refused = "Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" }";
+        assert_eq!(
+            reason(refused),
+            "nothing listens there (connection refused)"
+        );
+        assert_eq!(reason("denied MetadataMap { headers: {} }"), "denied");
+        assert_eq!(reason("certificate expired"), "certificate expired");
     }
 
     #[test]

@@ -5,68 +5,15 @@ mod support;
 use fred::interfaces::ClientLike;
 use fred::types::CustomCommand;
 use midwatch_clients::kafka::{KafkaSettings, Producer, create_topics};
-use midwatch_local::{Server, Stack, port};
+use midwatch_local::{Server, Stack};
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, VectorParamsBuilder};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
+use support::doubles::{http, strict_mail_server};
+use support::processes::{api, seed};
 use support::{Database, NOWHERE, Report, Stage, broker, kafka, kafka_with_topics, needed};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
-
-const LIMIT: Duration = Duration::from_secs(60);
-
-fn program(name: &str) -> Command {
-    let path = Path::new(&needed("MIDWATCH_TEST_BIN_DIR")).join(name);
-    assert!(path.is_file(), "{} is not built", path.display());
-    let mut command = Command::new(path);
-    command
-        .env_clear()
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true);
-    command
-}
-
-/// Fills the knowledge store of the stage.
-async fn seed(stage: &Stage) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the project");
-    let status = program("midwatch-seeder")
-        .envs(&stage.values)
-        .env("KNOWLEDGE_DIR", root.join("knowledge"))
-        .status()
-        .await
-        .expect("the seeder runs");
-    assert!(status.success());
-}
-
-/// Starts the API of the stage, and waits until it answers.
-async fn api(stage: &mut Stage) -> Child {
-    let number = port::any().expect("a port");
-    let address = format!("127.0.0.1:{number}");
-    let child = program("midwatch-api")
-        .envs(&stage.values)
-        .env("API_BIND", &address)
-        .env("TOPICS_BIND", "off")
-        .spawn()
-        .expect("the API starts");
-    stage.set("MIDWATCH_API_URL", format!("http://{address}"));
-    let begun = Instant::now();
-    while !reqwest::get(format!("http://{address}/health"))
-        .await
-        .is_ok_and(|response| response.status().is_success())
-    {
-        assert!(begun.elapsed() < LIMIT, "the API does not answer");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    child
-}
 
 fn all_is_well(report: &Report) {
     let checks = report.json["checks"].as_array().expect("checks");
@@ -196,7 +143,7 @@ async fn what_does_not_answer_fails_with_its_remedy_and_no_password() {
             check,
             "warn",
             "could not be looked at",
-            &format!("mend {first} first"),
+            &format!("{first} first"),
         );
     }
     assert!(!report.json.to_string().contains("hidden-word"));
@@ -213,7 +160,7 @@ async fn what_does_not_answer_fails_with_its_remedy_and_no_password() {
 
 #[tokio::test]
 async fn settings_and_names_in_the_file_are_judged() {
-    let mut stage = Stage::nowhere();
+    let mut stage = Stage::with_broker();
     stage.set("SIGMA_THRESHOLD", "lots");
     stage.set("SMTP_ULR", "smtp://x");
     stage.set("OPENAI_API_KEY", "sk with blanks that is secret");
@@ -256,7 +203,7 @@ async fn make(settings: &KafkaSettings, topic: &str, partitions: i32, max_bytes:
 
 #[tokio::test]
 async fn topics_that_are_missing_or_set_up_otherwise_are_named() {
-    let mut stage = Stage::nowhere();
+    let mut stage = Stage::with_broker();
     // None at all.
     stage.set_kafka(&kafka());
     let report = stage.examine().await;
@@ -326,7 +273,7 @@ async fn topics_that_are_missing_or_set_up_otherwise_are_named() {
 
 #[tokio::test]
 async fn a_database_without_schema_with_a_newer_one_or_closed_is_told_apart() {
-    let mut stage = Stage::nowhere();
+    let mut stage = Stage::with_broker();
     let database = Database::empty().await;
     stage.set("DATABASE_URL", &database.url);
     let report = stage.examine().await;
@@ -374,7 +321,7 @@ async fn a_database_without_schema_with_a_newer_one_or_closed_is_told_apart() {
 async fn a_redis_that_forgets_is_found_out() {
     let mut stack = Stack::new().expect("a stack");
     let redis = stack.start(Server::Redis).await.expect("Redis");
-    let mut stage = Stage::nowhere();
+    let mut stage = Stage::with_broker();
     stage.set("REDIS_URL", &redis.url);
     let report = stage.examine().await;
     report.expect("redis-policy", "ok", "noeviction", "");
@@ -415,7 +362,7 @@ async fn knowledge_that_is_missing_empty_or_of_another_model_is_named() {
         .start(Server::Vectors)
         .await
         .expect("a knowledge store");
-    let mut stage = Stage::nowhere();
+    let mut stage = Stage::with_broker();
     stage.set("QDRANT_URL", &vectors.url);
     let report = stage.examine().await;
     report.expect("qdrant", "ok", &vectors.url, "");
@@ -446,28 +393,9 @@ async fn knowledge_that_is_missing_empty_or_of_another_model_is_named() {
     stack.stop().await.expect("it stops");
 }
 
-/// An HTTP server with one answer to everything.
-async fn http(answer: &'static str, status: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = [0; 16_384];
-            let read = stream.read(&mut request).await;
-            assert!(read.is_ok_and(|length| length > 0), "an empty request");
-            let text = format!(
-                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
-                answer.len()
-            );
-            stream.write_all(text.as_bytes()).await.expect("answered");
-        }
-    });
-    format!("http://{address}/v1")
-}
-
 #[tokio::test]
 async fn a_model_that_refuses_the_key_or_lacks_the_model_is_named_without_the_key() {
-    let mut stage = Stage::nowhere();
+    let mut stage = Stage::with_broker();
     stage.set("LLM_BASE_URL", http("{}", "401 Unauthorized").await);
     stage.set("LLM_API_KEY", "sk-keep-this-quiet");
     let report = stage.examine().await;
@@ -494,41 +422,16 @@ async fn a_model_that_refuses_the_key_or_lacks_the_model_is_named_without_the_ke
 
 #[tokio::test]
 async fn an_embedder_with_another_model_is_refused() {
-    let mut stage = Stage::nowhere();
+    let mut stage = Stage::with_broker();
     let short = r#"{"object":"list","model":"m","data":[{"object":"embedding","index":0,"embedding":[0.1,0.2,0.3]}]}"#;
     stage.set("EMBEDDINGS_URL", http(short, "200 OK").await);
     let report = stage.examine().await;
     report.expect("embedder", "fail", "3", "all-MiniLM-L6-v2 (384 numbers)");
 }
 
-/// A mail server that offers a login and takes none.
-async fn strict_mail_server() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let number = listener.local_addr().expect("an address").port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let (read, mut write) = stream.into_split();
-                let mut lines = BufReader::new(read).lines();
-                write.write_all(b"220 strict.example\r\n").await.ok();
-                while let Ok(Some(line)) = lines.next_line().await {
-                    let reply: &[u8] = match line.split(' ').next() {
-                        Some("EHLO") => b"250-strict.example\r\n250 AUTH PLAIN LOGIN\r\n",
-                        Some("AUTH") => b"535 5.7.8 no such login\r\n",
-                        Some("QUIT") => b"221 bye\r\n",
-                        _ => b"502 only a test\r\n",
-                    };
-                    write.write_all(reply).await.ok();
-                }
-            });
-        }
-    });
-    number
-}
-
 #[tokio::test]
 async fn a_mail_server_without_tls_or_with_another_password_is_told() {
-    let mut stage = Stage::nowhere();
+    let mut stage = Stage::with_broker();
     let inbox = needed("MIDWATCH_TEST_SMTP_URL");
     stage.set("SMTP_URL", format!("{inbox}?tls=required"));
     let report = stage.examine().await;

@@ -32,6 +32,10 @@ async fn check(url: &str, key: Option<String>) -> Finding {
             SERVER,
             format!("{DIMENSION} numbers from {url} in {}", since(begun)),
         ),
+        Err(error @ EmbeddingsError::Unreachable { .. }) => {
+            let found = format!("{url} gives no answer: {}", chain(&error));
+            Finding::fail(SERVER, found, remedy(&error))
+        }
         Err(error) => Finding::fail(SERVER, chain(&error), remedy(&error)),
     }
 }

@@ -53,9 +53,15 @@ async fn check(kafka: KafkaSettings) -> Vec<Finding> {
     let broker = match blocking(move || ask(&settings)).await {
         Ok(broker) => broker,
         Err(error) => {
+            // The usual error says no more than that.
+            let why = if error.contains("BrokerTransportFailure") {
+                String::new()
+            } else {
+                format!(": {error}")
+            };
             return vec![Finding::fail(
                 BROKER,
-                format!("no broker answers at {}: {error}", kafka.bootstrap),
+                format!("no broker answers at {}{why}", kafka.bootstrap),
                 "start it (`make demo` does), or set KAFKA_BOOTSTRAP_SERVERS to the host:port of one",
             )];
         }

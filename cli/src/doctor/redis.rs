@@ -1,6 +1,6 @@
 //! Redis: reachable, never dropping a key by itself, and writing to disk.
 
-use super::{Finding, Probe, since};
+use super::{Finding, Probe, reason, since};
 use crate::configuration::Configuration;
 use fred::interfaces::ClientLike;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ async fn check(url: String) -> Vec<Finding> {
         Err(error) => {
             return vec![Finding::fail(
                 SERVER,
-                format!("{url}: {error}"),
+                format!("{url}: {}", reason(&error.to_string())),
                 "start Redis (`make demo` does), or correct REDIS_URL: redis://user:password@host:6379, rediss:// for TLS",
             )];
         }

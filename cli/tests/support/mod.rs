@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod doubles;
+pub mod processes;
+
 use midwatch_clients::kafka::{KafkaSettings, create_topics, ensure_epoch};
 use midwatch_clients::postgres::Postgres;
 use midwatch_runtime::{Settings, clock};
@@ -138,6 +141,13 @@ impl Stage {
         ] {
             stage.set(name, value);
         }
+        stage
+    }
+
+    /// The same, but for a broker without topics, which is quicker than none.
+    pub fn with_broker() -> Stage {
+        let mut stage = Stage::nowhere();
+        stage.set_kafka(&kafka());
         stage
     }
 

@@ -11,6 +11,11 @@ use uuid::Uuid;
 /// Records of one incident: enough for a hundred series over their window.
 pub const LIMIT: usize = 20_000;
 
+/// Complaints that the job answers with.
+const COMPLAINTS: usize = 40;
+/// Complaints of this time before the onset count, too.
+const COMPLAINTS_BEFORE_MS: i64 = 30_000;
+
 /// What the job `copy_records` is about.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Window {
@@ -172,6 +177,35 @@ impl Window {
         }
         kept
     }
+}
+
+/// What the job `copy_records` answers: how many records were kept, and the
+/// newest complaints of the services with anomalies, which may name what is
+/// really broken.
+#[must_use]
+pub fn answer(window: &Window, kept: &[KeptRecord]) -> Value {
+    let onset_ms = window.anomalies.iter().map(|one| one.onset_ms).min();
+    let since_ms = onset_ms.unwrap_or(i64::MAX) - COMPLAINTS_BEFORE_MS;
+    let is_concerned = |service: &str| window.anomalies.iter().any(|one| one.service == service);
+    let mut lines: Vec<&KeptRecord> = kept
+        .iter()
+        .filter(|record| {
+            record.kind == "log"
+                && record.at_ms >= since_ms
+                && matches!(record.name.as_str(), "WARN" | "ERROR" | "FATAL")
+                && is_concerned(&record.service)
+        })
+        .collect();
+    lines.sort_by(|one, other| (other.at_ms, &other.record_id).cmp(&(one.at_ms, &one.record_id)));
+    let complaints: Vec<Value> = lines
+        .into_iter()
+        .take(COMPLAINTS)
+        .map(|record| {
+            let message: String = record.text.chars().take(500).collect();
+            json!({"service": record.service, "message": message})
+        })
+        .collect();
+    json!({"records": kept.len(), "complaints": complaints})
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod ids;
 pub mod incident;
 pub mod knowledge;
 pub mod lifecycle;
+pub mod mention;
 pub mod raw;
 pub mod reference;
 pub mod response;

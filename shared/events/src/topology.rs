@@ -11,6 +11,8 @@ pub enum EdgeSource {
     Catalogue,
     /// Seen in spans: what really happens.
     Spans,
+    /// Told by the caller's own complaints: `timeout calling order-service`.
+    Logs,
 }
 
 /// A directed graph, caller → callee, with the sources of each edge.

@@ -2,6 +2,7 @@
 
 mod announce;
 pub mod belong;
+mod second_look;
 pub mod signals;
 pub mod state;
 
@@ -56,7 +57,7 @@ impl Core {
         state: &mut State,
         at: Moment,
         anomaly: &Anomaly,
-        surroundings: Surroundings,
+        mut surroundings: Surroundings,
     ) -> Vec<Effect> {
         let known = state.groups.values_mut().find(|group| {
             group
@@ -94,6 +95,7 @@ impl Core {
             (Some(_), _) => return Vec::new(),
             (None, _) => {}
         }
+        belong::add_named(state, &mut surroundings, anomaly);
         let found = belonging(&self.config, state, &surroundings.topology, anomaly);
         let audit = |incident_id: Uuid, reason: &str| {
             let payload = json!({
@@ -264,7 +266,20 @@ impl Core {
         (kind, payload): (&str, &Value),
         result: Result<Value, String>,
     ) -> Vec<Effect> {
-        let Some(group) = incident_of(payload).and_then(|id| state.groups.get_mut(&id)) else {
+        let Some(id) = incident_of(payload) else {
+            return Vec::new();
+        };
+        let is_unannounced = state
+            .groups
+            .get(&id)
+            .is_some_and(|group| group.phase == Phase::Copying);
+        if kind == "copy_records"
+            && is_unannounced
+            && let Some(effects) = self.join_by_complaint(state, at, id, &result)
+        {
+            return effects;
+        }
+        let Some(group) = state.groups.get_mut(&id) else {
             return Vec::new();
         };
         match (kind, group.phase) {

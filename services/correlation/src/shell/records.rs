@@ -1,12 +1,12 @@
 //! Copying the records of an incident's window.
 
 use super::Correlation;
-use crate::records::{LIMIT, Text, Window};
+use crate::records::{LIMIT, Text, Window, answer};
 use anyhow::Context as _;
 use fred::interfaces::{SetsInterface, SortedSetsInterface};
 use midwatch_clients::postgres::{KeptRecord, records};
 use midwatch_runtime::JobError;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Records written in one statement.
 const BATCH: usize = 2_000;
@@ -33,7 +33,7 @@ impl Correlation {
                 .map_err(anyhow::Error::from)?;
         }
         tx.commit().await.map_err(anyhow::Error::from)?;
-        Ok(json!({"records": kept.len()}))
+        Ok(answer(&window, &kept))
     }
 
     /// Members of a sorted set since a time, as JSON.

@@ -1,5 +1,7 @@
 //! Log lines that differ only in numbers and ids are one template.
 
+use midwatch_events::mention::names;
+
 /// The line with every run of characters that holds a digit replaced by `#`.
 #[must_use]
 pub fn template(message: &str) -> String {
@@ -23,18 +25,9 @@ pub fn named_services(message: &str, own: &str, candidates: &[String]) -> Vec<St
     candidates
         .iter()
         .filter(|service| service.as_str() != own)
-        .filter(|service| contains_word(message, service))
+        .filter(|service| names(message, service))
         .cloned()
         .collect()
-}
-
-fn contains_word(text: &str, word: &str) -> bool {
-    let part_of_name = |letter: char| letter.is_alphanumeric() || letter == '-' || letter == '_';
-    text.match_indices(word).any(|(start, found)| {
-        let before = text[..start].chars().next_back();
-        let after = text[start + found.len()..].chars().next();
-        !before.is_some_and(part_of_name) && !after.is_some_and(part_of_name)
-    })
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use super::memory::Memory;
 use midwatch_clients::postgres::KeptRecord;
-use midwatch_correlation::records::{LIMIT, Text, Window};
+use midwatch_correlation::records::{LIMIT, Text, Window, answer};
 use midwatch_correlation::table::ContextTable;
 use midwatch_events::topology::EdgeSource;
 use midwatch_investigation::decide::gathered;
 use midwatch_runtime::Projection;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uuid::Uuid;
 
@@ -92,7 +92,7 @@ impl Shelf {
             kept.extend(window.text_records(service, Text::Span, &spans));
         }
         kept.truncate(LIMIT);
-        let count = kept.len();
+        let answered = answer(&window, &kept);
         let held = self.hold(window.incident_id);
         for record in kept {
             // What is there stays as it is, as in PostgreSQL.
@@ -101,7 +101,7 @@ impl Shelf {
                 held.records.insert(key, record);
             }
         }
-        Ok(json!({ "records": count }))
+        Ok(answered)
     }
 
     /// The facts that the investigation's shell gathers, without the knowledge
