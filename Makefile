@@ -3,8 +3,9 @@
 
 SHELL := /bin/bash
 SETUP := infrastructure/local/setup.sh
-STACK := target/debug/midwatch-stack
+STACK_PROGRAM := target/debug/midwatch-stack
 TEST_SERVERS := postgres,redis,kafka,tansu,vectors,embedder,mail
+PYTHON_CHECKS := .midwatch/cache/python-checks/bin/python
 PYTHON_TEST := .midwatch/cache/python-test/bin/python
 
 # Queries are checked against the committed data, not against a server that
@@ -22,43 +23,41 @@ help: ## Show the targets.
 	@echo '                 BROKER=kafka|tansu KEEP=1 SCALE=investigation=3,detection=2'
 	@echo '                 RESCALE=1 (with ONCE=1: scale up and down meanwhile)'
 
-demo: ## Build what changed and run everything until Ctrl-C.
-	@$(SETUP) demo
-	@cargo build --workspace --bins
-	@$(STACK) run
+demo: ## Build what changed and run everything until Ctrl-C (STACK=local|compose).
+	@infrastructure/local/demo.sh
 
 start: ## Like demo, without building.
-	@test -x $(STACK) || { echo 'nothing is built yet; run make build' >&2; exit 1; }
-	@$(STACK) run
+	@test -x $(STACK_PROGRAM) || { echo 'nothing is built yet; run make build' >&2; exit 1; }
+	@$(STACK_PROGRAM) run
 
 stop: ## Stop the running demo and remove what killed ones left.
-	@if [ -x $(STACK) ]; then $(STACK) stop; else echo 'nothing is built, so nothing runs'; fi
+	@if [ -x $(STACK_PROGRAM) ]; then $(STACK_PROGRAM) stop; else echo 'nothing is built, so nothing runs'; fi
 
 status: ## Show processes, health, lag and memory of the running demo.
-	@$(STACK) status
+	@$(STACK_PROGRAM) status
 
 logs: ## Follow all logs; NAME=detection for one process.
-	@$(STACK) logs $(NAME)
+	@$(STACK_PROGRAM) logs $(NAME)
 
 logs-sim: ## Follow the simulator's log.
-	@$(STACK) logs simulator
+	@$(STACK_PROGRAM) logs simulator
 
 logs-api: ## Follow the API's log.
-	@$(STACK) logs api
+	@$(STACK_PROGRAM) logs api
 
 inject: ## Ask the simulator for a fault: SCENARIO=name [SERVICE=name].
 	@test -n "$(SCENARIO)" || { echo 'name the fault: make inject SCENARIO=MEMORY_LEAK' >&2; exit 1; }
-	@$(STACK) inject $(SCENARIO) $(SERVICE)
+	@$(STACK_PROGRAM) inject $(SCENARIO) $(SERVICE)
 
 scale: ## Change the processes of agents in the running demo: SCALE=detection=2
 	@test -n "$(SCALE)" || { echo 'say how many: make scale SCALE=detection=2' >&2; exit 1; }
-	@$(STACK) scale $(SCALE)
+	@$(STACK_PROGRAM) scale $(SCALE)
 
 seed: ## Write the knowledge into the running demo again.
-	@$(STACK) seed
+	@$(STACK_PROGRAM) seed
 
 restart-agents: ## Restart agents and API of the running demo from the newest build.
-	@$(STACK) restart-agents
+	@$(STACK_PROGRAM) restart-agents
 
 build: ## Build everything that demo needs.
 	@$(SETUP) build
@@ -67,22 +66,47 @@ build: ## Build everything that demo needs.
 test: ## Run all tests on real servers.
 	@$(SETUP) test
 	@cargo build --workspace --bins
-	@$(STACK) exec --with $(TEST_SERVERS) -- cargo test --workspace
-	@$(STACK) exec --with vectors -- sh -c 'exec $(PYTHON_TEST) infrastructure/vectors/tests/python_client.py "$$MIDWATCH_TEST_QDRANT_URL"'
+	@echo 'containers and manifests, without an engine'
+	@$(PYTHON_CHECKS) infrastructure/containers/check.py
+	@$(PYTHON_CHECKS) infrastructure/grafana/check.py
+	@$(PYTHON_CHECKS) infrastructure/kubernetes/check.py
+	@$(PYTHON_CHECKS) infrastructure/containers/run_services.py
+	@$(STACK_PROGRAM) exec --with $(TEST_SERVERS) -- cargo test --workspace
+	@$(STACK_PROGRAM) exec --with vectors -- sh -c 'exec $(PYTHON_TEST) infrastructure/vectors/tests/python_client.py "$$MIDWATCH_TEST_QDRANT_URL"'
 	@echo 'one fault end to end, every agent killed once, on the preferred broker'
-	@ONCE=1 KILL=1 KCAT=1 SCENARIO=DB_CONNECTION_EXHAUSTION $(STACK) run
+	@ONCE=1 KILL=1 KCAT=1 SCENARIO=DB_CONNECTION_EXHAUSTION $(STACK_PROGRAM) run
 	@echo 'one fault end to end, with the scripted model, on the fallback broker'
-	@ONCE=1 MODEL=scripted BROKER=tansu SCENARIO=DEPLOYMENT_FAILURE $(STACK) run
+	@ONCE=1 MODEL=scripted BROKER=tansu SCENARIO=DEPLOYMENT_FAILURE $(STACK_PROGRAM) run
+	@echo 'one fault end to end, scaled up and down meanwhile, from two and three processes'
+	@ONCE=1 RESCALE=1 SCALE=investigation=3,detection=2 SCENARIO=ERROR_RATE_SPIKE $(STACK_PROGRAM) run
+	@echo 'two faults that nobody scripted: the CPU of this machine, a paused agent'
+	@COLLECT_INTERVAL_MS=2000 $(STACK_PROGRAM) run --quiet --speed 6 -- python3 infrastructure/local/checks/unscripted.py
+	@echo 'the pages in a browser'
+	@$(STACK_PROGRAM) run --quiet --speed 10 -- node infrastructure/browser/run.mjs
 
 score: ## Judge Midwatch by faults whose truth is known: SEED=n, VIRTUAL=1 COUNT=k
 	@$(SETUP) demo
 	@cargo build --workspace --bins
-	@SCORE_ARGS='$(SCORE_ARGS)' infrastructure/local/checks/score.sh
+	@infrastructure/local/checks/score.sh
 
 soak: ## Long proofs on N seeds (3): kills, scaling, brokers, scores.
 	@$(SETUP) test
 	@cargo build --workspace --bins
 	@infrastructure/local/checks/soak.sh $(or $(N),3)
+
+bench: ## Measure speed, memory, latencies and restarts, as ratios in one run.
+	@$(SETUP) test
+	@cargo build --workspace --bins
+	@cargo build --release $(addprefix -p midwatch-,bench detection correlation \
+		investigation remediation communication postmortem api)
+	@mkdir -p .midwatch/bench
+	@$(STACK_PROGRAM) exec --with kafka,tansu,redis,postgres,vectors,embedder -- \
+		target/release/midwatch-bench --json .midwatch/bench/bench.json $(BENCH_ARGS)
+
+screenshots: ## Take the pictures in docs/ anew.
+	@$(SETUP) test
+	@cargo build --workspace --bins
+	@$(STACK_PROGRAM) run --quiet --speed 12 -- node infrastructure/browser/screenshots.mjs
 
 reference: ## Write the topic reference in DESIGN.md from the code.
 	@WRITE_REFERENCE=1 cargo test -q -p midwatch-events --test golden the_reference

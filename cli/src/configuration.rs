@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use midwatch_clients::kafka::KafkaSettings;
 use midwatch_local::address_book::AddressBook;
 use midwatch_local::layout::Layout;
-use midwatch_runtime::Settings;
+use midwatch_runtime::{Settings, kafka_settings};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -180,7 +180,7 @@ impl Configuration {
     /// The broker, by the variables that every service reads.
     #[must_use]
     pub fn kafka(&self) -> KafkaSettings {
-        kafka(&self.settings)
+        kafka_settings(&self.settings)
     }
 
     /// The API's address without a slash at the end: `--api`, MIDWATCH_API_URL,
@@ -209,21 +209,6 @@ impl Configuration {
             text = text.replace(secret, "***");
         }
         text
-    }
-}
-
-/// The broker, as the runtime reads it for each service. What is wrong is
-/// noted in the settings.
-#[must_use]
-pub fn kafka(settings: &Settings) -> KafkaSettings {
-    KafkaSettings {
-        bootstrap: settings.text("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
-        properties: settings
-            .with_prefix("KAFKA_PROPERTY_")
-            .map(|(name, value)| (KafkaSettings::property_name(name), value.to_owned()))
-            .collect(),
-        topic_prefix: settings.text("KAFKA_TOPIC_PREFIX", ""),
-        partitions: settings.number("KAFKA_PARTITIONS", 3, 1..=1_000),
     }
 }
 

@@ -68,7 +68,7 @@ fn values(configuration: &Configuration, known: &BTreeSet<&str>) -> Vec<Finding>
     let mut settings = Settings::from_values(own);
     read_all(&mut settings);
     read_processes(&settings);
-    drop(configuration::kafka(&settings));
+    drop(midwatch_runtime::kafka_settings(&settings));
     let Err(ConfigError(mut problems)) = settings.finish() else {
         let set = known
             .iter()

@@ -24,6 +24,8 @@ struct Story {
     opened: Vec<IncidentOpened>,
     updated: Vec<IncidentUpdated>,
     wall_ms: i64,
+    /// What the copying of records finds, as (service, message).
+    complaints: Vec<(&'static str, &'static str)>,
 }
 
 fn shop() -> Topology {
@@ -84,6 +86,7 @@ impl Story {
             opened: Vec::new(),
             updated: Vec::new(),
             wall_ms: T0,
+            complaints: Vec::new(),
         }
     }
 
@@ -108,7 +111,7 @@ impl Story {
                         attempt: 1,
                         max_attempts: 3,
                     },
-                    result: Ok(json!({"records": 7})),
+                    result: Ok(self.copied()),
                 }),
                 _ => {}
             }
@@ -117,6 +120,13 @@ impl Story {
             self.decide(input);
         }
         effects
+    }
+
+    fn copied(&self) -> Value {
+        let complaint =
+            |(service, message): &(&str, &str)| json!({"service": service, "message": message});
+        let complaints: Vec<Value> = self.complaints.iter().map(complaint).collect();
+        json!({"records": 7, "complaints": complaints})
     }
 
     fn hear(&mut self, anomaly: Anomaly) -> Vec<Effect> {
@@ -230,6 +240,43 @@ fn a_call_that_only_spans_know_joins_two_services() {
             .reason
             .contains("as spans show")
     );
+}
+
+/// Neither catalogue nor spans know that user-service calls the third one.
+fn after_complaints(complaints: Vec<(&'static str, &'static str)>) -> Story {
+    let mut story = Story::new();
+    story.hear(slow("notification-service", 0));
+    story.settle();
+    story.complaints = complaints;
+    story.hear(slow("user-service", 20));
+    story.settle();
+    story
+}
+
+#[test]
+fn a_complaint_about_the_broken_service_joins_its_caller_before_anybody_is_told() {
+    let line = "timeout calling notification-service: no answer within 2000 ms";
+    let mut story = after_complaints(vec![("user-service", line)]);
+    assert_eq!(story.opened.len(), 1);
+    story.settle();
+    let update = story.updated.last().expect("the incident has grown");
+    let services = &update.header.affected_services;
+    assert_eq!(services, &["notification-service", "user-service"]);
+    let group = story.state.groups.values().next().expect("one group");
+    assert_eq!(story.state.groups.len(), 1);
+    assert!(group.anomalies[1].reason.contains("as its log lines say"));
+}
+
+#[test]
+fn complaints_about_anything_else_join_nothing() {
+    for line in [
+        "bad request from notification-service",
+        "timeout calling notification-service-v2",
+        "timeout calling billing",
+    ] {
+        let story = after_complaints(vec![("user-service", line)]);
+        assert_eq!(story.opened.len(), 2, "{line}");
+    }
 }
 
 #[test]

@@ -27,6 +27,8 @@ CREATE INDEX dead_letters_resent_by_age ON dead_letters_resent (requested_at DES
 
 -- The page of the agents counts these every few seconds.
 CREATE INDEX jobs_failed ON jobs (finished_at) WHERE error IS NOT NULL;
+-- People look for the mails that failed, which are few.
+CREATE INDEX notifications_by_status ON notifications (status, id);
 CREATE INDEX outbox_refused ON outbox (agent) WHERE refused IS NOT NULL;
 
 -- The one thing that the dashboard may write, and nothing else.

@@ -25,4 +25,4 @@ pub use agent::{Agent, AgentSpec, Input, Job, JobError, Moment, Route};
 pub use config::{ConfigError, Settings};
 pub use effect::{Audit, Effect, JobRequest, KeptRecord, Notification, Projection};
 pub use health::Readiness;
-pub use service::{ServiceContext, Shutdown, run_agent, run_service};
+pub use service::{ServiceContext, Shutdown, kafka_settings, run_agent, run_service};

@@ -199,8 +199,10 @@ impl ServiceContext {
     }
 }
 
-/// The broker's settings, from the environment.
-fn kafka_settings(settings: &Settings) -> KafkaSettings {
+/// The broker's settings, from the environment. What is wrong is noted in
+/// `settings`.
+#[must_use]
+pub fn kafka_settings(settings: &Settings) -> KafkaSettings {
     KafkaSettings {
         bootstrap: settings.text("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
         properties: settings

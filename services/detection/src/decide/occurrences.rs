@@ -56,8 +56,8 @@ pub struct Occurrences {
     /// Silence clock at the last record.
     heard_ms: i64,
     open: Option<OpenFinding>,
-    /// (anomaly id, onset, silence clock when it cleared).
-    closed: Option<(Uuid, i64, i64)>,
+    /// (anomaly id, silence clock when it cleared).
+    closed: Option<(Uuid, i64)>,
 }
 
 /// How long a finding of this name stays open without another record.
@@ -135,15 +135,11 @@ impl Occurrences {
         let hits = std::mem::take(&mut self.hits);
         let first = hits.iter().min_by_key(|hit| hit.at_ms).unwrap_or(&quote);
         let quiet_ms = quiet_ms(origin.name, origin.tuning);
-        let (anomaly_id, onset_ms) = match self.closed.take() {
-            Some((id, onset_ms, cleared_ms)) if silence_ms - cleared_ms <= quiet_ms => {
-                (id, onset_ms)
-            }
-            _ => (
-                origin.anomaly_id(&first.event_id, first.at_ms, ""),
-                first.at_ms,
-            ),
+        let anomaly_id = match self.closed.take() {
+            Some((id, cleared_ms)) if silence_ms - cleared_ms <= quiet_ms => id,
+            _ => origin.anomaly_id(&first.event_id, first.at_ms, ""),
         };
+        let onset_ms = first.at_ms;
         let count = u32::try_from(hits.len()).unwrap_or(u32::MAX);
         self.open = Some(OpenFinding {
             anomaly_id,
@@ -180,7 +176,7 @@ impl Occurrences {
             open.count
         );
         let sketch = self.sketch(origin, Transition::Cleared, now_ms, words, what, &[last]);
-        self.closed = Some((sketch.anomaly_id, sketch.onset_ms, silence_ms));
+        self.closed = Some((sketch.anomaly_id, silence_ms));
         self.open = None;
         Some(sketch)
     }

@@ -121,9 +121,9 @@ impl Class {
             Class::Connections
         } else if name.ends_with("consumer_lag_seconds") {
             Class::LagAge
-        } else if name.ends_with("consumer_lag") && series.contains("{group=") {
-            // Five messages behind may be an hour or a millisecond; whoever
-            // knows the group knows its age, and reports it.
+        } else if name.ends_with("consumer_lag") && series.contains("midwatch.") {
+            // Of our own groups the age of what waits is known, which says more:
+            // five messages behind may be an hour or a millisecond.
             Class::Context
         } else if name.ends_with("consumer_lag") {
             Class::Lag
@@ -292,6 +292,7 @@ mod tests {
             ("kafka_consumer_lag", Class::Lag),
             ("kafka_consumer_lag{topic=orders}", Class::Lag),
             ("kafka_consumer_lag{group=midwatch.api}", Class::Context),
+            ("kafka_consumer_lag{group=orders}", Class::Lag),
             ("kafka_consumer_lag_seconds", Class::LagAge),
             (
                 "kafka_consumer_lag_seconds{group=midwatch.api}",

@@ -9,8 +9,8 @@
 //!   readings in range.
 //! - A series that leaves its range again within `DEDUP_TTL_SECONDS` of event
 //!   time after it cleared opens the *same* anomaly again (`started` with the
-//!   old id and onset), so that flapping never multiplies anomalies; what
-//!   watches an anomaly still sees each change.
+//!   old id and the onset of this outbreak), so that flapping never multiplies
+//!   anomalies; what watches an anomaly still sees each change.
 //! - A reading that is unusual but too small to matter, or that stays alone,
 //!   is learnt at the edge of the band.
 //! - A series that reported regularly and stops becomes `missing`, under the
@@ -65,7 +65,6 @@ pub struct OpenAnomaly {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Closed {
     pub anomaly_id: Uuid,
-    pub onset_ms: i64,
     pub cleared_ms: i64,
 }
 
@@ -255,7 +254,9 @@ impl<M: Model> Series<M> {
             .open
             .take()
             .map(|open| (open.anomaly_id, open.onset_ms))
-            .or_else(|| repeat.map(|closed| (closed.anomaly_id, closed.onset_ms)));
+            // One that broke out again keeps its id; what happened between the
+            // two outbreaks came before this one, a deployment above all.
+            .or_else(|| repeat.map(|closed| (closed.anomaly_id, onset.at_ms)));
         let again = known.is_some();
         let (anomaly_id, onset_ms) = known.unwrap_or_else(|| {
             (
@@ -412,7 +413,6 @@ impl<M: Model> Series<M> {
         if let Some(open) = self.open.take() {
             self.closed = Some(Closed {
                 anomaly_id: open.anomaly_id,
-                onset_ms: open.onset_ms,
                 cleared_ms: mark.at_ms,
             });
         }

@@ -130,6 +130,11 @@ pub fn reader_pool(pool: &PgPool, connections: u32) -> PgPool {
         .options([
             ("default_transaction_read_only", "on"),
             ("statement_timeout", "5000"),
+            // A list's filters are parameters that may be null. A plan for any
+            // value of them reads the whole table: seconds at 100 000
+            // incidents, where a plan for the values at hand takes one
+            // millisecond.
+            ("plan_cache_mode", "force_custom_plan"),
         ]);
     PgPoolOptions::new()
         .max_connections(connections)

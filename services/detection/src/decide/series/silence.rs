@@ -37,14 +37,9 @@ impl<M: Model> Series<M> {
             .take()
             .filter(|closed| now_ms - closed.cleared_ms <= origin.tuning.dedup_ms);
         let open = self.open.get_or_insert_with(|| {
-            let (anomaly_id, onset_ms) = repeat.map_or_else(
-                || {
-                    (
-                        origin.anomaly_id(&last.event_id, onset_ms, "missing"),
-                        onset_ms,
-                    )
-                },
-                |closed| (closed.anomaly_id, closed.onset_ms),
+            let anomaly_id = repeat.map_or_else(
+                || origin.anomaly_id(&last.event_id, onset_ms, "missing"),
+                |closed| closed.anomaly_id,
             );
             OpenAnomaly {
                 anomaly_id,
