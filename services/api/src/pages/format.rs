@@ -98,9 +98,22 @@ pub fn measure(value: f64, metric: &str) -> String {
 }
 
 /// A metric's name without what its value says anyway:
-/// `service_latency_p99_ms` as `latency p99`.
+/// `service_latency_p99_ms` as `latency p99`, `host_disk_percent{mount=/data}`
+/// as `disk /data`. Our own consumer groups are one per service and need not
+/// be named, but their two lags told apart.
 #[must_use]
 pub fn metric_label(metric: &str) -> String {
+    if let Some((name, labels)) = metric.split_once('{') {
+        let instance = match labels.trim_end_matches('}').split_once('=') {
+            Some(("group", _)) if name.ends_with("_seconds") => "age",
+            Some(("group", _)) => "",
+            Some((_, value)) => value,
+            None => labels,
+        };
+        return format!("{} {instance}", metric_label(name))
+            .trim_end()
+            .to_owned();
+    }
     let mut rest = metric;
     for prefix in ["service_", "host_"] {
         rest = rest.strip_prefix(prefix).unwrap_or(rest);
@@ -231,6 +244,25 @@ pub fn money(dollars: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_of_instances_are_short() {
+        for (metric, label) in [
+            ("service_latency_p99_ms", "latency p99"),
+            ("host_disk_percent{mount=/data}", "disk /data"),
+            (
+                "kafka_consumer_lag{group=midwatch.api}",
+                "kafka consumer lag",
+            ),
+            (
+                "kafka_consumer_lag_seconds{group=midwatch.api}",
+                "kafka consumer lag age",
+            ),
+            ("odd{", "odd"),
+        ] {
+            assert_eq!(metric_label(metric), label);
+        }
+    }
 
     #[test]
     fn readings_keep_three_figures_and_their_unit() {
