@@ -197,11 +197,23 @@ fn members(group: &GroupNow) -> Vec<(String, String)> {
 
 fn throughput(agent: &AgentNow, minutes: i64) -> String {
     let per_minute = |count: i64| format::number(count as f64 / minutes as f64);
+    // Detection and the sources keep no row per message; their own counter
+    // tells, from the second look on as a rate.
+    let handled: Vec<f64> = agent
+        .processes
+        .iter()
+        .filter_map(|process| process.handled)
+        .collect();
     if agent.work.inputs > 0 {
         format!("{} inputs/min", per_minute(agent.work.inputs))
     } else if agent.work.audit_lines > 0 {
         format!("{} decisions/min", per_minute(agent.work.audit_lines))
-    } else {
+    } else if !handled.is_empty() {
+        let count = format::number(handled.iter().sum());
+        format!("{count} messages since its start")
+    } else if agent.is_agent {
         format!("nothing in {minutes} min")
+    } else {
+        "does not count messages".to_owned()
     }
 }
