@@ -82,10 +82,10 @@ pub(crate) async fn prepare(
     let format = java(layout, run, "format")?.args([
         "kafka.tools.StorageTool",
         "format",
-        "-t",
-        &cluster_id()?,
-        "-c",
-        &file,
+        // One word each: an id that begins with a dash, as one in 64 does, would
+        // be read as an option.
+        &format!("--cluster-id={}", cluster_id()?),
+        &format!("--config={file}"),
     ]);
     run_once(&format, Duration::from_secs(60)).await?;
     let mut spec = java(layout, run, "kafka")?.args(["kafka.Kafka", &file]);

@@ -80,7 +80,41 @@ pub async fn create_topics(settings: &KafkaSettings) -> Result<usize, KafkaError
             }
         }
     }
+    let names: Vec<String> = wanted.into_iter().map(|topic| topic.name).collect();
+    let settings = settings.clone();
+    let listed = tokio::task::spawn_blocking(move || await_listing(&settings, &names)).await;
+    listed.map_err(|error| KafkaError::internal(&error.to_string()))??;
     Ok(created)
+}
+
+/// Waits until the broker lists these topics: Kafka acknowledges a creation
+/// before its own metadata show it, and whoever looks meanwhile finds nothing.
+fn await_listing(settings: &KafkaSettings, names: &[String]) -> Result<(), KafkaError> {
+    let doing = "waiting until new topics are listed";
+    let consumer: BaseConsumer = settings
+        .client_config()
+        .create()
+        .map_err(|error| KafkaError::new(doing, error))?;
+    let deadline = Instant::now() + REQUEST;
+    loop {
+        let metadata = consumer
+            .fetch_metadata(None, REQUEST)
+            .map_err(|error| KafkaError::new(doing, error))?;
+        let is_listed = |name: &String| {
+            let mut topics = metadata.topics().iter();
+            topics.any(|topic| topic.name() == name && !topic.partitions().is_empty())
+        };
+        let Some(missing) = names.iter().find(|name| !is_listed(name)) else {
+            return Ok(());
+        };
+        if Instant::now() >= deadline {
+            return Err(KafkaError::internal(&format!(
+                "the broker created {missing} and does not list it after {} s",
+                REQUEST.as_secs()
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Reads the epoch of the broker's data; `None` where none was written yet.
