@@ -60,6 +60,25 @@ impl Default for Pages {
     }
 }
 
+/// What all templates are read with: everything escaped, an unknown name is an
+/// error, and the filters of [`format`].
+///
+/// # Panics
+/// Never: the delimiters are constants.
+pub(crate) fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .expect("the delimiters are those of Jinja");
+    environment.set_syntax(syntax);
+    format::register(&mut environment);
+    environment
+}
+
 impl Pages {
     /// Compiles the templates.
     ///
@@ -77,16 +96,7 @@ impl Pages {
     /// As [`Pages::new`].
     #[must_use]
     pub fn with_links(links: &[(&'static str, String)]) -> Pages {
-        let mut environment = Environment::new();
-        environment.set_auto_escape_callback(|_| AutoEscape::Html);
-        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()
-            .expect("the delimiters are those of Jinja");
-        environment.set_syntax(syntax);
-        format::register(&mut environment);
+        let mut environment = environment();
         environment.add_global("css", assets::address("midwatch.css"));
         environment.add_global("js", assets::address("midwatch.js"));
         environment.add_global("icon", assets::address("icon.svg"));

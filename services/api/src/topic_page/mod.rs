@@ -16,7 +16,7 @@ mod pretty;
 mod topic;
 
 use crate::error::ApiError;
-use crate::pages::{assets, format};
+use crate::pages::{self, assets};
 use crate::routes::{guard, wants_page, wrong_method};
 use crate::topics::Topics;
 use anyhow::Context as _;
@@ -28,9 +28,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use midwatch_clients::kafka::KafkaError;
 use midwatch_runtime::{Settings, Shutdown};
-use minijinja::syntax::SyntaxConfig;
+use minijinja::Environment;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -87,16 +86,7 @@ impl TopicPage {
     /// renders each.
     #[must_use]
     pub fn new(topics: Arc<Topics>, dashboard_port: Option<u16>, shutdown: Shutdown) -> TopicPage {
-        let mut environment = Environment::new();
-        environment.set_auto_escape_callback(|_| AutoEscape::Html);
-        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()
-            .expect("the delimiters are those of Jinja");
-        environment.set_syntax(syntax);
-        format::register(&mut environment);
+        let mut environment = pages::environment();
         for (name, file) in [
             ("css", "midwatch.css"),
             ("topics_css", "topics.css"),
