@@ -35,6 +35,12 @@ With --json: {\"configuration\", \"status\", \"checks\": [{\"check\", \"status\"
 \"found\", \"remedy\", \"took_ms\"}]}; a status is ok, warn or fail, and remedy is\n\
 null where all is well. Nothing is created, written or sent.")]
     Doctor,
+    /// Judge samples from standard input, one line out for each
+    #[command(after_help = crate::detect::HELP)]
+    Detect(crate::detect::Options),
+    /// Say what would have paged, and what other settings would change
+    #[command(after_help = crate::backtest::AFTER_HELP)]
+    Backtest(Box<crate::backtest::Flags>),
     /// List incidents, newest first, or show one
     #[command(
         args_conflicts_with_subcommands = true,
@@ -127,7 +133,7 @@ mod tests {
         command.clone().debug_assert();
         command.build();
         let mut helps = vec![command.render_long_help().to_string()];
-        for name in ["doctor", "incidents", "topics"] {
+        for name in ["doctor", "detect", "backtest", "incidents", "topics"] {
             let below = command.find_subcommand_mut(name).unwrap();
             helps.push(below.render_long_help().to_string());
             for further in ["show", "tail"] {

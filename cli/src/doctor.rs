@@ -16,6 +16,7 @@ mod settings;
 mod smtp;
 
 pub use nearest::nearest;
+pub use settings::known as known_settings;
 
 use crate::configuration::Configuration;
 use crate::output::{self, Paint, Style};

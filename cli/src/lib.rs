@@ -1,19 +1,24 @@
 //! `midwatch`, the command line of Midwatch.
 //!
 //! Consumes: the settings of the services, the API over HTTP, and the broker
-//! without a consumer group. `doctor` looks at every store, too.
+//! without a consumer group. `doctor` looks at every store, too; `detect` needs
+//! none of these and reads standard input.
 //! Produces: text for people in 80 columns, or JSON for programs.
 //!
 //! Guarantees
-//! - it changes nothing: no topic, key, row, offset or mail;
-//! - every wait has a limit, except that of `--follow`;
+//! - it changes nothing: no topic, key, row, offset or mail; the one file that
+//!   it writes is the picture that `detect --plot` names;
+//! - every wait has a limit, except that of `--follow` and that of a filter;
 //! - no key, password or token is shown, and nothing that came from telemetry
 //!   reaches a terminal as anything but text;
-//! - exit codes: 0 all is well, 1 a problem was found, 2 a wrong command line.
+//! - exit codes: 0 all is well, 1 a problem was found, 2 a wrong command line,
+//!   3 a filter skipped lines.
 
 mod api;
 pub mod arguments;
+pub mod backtest;
 pub mod configuration;
+pub mod detect;
 pub mod doctor;
 pub mod failure;
 pub mod incidents;
@@ -31,6 +36,10 @@ use std::process::ExitCode;
 
 /// Does what was asked for.
 pub async fn run(arguments: Arguments) -> ExitCode {
+    // A filter needs no settings, so that broken ones cannot keep it from work.
+    if let Command::Detect(options) = &arguments.command {
+        return detect::run(options).unwrap_or_else(|failure| report(&failure, str::to_owned));
+    }
     let configuration = match Configuration::load(arguments.env_file.as_deref()) {
         Ok(configuration) => configuration,
         Err(failure) => return report(&failure, |text| text.to_owned()),
@@ -66,6 +75,13 @@ async fn carry_out(
             show(json, &found, || doctor::render(&found, paint))?;
             let failed = found.status == doctor::Status::Fail;
             return Ok(ExitCode::from(u8::from(failed)));
+        }
+        Command::Detect(options) => return detect::run(&options),
+        Command::Backtest(flags) => {
+            let report = backtest::run(configuration, &flags).await?;
+            show(json, &report, || {
+                backtest::render(&report, flags.limit(), paint)
+            })?;
         }
         Command::Incidents {
             show: Some(IncidentsCommand::Show { id }),

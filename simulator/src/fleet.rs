@@ -265,6 +265,22 @@ impl Metric {
         }
     }
 
+    /// By what the normal value is to be multiplied while the load is `load`
+    /// times the usual. Requests follow it wholly; a process that does nothing
+    /// still takes some CPU and holds some connections; response times grow a
+    /// little; memory and the share of failures do not care.
+    #[must_use]
+    pub fn under_load(self, load: f64) -> f64 {
+        let share = match self {
+            Metric::RequestRate | Metric::ConsumerLag => 1.0,
+            Metric::Cpu => 0.65,
+            Metric::Connections => 0.6,
+            Metric::Latency => 0.2,
+            Metric::ErrorRate | Metric::Memory => 0.0,
+        };
+        1.0 + share * (load - 1.0)
+    }
+
     /// Rounds to what a real exporter would report.
     #[must_use]
     pub fn round(self, value: f64) -> f64 {

@@ -15,8 +15,11 @@
 //!   ([`variation`]) are as noisy as their seed makes them.
 //! - A fault strains its own service and whoever calls it, along the fleet's
 //!   own call graph, and nobody else; one minute after its end all is normal.
+//! - A fleet may have a daily [`rhythm`], and one of the [`cases`] for judging
+//!   detection in virtual time; the documented fleet has neither.
 //! - Values never leave their physical limits.
 
+pub mod cases;
 pub mod changes;
 pub mod config;
 pub mod control;
@@ -24,6 +27,7 @@ pub mod fleet;
 pub mod logs;
 pub mod noise;
 pub mod pace;
+pub mod rhythm;
 pub mod scenario;
 pub mod shell;
 pub mod spans;

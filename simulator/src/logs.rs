@@ -1,7 +1,8 @@
 //! The log lines of the fleet: quiet ones, and those of a fault at the struck
 //! service and at its callers. A line quotes the readings of its moment.
 
-use crate::fleet::{Call, MAX_CONNECTIONS, Metric, Service, Strain};
+use crate::cases::{Case, Kind};
+use crate::fleet::{Call, MAX_CONNECTIONS, METRICS, Metric, Service, Strain};
 use crate::scenario::{Fault, Scenario};
 use crate::stories::story;
 use midwatch_events::raw::LogLevel;
@@ -17,6 +18,11 @@ pub struct Scene<'a> {
     pub fault: Option<&'a Fault>,
     /// The callee whose trouble weighs most here, and that trouble.
     pub callee: Option<(Call, Strain)>,
+    /// What is special about the service.
+    pub case: Option<&'a Case>,
+    /// What is usual for each metric at this moment, in the order of
+    /// [`Metric::ALL`].
+    pub usual: [f64; METRICS],
     /// All strain on the service, its own and what it feels of its callees.
     pub strain: Strain,
     /// The version that runs.
@@ -29,7 +35,7 @@ pub type Line = (LogLevel, String);
 impl Scene<'_> {
     /// The metric's value at this moment, without jitter.
     fn value(&self, metric: Metric) -> f64 {
-        let value = metric.normal(self.service) + self.strain.of(metric);
+        let value = self.usual[metric as usize] + self.strain.of(metric);
         metric.limit().map_or(value, |limit| value.min(limit))
     }
 
@@ -48,6 +54,12 @@ fn request_id(rng: &mut StdRng) -> String {
 #[must_use]
 pub fn line(scene: &Scene, rng: &mut StdRng) -> Line {
     let roll: f64 = rng.random_range(0.0..1.0);
+    if let Some(line) = scene
+        .case
+        .and_then(|case| case_line(scene, case, roll, rng))
+    {
+        return line;
+    }
     if let Some(fault) = scene.fault {
         let intensity = fault.intensity_at(scene.at_ms);
         if roll < (3.0 * intensity).min(0.85) {
@@ -64,6 +76,26 @@ pub fn line(scene: &Scene, rng: &mut StdRng) -> Line {
     quiet_line(scene, rng)
 }
 
+/// What a service says because of its case, if that makes it speak.
+fn case_line(scene: &Scene, case: &Case, roll: f64, rng: &mut StdRng) -> Option<Line> {
+    if case.is_cut_off(scene.at_ms) {
+        return Some(health_line(scene));
+    }
+    let memory = scene.value(Metric::Memory);
+    let part = (memory - 85.0) / 15.0;
+    // Collections find little to free only when the heap is nearly full.
+    (case.kind == Kind::SlowLeak && roll < part).then(|| memory_line(scene, part, rng))
+}
+
+fn health_line(scene: &Scene) -> Line {
+    let text = format!(
+        "health check passed, version {}, {} connections open",
+        scene.version,
+        scene.value(Metric::Connections).round()
+    );
+    (LogLevel::Info, text)
+}
+
 fn quiet_line(scene: &Scene, rng: &mut StdRng) -> Line {
     let skew: f64 = rng.random_range(0.0..1.0);
     let took = scene.value(Metric::Latency) * (0.05 + 0.5 * skew * skew);
@@ -73,11 +105,7 @@ fn quiet_line(scene: &Scene, rng: &mut StdRng) -> Line {
             rng.random_range(20..60_u8),
             took
         ),
-        (1, _) => format!(
-            "health check passed, version {}, {} connections open",
-            scene.version,
-            scene.value(Metric::Connections).round()
-        ),
+        (1, _) => return health_line(scene),
         _ => format!(
             "{} 200 in {took:.0} ms request_id={}",
             scene.route(rng),

@@ -31,6 +31,12 @@ pub fn stream(seed: u64, purpose: &[&str]) -> StdRng {
     StdRng::seed_from_u64(high ^ low.rotate_left(32))
 }
 
+/// A standard normal value: twelve uniform ones have variance 1 together
+/// (Irwin–Hall), and no value beyond ±6.
+pub fn standard_normal(rng: &mut StdRng) -> f64 {
+    (0..12).map(|_| rng.random_range(-0.5..0.5)).sum::<f64>()
+}
+
 /// What the jitter of a fleet's quiet readings is like. All have a mean of
 /// about zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,21 +94,13 @@ impl Jitter {
         match self.character {
             Character::Even => self.draw_even(),
             Character::Uniform => self.rng.random_range(-1.0..1.0),
-            Character::Normal => 0.4 * self.draw_normal(),
+            Character::Normal => 0.4 * standard_normal(&mut self.rng),
             Character::Wandering => {
                 // 0.22 keeps the slow part's deviation at 0.22 / √(1 − 0.9²) = 0.5.
-                self.slow = 0.9 * self.slow + 0.22 * self.draw_normal();
+                self.slow = 0.9 * self.slow + 0.22 * standard_normal(&mut self.rng);
                 self.slow + 0.5 * self.rng.random_range(-1.0..1.0)
             }
         }
-    }
-
-    /// A standard normal value: twelve uniform ones have variance 1 together
-    /// (Irwin–Hall), and no value beyond ±6.
-    fn draw_normal(&mut self) -> f64 {
-        (0..12)
-            .map(|_| self.rng.random_range(-0.5..0.5))
-            .sum::<f64>()
     }
 
     fn draw_even(&mut self) -> f64 {

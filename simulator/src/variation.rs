@@ -5,8 +5,10 @@
 //! each seed a fleet of its own, for judging Midwatch on fleets that nobody
 //! tuned it to.
 
+use crate::cases::Case;
 use crate::fleet::{CALLS, Call, Service};
 use crate::noise::{Character, stream};
+use crate::rhythm::Rhythm;
 use crate::scenario::Scenario;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -35,6 +37,10 @@ pub struct Variation {
     pub noise: Character,
     /// The width of the jitter, as a part of the documented one.
     pub noise_width: f64,
+    /// How load swings over the day; without it, it is always the same.
+    pub rhythm: Option<Rhythm>,
+    /// What is special about one service, where something is.
+    pub case: Option<Case>,
 }
 
 /// Sizes that are drawn. Below, a fault of a noisy metric would hide in its
@@ -66,6 +72,8 @@ impl Variation {
             }),
             noise: Character::Even,
             noise_width: 1.0,
+            rhythm: None,
+            case: None,
         }
     }
 
@@ -84,6 +92,8 @@ impl Variation {
             strikes,
             noise: Character::ALL[character],
             noise_width: rng.random_range(0.5..1.25),
+            rhythm: None,
+            case: None,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::changes;
 use crate::fleet::{Call, MAX_DELAY_TICKS, METRICS, Metric, SERVICES, Service, Strain};
 use crate::logs::{self, Line, Scene};
 use crate::noise::{Jitter, stream};
-use crate::scenario::{AFTERMATH_MS, Fault, Happening, Scenario};
+use crate::scenario::{AFTERMATH_MS, Fault, Happening, Release, Scenario};
 use crate::spans::{self, Snapshot};
 use midwatch_events::decode::SCHEMA_VERSION;
 use midwatch_events::raw::{Labels, LogLevel, SpanStatus};
@@ -17,6 +17,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::VecDeque;
 
+mod oddity;
 mod schedule;
 
 pub use schedule::{FIRST_FAULT_MS, InjectError, Plan, WorldConfig};
@@ -43,6 +44,8 @@ pub struct World {
     schedule_rng: StdRng,
     patches: [u32; SERVICES],
     versions: [String; SERVICES],
+    /// What the case of the fleet released.
+    case_release: Option<Release>,
     faults: Vec<Fault>,
     next: Option<Fault>,
     /// The scenarios of [`Plan::Round`] that are still to come, last first.
@@ -87,6 +90,7 @@ impl World {
             schedule_rng: stream(seed, &["schedule"]),
             patches: [0; SERVICES],
             versions: Service::ALL.map(|service| version(service, 0)),
+            case_release: None,
             faults: Vec::new(),
             next: None,
             round: Vec::new(),
@@ -132,6 +136,7 @@ impl World {
             self.index = 0;
             self.start_planned();
             self.happen();
+            self.case_happens();
             self.talk();
             if (self.now_ms - self.config.start_ms) % TICK_MS == 0 {
                 self.tick();
@@ -172,16 +177,7 @@ impl World {
         let pod = |replica| changes::pod(seed, service, &running, replica);
         let above = |metric: Metric| metric.normal(service) + fault.strain_at(at_ms).of(metric);
         match (what, &fault.release) {
-            (Happening::Deployed, Some(release)) => {
-                let deployment = changes::deployment(service, &environment, at_ms, release);
-                self.emit(at_ms, Event::Deployment(deployment));
-                let text = format!(
-                    "starting {} (git {})",
-                    release.version,
-                    &release.git_sha[..12]
-                );
-                self.log(service, at_ms, (LogLevel::Info, text));
-            }
+            (Happening::Deployed, Some(release)) => self.announce(service, at_ms, release),
             (Happening::RolloutBegan, Some(release)) => {
                 let event = changes::rollout(seed, place, release, false);
                 self.emit(at_ms, Event::Kubernetes(event));
@@ -245,6 +241,9 @@ impl World {
                     at_ms,
                     fault,
                     callee: self.worst_callee(service),
+                    case: (self.config.variation.case.as_ref())
+                        .filter(|case| case.service == service),
+                    usual: self.usual(service, at_ms),
                     strain: own.plus(self.felt[service as usize]),
                     version: &self.versions[service as usize],
                 };
@@ -261,12 +260,13 @@ impl World {
     }
 
     fn own_strain(&self, service: Service, at_ms: i64) -> Strain {
+        let of_case = self
+            .case_of(service)
+            .map_or(Strain::default(), |case| case.strain_at(at_ms));
         self.faults
             .iter()
             .filter(|fault| fault.service == service)
-            .fold(Strain::default(), |sum, fault| {
-                sum.plus(fault.strain_at(at_ms))
-            })
+            .fold(of_case, |sum, fault| sum.plus(fault.strain_at(at_ms)))
     }
 
     /// The strain of a callee as it has travelled to the caller by the last tick.
@@ -308,10 +308,19 @@ impl World {
         self.past.push_front(total);
         self.past.truncate(MAX_DELAY_TICKS + 1);
         for service in Service::ALL {
+            let usual = self.usual(service, self.now_ms);
             for (index, metric) in Metric::ALL.into_iter().enumerate() {
                 let jitter =
                     self.config.variation.noise_width * self.jitter[service as usize][index].draw();
-                let value = reading(metric, service, &total[service as usize], jitter);
+                let Some(width) = self.jitter_width(service, metric) else {
+                    continue;
+                };
+                let value = reading(
+                    metric,
+                    usual[index],
+                    &total[service as usize],
+                    width * jitter,
+                );
                 self.emit(
                     self.now_ms,
                     Event::Metric(RawMetric {
@@ -332,7 +341,8 @@ impl World {
             own: &own,
             versions: &self.versions,
         };
-        let spans = spans::traces(&snapshot, &mut self.span_rng);
+        let mut spans = spans::traces(&snapshot, &mut self.span_rng);
+        spans.retain(|span| !self.is_cut_off(&span.service));
         for service in Service::ALL {
             let mut of_service = spans.iter().filter(|span| span.service == service.name());
             let any = of_service.clone().next();
@@ -397,11 +407,10 @@ fn version(service: Service, patch: u32) -> String {
     format!("v2.{}.{patch}", service.profile().minor_version)
 }
 
-/// The reading of a metric under strain. Jitter is a part of the normal value;
+/// The reading of a metric under strain. Jitter is a part of the usual value;
 /// towards a metric's limit it shrinks with the room that is left, because a
 /// full pool reads full and not eight percent more or less.
-fn reading(metric: Metric, service: Service, strain: &Strain, jitter: f64) -> f64 {
-    let normal = metric.normal(service);
+fn reading(metric: Metric, normal: f64, strain: &Strain, jitter: f64) -> f64 {
     let strain = strain.of(metric);
     let room = metric.limit().map_or(1.0, |limit| {
         (1.0 - strain / (limit - normal)).clamp(0.0, 1.0)

@@ -172,6 +172,43 @@ impl Bed {
         Ok(String::from_utf8_lossy(&answer[..size]).into_owned())
     }
 
+    /// Lets Redis note the commands that hold it up, from now on.
+    ///
+    /// # Errors
+    /// No Redis, or it refuses.
+    pub async fn watch_redis(&self) -> Result<()> {
+        let url = self.server("MIDWATCH_TEST_REDIS_URL", "redis")?;
+        for command in [
+            "CONFIG SET slowlog-log-slower-than 1000 slowlog-max-len 10000",
+            "SLOWLOG RESET",
+        ] {
+            let answer = self.redis(&url, command).await?;
+            ensure!(answer.starts_with("+OK"), "Redis answers {answer:?}");
+        }
+        Ok(())
+    }
+
+    /// For how long one command held Redis up at most since
+    /// [`Bed::watch_redis`], milliseconds (less than one counts as none), and
+    /// which one.
+    ///
+    /// # Errors
+    /// No Redis, or it refuses.
+    pub async fn held_up(&self) -> Result<(f64, String)> {
+        let url = self.server("MIDWATCH_TEST_REDIS_URL", "redis")?;
+        let script = "EVAL \"local most, name = 0, '-' \
+             for _, entry in ipairs(redis.call('SLOWLOG', 'GET', '10000')) do \
+             if entry[3] > most then most, name = entry[3], entry[4][1] end end \
+             return most .. ' ' .. name\" 0";
+        let answer = self.redis(&url, script).await?;
+        let (most, name) = answer
+            .lines()
+            .nth(1)
+            .and_then(|line| line.split_once(' '))
+            .with_context(|| format!("Redis answers {answer:?}"))?;
+        Ok((most.parse::<f64>()? / 1_000.0, name.to_owned()))
+    }
+
     /// The folder of the catalogue and the runbooks.
     pub fn knowledge(&self) -> String {
         let folder = self.layout.root.join("knowledge");
@@ -372,15 +409,27 @@ impl Agent {
         cpu_seconds(&self.process.pid().to_string())
     }
 
-    /// Bytes resident.
+    /// Bytes resident now.
     ///
     /// # Errors
     /// It ended.
     pub fn resident_bytes(&self) -> Result<f64> {
+        self.memory("VmRSS:")
+    }
+
+    /// Bytes resident at most since its start.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn peak_bytes(&self) -> Result<f64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> Result<f64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
         let kilobytes: f64 = text
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(what))
             .and_then(|line| line.split_whitespace().next())
             .context("the process has no memory any more")?
             .parse()?;

@@ -56,6 +56,13 @@ pub fn sample(
     }
 }
 
+/// Service, metric, usual value and noise of the series of this number.
+pub fn name(index: u64) -> (String, &'static str, f64, f64) {
+    let service = format!("bench-service-{:05}", index / METRICS.len() as u64);
+    let (metric, usual, share) = METRICS[(index % METRICS.len() as u64) as usize];
+    (service, metric, usual, share)
+}
+
 /// Puts `samples` readings of `series` series onto raw.metrics, one round of
 /// all series after the other, ten seconds of event time apart and ending now.
 /// Returns the bytes of all payloads.
@@ -76,8 +83,7 @@ pub fn preload(kafka: &KafkaSettings, seed: u64, samples: u64, series: u64) -> R
     let mut bytes = 0;
     for number in 0..samples {
         let (round, index) = (number / series, number % series);
-        let service = format!("bench-service-{:05}", index / METRICS.len() as u64);
-        let (metric, usual, share) = METRICS[(index % METRICS.len() as u64) as usize];
+        let (service, metric, usual, share) = name(index);
         let value = usual * (1.0 + share * noise.random_range(-1.0..1.0));
         let within_ms = EVERY_MS * i64::try_from(index)? / i64::try_from(series)?;
         let at_ms = begin_ms + EVERY_MS * i64::try_from(round)? + within_ms;

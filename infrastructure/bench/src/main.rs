@@ -20,6 +20,7 @@
 
 mod api;
 mod bed;
+mod core;
 mod inbox;
 mod latency;
 mod load;
@@ -81,6 +82,7 @@ async fn bench(options: Options) -> Result<bool> {
 async fn measure(bed: &mut Bed, part: Part) -> Result<Section> {
     match part {
         Part::Detection => throughput::measure(bed).await,
+        Part::Core => core::measure(bed),
         Part::Memory => memory::measure(bed).await,
         Part::Latency => latency::measure(bed).await,
         Part::Api => api::measure(bed).await,

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 pub enum Part {
     /// Samples per second and CPU through detection, next to a bare loop.
     Detection,
-    /// Bytes per series.
+    /// Nanoseconds per sample in the core alone.
+    Core,
+    /// Bytes per series, and a restart with many.
     Memory,
     /// From a breach to anomaly, mail and plan.
     Latency,
@@ -24,6 +26,7 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Part::Detection => "detection",
+            Part::Core => "core",
             Part::Memory => "memory",
             Part::Latency => "latency",
             Part::Api => "api",
@@ -37,6 +40,7 @@ impl Part {
             Part::Detection | Part::Memory => &["detection"],
             Part::Latency | Part::Restart => &AGENTS,
             Part::Api => &["api"],
+            Part::Core => &[],
         }
     }
 }
@@ -67,7 +71,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_value = "1,2,4", value_parser = clap::value_parser!(i32).range(1..=64))]
     pub partitions: Vec<i32>,
     /// Series whose memory is measured, one run each, ascending.
-    #[arg(long, value_delimiter = ',', default_value = "10000,100000", value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
+    #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000", value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
     pub memory_series: Vec<u64>,
     /// Faults whose way is timed.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=500))]
@@ -107,6 +111,6 @@ mod tests {
         let options = Options::try_parse_from(["bench", "--only", "api,detection"]).unwrap();
         assert_eq!(options.parts(), [Part::Detection, Part::Api]);
         let all = Options::try_parse_from(["bench"]).unwrap();
-        assert_eq!(all.parts().len(), 5);
+        assert_eq!(all.parts().len(), 6);
     }
 }

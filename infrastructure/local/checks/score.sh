@@ -6,6 +6,8 @@
 #   QUIET_HOURS=6          simulated hours without any fault; 0 leaves them out
 #   QUIET_SPEED=120        their speed
 #   VIRTUAL=1 COUNT=50     the pure cores in virtual time, so many seeds in a row
+#   CASE_SEEDS=3           fleets of the nine cases beyond the seven faults; 0 for none
+#   QUIET_DAYS=7           simulated days with a daily rhythm and without a fault
 #   SCORE_JSON=folder      where the results go as JSON
 #
 # Real processes by default: two runs of the whole stack, first a round of all
@@ -36,5 +38,12 @@ else
         "$programs/midwatch-stack" run --quiet --varied --seed "$seed" --speed "${QUIET_SPEED:-120}" -- \
             "$programs/midwatch-score" --check --quiet-hours "$quiet_hours" --json "$results/quiet-$seed.json"
     fi
+fi
+case_seeds=${CASE_SEEDS:-3}
+quiet_days=${QUIET_DAYS:-7}
+if [ "$case_seeds" != 0 ]; then
+    echo "seed $seed: cases beyond the seven faults and $quiet_days quiet days, in virtual time"
+    "$programs/midwatch-score" --cases --check --seed "$seed" --count "$case_seeds" \
+        --quiet-days "$quiet_days" --json "$results/cases-$seed.json"
 fi
 echo "score of seed $seed took $((SECONDS - begun)) s; results are in $results"

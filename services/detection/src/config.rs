@@ -1,6 +1,8 @@
 //! Thresholds of detection: unit, default and where the default comes from.
 
+use crate::decide::semantics::overrides::Semantics;
 use midwatch_runtime::config::Settings;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the pure core needs to know.
@@ -14,25 +16,29 @@ pub struct Tuning {
     /// `BASELINE_MIN_SAMPLES`, samples, default 10 (reference values): fewer
     /// say too little about the spread to judge by it.
     pub min_samples: usize,
-    /// `DEDUP_TTL_SECONDS`, event time, default 300 (reference values).
+    /// `DEDUP_TTL_SECONDS`, seconds of event time, default 300 (reference values).
     pub dedup_ms: i64,
-    /// `LOG_DEDUP_TTL_SECONDS`, event time, default 120 (reference values);
+    /// `LOG_DEDUP_TTL_SECONDS`, seconds of event time, default 120 (reference values);
     /// also the silence after which a log finding is over.
     pub log_dedup_ms: i64,
-    /// `KUBERNETES_CLEAR_SECONDS`, event time, default 300: the kubelet
+    /// `KUBERNETES_CLEAR_SECONDS`, seconds of event time, default 300: the kubelet
     /// repeats back-off events at most five minutes apart.
     pub kubernetes_clear_ms: i64,
-    /// `DETECTION_MISSING_SECONDS`, event time, default 60: the least silence
+    /// `DETECTION_MISSING_SECONDS`, seconds of event time, default 60: the least silence
     /// that counts as missing; three learnt intervals if those are longer.
     pub missing_ms: i64,
-    /// `DETECTION_RELEARN_MINUTES`, event time, default 120: how long an
+    /// `DETECTION_RELEARN_MINUTES`, minutes of event time, default 120: how long an
     /// abnormal but stable level lasts before it is taken as the new normal.
     /// Shorter would learn a fault that people are still working on.
     pub relearn_ms: i64,
-    /// `DETECTION_MAX_SERIES`, per partition, default 100 000: about 3 KB each
-    /// with what a checkpoint needs beside them (`make bench`), so more would
-    /// pass 300 MB a partition. Further series are counted and not watched.
+    /// `DETECTION_MAX_SERIES`, series per partition, default 1 000 000: somewhat more
+    /// than 1 KB each (`make bench`), so more would pass 1.5 GB on one machine.
+    /// Further series are counted and not watched.
     pub max_series: usize,
+    /// `DETECTION_SEMANTICS`, the path of a TOML file, default none: what
+    /// metrics mean where their names say too little
+    /// ([`crate::decide::semantics::overrides`]).
+    pub semantics: Arc<Semantics>,
 }
 
 impl Default for Tuning {
@@ -46,7 +52,8 @@ impl Default for Tuning {
             kubernetes_clear_ms: 300_000,
             missing_ms: 60_000,
             relearn_ms: 120 * 60_000,
-            max_series: 100_000,
+            max_series: 1_000_000,
+            semantics: Arc::default(),
         }
     }
 }
@@ -55,18 +62,23 @@ impl Default for Tuning {
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectionConfig {
     pub tuning: Tuning,
-    /// `DETECTION_CHECKPOINT_MS`, wall clock, default 1 000: other agents read
-    /// recent readings at most two seconds late.
+    /// `DETECTION_CHECKPOINT_MS`, ms of wall clock, default 1 000: how often recent
+    /// readings are sent off, so that other agents read them at most two
+    /// seconds late, and how often the state is, where that takes no more than
+    /// a quarter of the time.
     pub checkpoint_every: Duration,
-    /// `DETECTION_CHECKPOINT_SAMPLES`, default 50 000: bounds what is held in
-    /// memory between checkpoints (about 15 MB) and what is done again after a
-    /// crash (less than a second's work). It only counts while catching up;
-    /// fewer would then write each series' state several times a second.
+    /// `DETECTION_CHECKPOINT_SAMPLES`, readings, default 50 000: so many readings are
+    /// sent off at once, however little time has passed, and twice as many are
+    /// held at most (about 15 MB). It only counts while catching up.
     pub checkpoint_samples: usize,
-    /// `DETECTION_WARMUP_MINUTES`, record time, default 60: how far back a
+    /// `DETECTION_RECENT_READINGS`, readings, default 2 000 000: readings that Redis
+    /// keeps of all series of this process together, at about 250 bytes each.
+    /// Up to 2 700 series have two hours of them, 100 000 have three minutes.
+    pub recent_readings: usize,
+    /// `DETECTION_WARMUP_MINUTES`, minutes of record time, default 60: how far back a
     /// partition without stored state starts.
     pub warmup: Duration,
-    /// `DETECTION_IDLE_SECONDS`, wall clock, default 30: after so long without
+    /// `DETECTION_IDLE_SECONDS`, seconds of wall clock, default 30: after so long without
     /// a message, silence is measured by the wall clock.
     pub idle_after: Duration,
 }
@@ -96,6 +108,7 @@ impl DetectionConfig {
             missing_ms: 1000 * settings.number("DETECTION_MISSING_SECONDS", 60, 1..=86_400),
             relearn_ms: 60_000 * settings.number("DETECTION_RELEARN_MINUTES", 120, 1..=10_080),
             max_series: settings.number("DETECTION_MAX_SERIES", default.max_series, 1..=10_000_000),
+            semantics: semantics(settings),
         };
         DetectionConfig {
             tuning,
@@ -109,6 +122,11 @@ impl DetectionConfig {
                 50_000,
                 1..=100_000,
             ),
+            recent_readings: settings.number(
+                "DETECTION_RECENT_READINGS",
+                2_000_000,
+                1_000..=1_000_000_000,
+            ),
             warmup: Duration::from_secs(
                 60 * settings.number("DETECTION_WARMUP_MINUTES", 60, 0..=10_080),
             ),
@@ -117,6 +135,31 @@ impl DetectionConfig {
                 30,
                 1..=3_600,
             )),
+        }
+    }
+}
+
+/// The file of metric semantics; what is wrong with it is noted.
+fn semantics(settings: &Settings) -> Arc<Semantics> {
+    const NAME: &str = "DETECTION_SEMANTICS";
+    let Some(path) = settings.get(NAME) else {
+        return Arc::default();
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            let fix = format!("set it to the path of a readable TOML file, or unset it ({error})");
+            settings.problem(NAME, &path, &fix);
+            return Arc::default();
+        }
+    };
+    match Semantics::parse(&text) {
+        Ok(semantics) => Arc::new(semantics),
+        Err(faults) => {
+            for fault in faults {
+                settings.problem(NAME, &path, &fault);
+            }
+            Arc::default()
         }
     }
 }

@@ -4,27 +4,40 @@
 //! inputs in the same order give the same effects, wherever in between the
 //! state was put away and fetched again.
 
+pub mod budget;
+pub mod burn;
 pub mod clock;
 mod exact;
+pub mod forecast;
 pub mod kubernetes;
+mod logs;
+pub mod naming;
 pub mod occurrences;
 pub mod rules;
+pub mod samples;
 pub mod semantics;
 pub mod series;
+mod single;
 pub mod spans;
 pub mod state;
 pub mod statistics;
 mod sweep;
+pub mod table;
+pub mod templates;
 pub mod transition;
+pub mod watch;
 
 use crate::config::Tuning;
+use budget::Goals;
+use midwatch_events::knowledge::Catalogue;
 use midwatch_events::raw::{LogLevel, RawKubernetes, RawLog, RawMetric, RawSpan, SpanStatus};
 use midwatch_events::{AnomalyType, Event};
 use occurrences::Quote;
-use series::{Outcome, Series};
+use samples::{Kept, Sample};
 use state::{Environment, Field, PartitionState};
 use std::collections::{BTreeMap, BTreeSet};
-use transition::{Emission, Mark, Origin, Reading, Sketch};
+use std::sync::Arc;
+use transition::{Emission, Origin, Reading, Sketch};
 use uuid::Uuid;
 
 /// Services with log or span statistics, per partition and environment.
@@ -108,6 +121,7 @@ pub enum Effect {
 pub struct Detector {
     tuning: Tuning,
     epoch: String,
+    goals: Arc<Goals>,
 }
 
 impl Input {
@@ -131,14 +145,25 @@ impl Detector {
         Detector {
             tuning,
             epoch: epoch.to_owned(),
+            goals: Arc::default(),
         }
+    }
+
+    /// The same, with what the catalogue says of services: the objectives that
+    /// their budgets are measured by (without, none is watched), and the limits
+    /// of their metrics.
+    #[must_use]
+    pub fn with_catalogue(mut self, catalogue: &Catalogue) -> Detector {
+        self.goals = Arc::new(Goals::of(catalogue));
+        self.tuning.semantics = Arc::new(self.tuning.semantics.with_catalogue(catalogue));
+        self
     }
 
     /// Decides. Synchronous, total and pure.
     pub fn decide(&self, state: &mut PartitionState, at: At, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
-            Input::Metric(metric) => self.metric(state, at, metric, &mut effects),
+            Input::Metric(metric) => self.metric(state, at, &metric, &mut effects),
             Input::Log(log) => self.log(state, at, log, &mut effects),
             Input::Span(span) => self.span(state, at, span, &mut effects),
             Input::Kubernetes(event) => self.kubernetes(state, at, &event, &mut effects),
@@ -153,13 +178,11 @@ impl Detector {
                 let Some(known) = state.environments.get_mut(&environment) else {
                     return effects;
                 };
-                let series = known.series.get_mut(&service);
                 let rules = known.rules.get_mut(&service);
-                if let Some(series) = series.and_then(|all| all.get_mut(&trigger_metric)) {
-                    if series.classify(anomaly_id, kind) {
-                        let field = Field::Series(environment, service, trigger_metric);
-                        state.changed.insert(field);
-                    }
+                if let Some(id) = known.series.find(&service, &trigger_metric) {
+                    known.series.look(id, |_, series| {
+                        series.classify(anomaly_id, kind).then_some(())
+                    });
                 } else if let Some(known) = rules
                     && let Some(rule) = known.rules.get_mut(&trigger_metric)
                     && rule.classify(anomaly_id, kind)
@@ -178,6 +201,7 @@ impl Detector {
             environment,
             service,
             name,
+            vital: self.goals.is_vital(service),
         }
     }
 
@@ -185,70 +209,28 @@ impl Detector {
         &self,
         state: &mut PartitionState,
         at: At,
-        metric: RawMetric,
+        metric: &RawMetric,
         effects: &mut Vec<Effect>,
     ) {
-        if !metric.metric_value.is_finite() {
-            effects.push(Effect::Ignore(Ignored::NotFinite));
-            return;
-        }
-        let name = semantics::series_name(&metric.metric_name, &metric.labels)
-            .unwrap_or(metric.metric_name);
-        let PartitionState {
-            environments,
-            series_count,
-            changed,
-        } = &mut *state;
-        let (environment, at_ms) = enter(
-            environments,
-            changed,
-            effects,
-            &metric.environment,
-            metric.timestamp_ms,
-            at.wall_ms,
-        );
-        let silence_ms = environment.clock.silence_ms();
-        let room = *series_count < self.tuning.max_series;
-        let Some(series) = find(environment, &metric.service, &name, room, series_count) else {
-            effects.push(Effect::Ignore(Ignored::TooMany));
-            return;
-        };
-        if !series.dirty {
-            series.dirty = true;
-            let (environment, service) = (metric.environment.clone(), metric.service.clone());
-            changed.insert(Field::Series(environment, service, name.clone()));
-        }
-        let mark = Mark {
-            at_ms,
+        let named = semantics::series_name(&metric.metric_name, &metric.labels);
+        let sample = Sample {
+            environment: &metric.environment,
+            service: &metric.service,
+            series: named.as_deref().unwrap_or(&metric.metric_name),
+            at_ms: metric.timestamp_ms,
             value: metric.metric_value,
-            event_id: at.event_id,
         };
-        let origin = self.origin(&metric.environment, &metric.service, &name);
-        let mut sketches = Vec::new();
-        match series.observe(&origin, mark, silence_ms, &mut sketches) {
-            Outcome::Late => effects.push(Effect::Ignore(Ignored::Late)),
-            Outcome::Taken { reading, set_back } => {
-                if set_back {
-                    environment.clock.set_back(at_ms);
-                }
-                for sketch in sketches {
-                    emit(
-                        effects,
-                        sketch,
-                        &metric.environment,
-                        &metric.service,
-                        at.wall_ms,
-                    );
-                }
-                effects.push(Effect::RememberReading {
-                    environment: metric.environment.clone(),
-                    service: metric.service,
-                    series: name,
-                    reading,
-                });
-            }
+        if let Some(Kept { name, reading, .. }) = self.judge_sample(state, at, sample, effects) {
+            effects.push(Effect::RememberReading {
+                environment: name.environment().to_owned(),
+                service: name.service().to_owned(),
+                series: name.series().to_owned(),
+                reading,
+            });
         }
-        self.sweep_if_due(state, &metric.environment, at, effects);
+        if metric.metric_value.is_finite() {
+            self.sweep_if_due(state, &metric.environment, at, effects);
+        }
     }
 
     fn log(&self, state: &mut PartitionState, at: At, mut log: RawLog, effects: &mut Vec<Effect>) {
@@ -273,7 +255,7 @@ impl Detector {
                 Some(age_ms) if age_ms > self.tuning.log_dedup_ms => {
                     effects.push(Effect::Ignore(Ignored::Late));
                 }
-                Some(_) => self.judge_log(environment, at, &log, effects),
+                Some(_) => self.judge_log(environment, changed, at, &log, effects),
             }
         }
         let name = log.environment.clone();
@@ -284,45 +266,6 @@ impl Detector {
             });
         }
         self.sweep_if_due(state, &name, at, effects);
-    }
-
-    fn judge_log(
-        &self,
-        environment: &mut Environment,
-        at: At,
-        log: &RawLog,
-        effects: &mut Vec<Effect>,
-    ) {
-        let keyword = rules::keyword(log.level, &log.message);
-        if keyword.is_none() && log.level < LogLevel::Error {
-            return;
-        }
-        let silence_ms = environment.clock.silence_ms();
-        let Some(service) = environment.rules.get_mut(&log.service) else {
-            return;
-        };
-        let mut text = rules::head(&log.message, rules::QUOTED).to_owned();
-        let finding = match keyword {
-            Some(finding) => finding,
-            None if service.errors.add(log.timestamp_ms, at.event_id) => {
-                let (count, normal) = service.errors.figures();
-                text = format!(
-                    "{count} ERROR lines within 30 s, usually {normal:.1}; the last: {text}"
-                );
-                rules::ERROR_BURST
-            }
-            None => return,
-        };
-        let quote = Quote {
-            at_ms: log.timestamp_ms,
-            text: rules::head(&text, rules::QUOTED).to_owned(),
-            event_id: at.event_id,
-        };
-        let origin = self.origin(&log.environment, &log.service, finding.name);
-        let known = service.rules.entry(finding.name.to_owned()).or_default();
-        if let Some(sketch) = known.record(&origin, &finding, quote, silence_ms, "log") {
-            emit(effects, sketch, &log.environment, &log.service, at.wall_ms);
-        }
     }
 
     fn kubernetes(
@@ -417,33 +360,6 @@ impl Detector {
     }
 }
 
-/// The series of this name, made where there is `room` for another.
-fn find<'a>(
-    environment: &'a mut Environment,
-    service: &str,
-    name: &str,
-    room: bool,
-    count: &mut usize,
-) -> Option<&'a mut Series> {
-    if !environment.series.contains_key(service) {
-        if !room {
-            return None;
-        }
-        environment
-            .series
-            .insert(service.to_owned(), BTreeMap::new());
-    }
-    let all = environment.series.get_mut(service)?;
-    if !all.contains_key(name) {
-        if !room {
-            return None;
-        }
-        *count += 1;
-        all.insert(name.to_owned(), Series::new(name));
-    }
-    all.get_mut(name)
-}
-
 /// Notes a service's log line or event of `at_ms`; how much older it is than
 /// the service's newest, or none where there is no room for another service.
 fn hear(
@@ -462,6 +378,9 @@ fn hear(
     changed.insert(Field::Rules(name.to_owned(), service.to_owned()));
     let (age_ms, set_back) = known.hear(at_ms, wall_ms, silence_ms);
     if set_back {
+        if known.templates.is_some() {
+            changed.insert(Field::Templates(name.to_owned(), service.to_owned()));
+        }
         environment.clock.set_back(at_ms);
     }
     Some(age_ms)

@@ -4,17 +4,20 @@ mod assignment;
 mod checkpoint;
 pub mod classify;
 pub mod group;
+mod intake;
 pub mod lag;
 mod publish;
 pub mod recent;
 pub mod store;
 mod worker;
+mod writer;
 
 use crate::config::DetectionConfig;
 use crate::decide::Detector;
 use anyhow::Context as _;
 use classify::Classifier;
 use midwatch_events::Topic;
+use midwatch_events::knowledge::Catalogue;
 use midwatch_runtime::ServiceContext;
 use rdkafka::consumer::Consumer;
 use std::sync::Arc;
@@ -38,6 +41,7 @@ pub async fn run(mut context: ServiceContext) -> anyhow::Result<()> {
     let config = DetectionConfig::from_settings(&mut context.settings);
     let slot = context.settings.slot();
     let llm = context.llm()?;
+    let catalogue = catalogue(&context.settings.text("KNOWLEDGE_DIR", "knowledge"))?;
     context.settings.clone().finish()?;
     let epoch = context.epoch().await?;
     let redis = context.redis().await?;
@@ -63,7 +67,7 @@ pub async fn run(mut context: ServiceContext) -> anyhow::Result<()> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     consumer.subscribe(&names).context("subscribing")?;
     let worker = Worker::new(worker::Parts {
-        detector: Detector::new(config.tuning.clone(), &epoch),
+        detector: Detector::new(config.tuning.clone(), &epoch).with_catalogue(&catalogue),
         config,
         epoch,
         context,
@@ -76,4 +80,21 @@ pub async fn run(mut context: ServiceContext) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || worker.run())
         .await
         .context("the worker panicked")?
+}
+
+/// The service catalogue, for the objectives in it. Everything else works
+/// without one; one that cannot be understood is a mistake to be told at once.
+fn catalogue(folder: &str) -> anyhow::Result<Catalogue> {
+    let path = format!("{folder}/services.json");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Catalogue::parse(&text)
+            .map_err(anyhow::Error::msg)
+            .with_context(|| format!("{path} is not usable; mend it, or set KNOWLEDGE_DIR")),
+        Err(error) => {
+            tracing::warn!(
+                "no error budgets are watched: {path} cannot be read ({error}); set KNOWLEDGE_DIR to the folder of services.json"
+            );
+            Ok(Catalogue::default())
+        }
+    }
 }

@@ -3,12 +3,15 @@
 mod fleet;
 
 use fleet::{Rig, START_MS, kubernetes, log, metric};
-use midwatch_detection::decide::state::PartitionState;
-use midwatch_detection::decide::{Effect, Input};
+use midwatch_detection::decide::samples::Sample;
+use midwatch_detection::decide::state::{Change, PartitionState};
+use midwatch_detection::decide::table::SeriesName;
+use midwatch_detection::decide::{At, Effect, Input};
 use midwatch_events::raw::LogLevel;
 use midwatch_events::{Anomaly, Transition};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 const METRICS: [&str; 5] = [
     "service_latency_p99_ms",
@@ -89,6 +92,43 @@ fn emitted(effects: &[Effect]) -> Vec<Anomaly> {
         .collect()
 }
 
+/// What a checkpoint has put away, and one that is under way.
+#[derive(Default)]
+struct Storage {
+    fields: BTreeMap<String, String>,
+    at: usize,
+    written: Vec<Change>,
+    begun_at: usize,
+}
+
+impl Storage {
+    /// Takes one piece; begins and ends checkpoints.
+    fn go_on(&mut self, rig: &mut Rig, index: usize, size: usize) {
+        if rig.state.frozen() == 0 {
+            self.written.clear();
+            rig.state.freeze();
+            self.begun_at = index;
+        }
+        self.written.extend(rig.state.piece(size));
+        if rig.state.frozen() == 0 {
+            for (field, value) in self.written.drain(..) {
+                match value {
+                    Some(value) => self.fields.insert(field, value),
+                    None => self.fields.remove(&field),
+                };
+            }
+            self.at = self.begun_at;
+        }
+    }
+
+    fn restart(&self) -> Rig {
+        let mut rig = Rig::new();
+        rig.state = PartitionState::restore(self.fields.clone()).expect("it was stored");
+        rig.next += self.at as u128;
+        rig
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -112,6 +152,37 @@ proptest! {
         prop_assert_eq!(split.state.dump(), whole.state.dump());
     }
 
+    /// As the process does it: a checkpoint begins at one place, is given out
+    /// in pieces while samples go on, and a crash somewhere later begins again
+    /// at the last one that was complete.
+    #[test]
+    fn a_crash_anywhere_changes_nothing(
+        steps in steps(),
+        size in 1..6_usize,
+        crashes in prop::collection::vec(1..120_usize, 1..5),
+    ) {
+        let inputs = inputs(&steps);
+        let mut whole = Rig::new();
+        let expected: Vec<Vec<Effect>> =
+            inputs.iter().map(|input| whole.feed(input.clone())).collect();
+        let mut rig = Rig::new();
+        let mut stored = Storage::default();
+        let mut index = 0;
+        for crash in crashes.into_iter().chain([usize::MAX]) {
+            for _ in 0..crash {
+                let Some(input) = inputs.get(index) else { break };
+                prop_assert_eq!(&rig.feed(input.clone()), &expected[index]);
+                index += 1;
+                stored.go_on(&mut rig, index, size);
+            }
+            if index < inputs.len() {
+                index = stored.at;
+                rig = stored.restart();
+            }
+        }
+        prop_assert_eq!(rig.state.dump(), whole.state.dump());
+    }
+
     #[test]
     fn numbers_are_finite_and_scores_within_one(steps in steps()) {
         let mut rig = Rig::new();
@@ -133,6 +204,45 @@ proptest! {
                 prop_assert!(numbers.iter().all(|number| number.is_finite()), "{effect:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_way_without_allocations_decides_the_same(steps in steps()) {
+        let (mut general, mut short) = (Rig::new(), Rig::new());
+        for input in inputs(&steps) {
+            let expected = general.feed(input.clone());
+            let Input::Metric(metric) = input else {
+                short.feed(input);
+                continue;
+            };
+            let at = At { event_id: Uuid::from_u128(short.next), wall_ms: short.wall_ms };
+            short.next += 1;
+            let sample = Sample {
+                environment: &metric.environment,
+                service: &metric.service,
+                series: &metric.metric_name,
+                at_ms: metric.timestamp_ms,
+                value: metric.metric_value,
+            };
+            let mut effects = Vec::new();
+            let kept = short.detector.sample(&mut short.state, at, sample, &mut effects);
+            let mut readings = Vec::new();
+            let others: Vec<Effect> = expected
+                .into_iter()
+                .filter(|effect| match effect {
+                    Effect::RememberReading { environment, service, series, reading } => {
+                        let name = SeriesName::new(environment, service, series);
+                        readings.push((name, reading.clone()));
+                        false
+                    }
+                    _ => true,
+                })
+                .collect();
+            prop_assert_eq!(effects, others);
+            let kept: Vec<_> = kept.into_iter().map(|kept| (kept.name, kept.reading)).collect();
+            prop_assert_eq!(kept, readings);
+        }
+        prop_assert_eq!(short.state.dump(), general.state.dump());
     }
 
     #[test]

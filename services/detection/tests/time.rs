@@ -80,7 +80,10 @@ fn one_absurd_date_blinds_no_partition() {
     assert_eq!(found, []);
     assert_eq!(rig.state.series_count(), 2);
     let found = series(&mut rig, "a", P99, from + 10 * TICK_MS, &[4000.0; 2]);
-    assert_eq!(transitions(&found), [Transition::Started]);
+    assert_eq!(
+        transitions(&found),
+        [Transition::Started, Transition::Worsened]
+    );
 }
 
 #[test]
@@ -119,7 +122,7 @@ fn what_was_not_heard_of_for_a_day_is_closed_and_forgotten() {
     let stored = rig.state.dump().len();
     assert_eq!(
         (transitions(&started), stored),
-        (vec![Transition::Started], 3)
+        (vec![Transition::Started, Transition::Worsened], 3)
     );
     // Another environment lives on; this one never gets a record again.
     rig.wall_ms += 25 * 3_600_000;

@@ -2,6 +2,8 @@
 
 mod metric;
 
+pub use metric::{PlainMetric, plain_metric};
+
 use crate::anomaly::Anomaly;
 use crate::ids;
 use crate::incident::{IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted};
@@ -133,7 +135,6 @@ pub fn decode(
         return Err(DecodeError::TooLarge { found, limit });
     }
     if topic == Topic::RawMetrics
-        && !has_nul(payload)
         && let Some(mut envelope) = metric::read(payload, coordinates)
     {
         complete(&mut envelope, coordinates)?;

@@ -1,6 +1,7 @@
 //! Derived identifiers: a name for a thing is computed from what caused it, so
 //! that a replay, a redelivery or a second replica arrives at the same name.
 
+use std::io::Write as _;
 use uuid::Uuid;
 
 /// The namespace of every UUIDv5 that Midwatch derives.
@@ -10,26 +11,48 @@ pub const NAMESPACE: Uuid = Uuid::from_u128(0x6d69_6477_6174_6368_8000_0000_0000
 /// `["a", "bc"]` and `["ab", "c"]` differ.
 #[must_use]
 pub fn derive(parts: &[&str]) -> Uuid {
-    let mut name = String::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
-    for part in parts {
-        name.push_str(&part.len().to_string());
-        name.push(':');
-        name.push_str(part);
+    let size: usize = parts.iter().map(|part| part.len() + NUMBER).sum();
+    if size <= SHORT {
+        let mut name = [0; SHORT];
+        let size = lay_out(parts, &mut name);
+        return Uuid::new_v5(&NAMESPACE, &name[..size]);
     }
-    Uuid::new_v5(&NAMESPACE, name.as_bytes())
+    let mut name = vec![0; size];
+    let size = lay_out(parts, &mut name);
+    Uuid::new_v5(&NAMESPACE, &name[..size])
+}
+
+/// Digits of a number at most, and what ends it.
+const NUMBER: usize = 21;
+/// Names up to this length are put together without an allocation: each sample
+/// of a producer that gives no ids needs one.
+const SHORT: usize = 512;
+
+/// Writes each part behind its length; returns how many bytes that took.
+fn lay_out(parts: &[&str], name: &mut [u8]) -> usize {
+    let size = name.len();
+    let mut rest = name;
+    for part in parts {
+        write!(rest, "{}:{part}", part.len()).expect("there is room for all parts");
+    }
+    size - rest.len()
 }
 
 /// The id of a record from a producer that gave none: its place in the log,
 /// under the epoch of the broker's data.
 #[must_use]
 pub fn outside_record(epoch: &str, topic: &str, partition: i32, offset: i64) -> Uuid {
-    derive(&[
-        "record",
-        epoch,
-        topic,
-        &partition.to_string(),
-        &offset.to_string(),
-    ])
+    let mut digits = [[0; NUMBER]; 2];
+    let [first, second] = &mut digits;
+    let partition = decimal(i64::from(partition), first);
+    derive(&["record", epoch, topic, partition, decimal(offset, second)])
+}
+
+fn decimal(number: i64, digits: &mut [u8; NUMBER]) -> &str {
+    let mut rest = &mut digits[..];
+    write!(rest, "{number}").expect("there is room for all digits");
+    let size = NUMBER - rest.len();
+    std::str::from_utf8(&digits[..size]).expect("digits are ASCII")
 }
 
 /// The id of the `index`-th event that `agent` emits because of `cause`.

@@ -7,6 +7,9 @@
 //!   out. Every figure is defined there.
 //! - [`report`] words the judgement of one run in 80 columns, [`summary`] adds
 //!   up many; both have JSON as well.
+//! - [`cases`] judges what is no fault of the seven, found or rightly not;
+//!   [`case_report`] words it.
+//! - [`quiet`] counts false incidents on days with a rhythm.
 //! - [`virtual_run`] produces incidents by the agents' own cores in virtual
 //!   time, in one process, without broker or database.
 //! - [`real`] watches a running stack until its fleet is done.
@@ -15,10 +18,13 @@
 //!
 //! Guarantees: the same seed and numbers give the same judgement; memory does
 //! not grow with the simulated time, except for one short summary per fault
-//! and incident.
+//! and incident and, in a case's run, what was published of findings.
 
+pub mod case_report;
+pub mod cases;
 pub mod collected;
 pub mod judge;
+pub mod quiet;
 pub mod real;
 pub mod report;
 pub mod summary;

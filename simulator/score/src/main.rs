@@ -3,11 +3,15 @@
 use anyhow::Context as _;
 use clap::Parser;
 use midwatch_events::knowledge::Catalogue;
+use midwatch_score::case_report::{case_table, case_words};
+use midwatch_score::cases::{CaseRow, CaseSummary, case_summary, judge_case};
 use midwatch_score::judge::judge;
+use midwatch_score::quiet::{self, QuietDays, quiet_days, quiet_table};
 use midwatch_score::real::{self, Addresses, Goal};
 use midwatch_score::report::table;
 use midwatch_score::summary::{Scored, Summary, hours, summary, words};
 use midwatch_score::virtual_run::{Setup, Story};
+use midwatch_simulator::cases::Kind;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,7 +38,19 @@ struct Flags {
     /// Simulated hours without any fault, shared out evenly over the seeds
     #[arg(long, default_value_t = 0.0, value_name = "H", value_parser = parse_hours)]
     quiet_hours: f64,
-    /// Simulated seconds per second of those waits that last on the wall
+    /// The cases beyond the seven faults, each in a world of its own, on so
+    /// many seeds; in virtual time
+    #[arg(long)]
+    cases: bool,
+    /// Only these of the cases, e.g. SLOW_LEAK,DROP_TO_ZERO
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_kind, requires = "cases")]
+    only: Vec<Kind>,
+    /// Simulated days without any fault while load has a daily rhythm, on the
+    /// documented fleet and on the fleet of each seed; in virtual time
+    #[arg(long, default_value_t = 0.0, value_name = "D", value_parser = parse_hours)]
+    quiet_days: f64,
+    /// Simulated seconds per second of those waits that last on the wall;
+    /// cases and quiet days take 1, as in life
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i64).range(1..=120))]
     speed: i64,
     /// The documented fleet instead of one that the seed draws
@@ -43,7 +59,7 @@ struct Flags {
     /// Tell what happens, line by line
     #[arg(long)]
     tell: bool,
-    /// Seeds at a time [default: as many as there are processors]
+    /// Runs at a time [default: as many as there are processors]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// Write every judgement and the summary as JSON
@@ -71,8 +87,13 @@ fn parse_hours(text: &str) -> Result<f64, String> {
     if (0.0..=1e6).contains(&hours) {
         Ok(hours)
     } else {
-        Err("give 0 to 1000000 hours".to_owned())
+        Err("give 0 to 1000000".to_owned())
     }
+}
+
+fn parse_kind(text: &str) -> Result<Kind, String> {
+    let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    Kind::from_name(text).ok_or_else(|| format!("give one or more of {}", names.join(",")))
 }
 
 /// What `--json` writes.
@@ -81,11 +102,23 @@ struct Document<'a> {
     summary: &'a Summary,
     faults: &'a [Scored],
     quiet: &'a [Scored],
+    cases: &'a [CaseRow],
+    case_summary: &'a CaseSummary,
+    quiet_days: &'a [QuietDays],
+}
+
+/// Everything that a call was asked to score.
+#[derive(Default)]
+struct Results {
+    faults: Vec<Scored>,
+    quiet: Vec<Scored>,
+    cases: Vec<CaseRow>,
+    quiet_days: Vec<QuietDays>,
 }
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let done = if flags.in_virtual_time {
+    let done = if flags.in_virtual_time || flags.cases || flags.quiet_days > 0.0 {
         run_virtual(&flags)
     } else {
         run_real(&flags)
@@ -102,7 +135,14 @@ fn main() -> ExitCode {
 fn run_virtual(flags: &Flags) -> anyhow::Result<()> {
     let begun = Instant::now();
     let catalogue = catalogue(&flags.catalogue)?;
-    let faults = each_seed(flags, flags.count, &|seed| {
+    // Whoever asks for cases or quiet days alone is spared the faults.
+    let rounds = if flags.in_virtual_time {
+        flags.count
+    } else {
+        0
+    };
+    let faults = each(flags, rounds, &|number| {
+        let seed = flags.seed.wrapping_add(number);
         score(flags, &catalogue, seed, Setup::faults)
     });
     let seeds = if flags.quiet_hours > 0.0 {
@@ -112,12 +152,56 @@ fn run_virtual(flags: &Flags) -> anyhow::Result<()> {
     };
     #[expect(clippy::cast_precision_loss, reason = "seeds are far fewer than 2^53")]
     let quiet_hours = flags.quiet_hours / seeds.max(1) as f64;
-    let quiet = each_seed(flags, seeds, &|seed| {
+    let quiet = each(flags, seeds, &|number| {
+        let seed = flags.seed.wrapping_add(number);
         score(flags, &catalogue, seed, |setup, telling| {
             setup.quiet(quiet_hours, telling)
         })
     });
-    tell(flags, &faults, &quiet, begun)
+    let results = Results {
+        faults,
+        quiet,
+        cases: score_cases(flags, &catalogue),
+        quiet_days: score_days(flags, &catalogue),
+    };
+    tell(flags, &results, begun)
+}
+
+/// Every case on every seed, seed by seed.
+fn score_cases(flags: &Flags, catalogue: &Catalogue) -> Vec<CaseRow> {
+    let kinds = match (flags.cases, flags.only.as_slice()) {
+        (false, _) => return Vec::new(),
+        (true, []) => &Kind::ALL,
+        (true, some) => some,
+    };
+    let per_seed = kinds.len() as u64;
+    each(flags, flags.count.max(1) * per_seed, &|number| {
+        let seed = flags.seed.wrapping_add(number / per_seed);
+        let index = usize::try_from(number % per_seed).expect("it is less than a length");
+        let setup = setup(flags, catalogue, seed);
+        let mut say = say(kinds[index].name(), seed);
+        let telling: Listener<'_> = if flags.tell { Some(&mut say) } else { None };
+        judge_case(seed, &setup.case(kinds[index], telling))
+    })
+}
+
+/// Quiet days of the documented fleet and of each seed's own.
+fn score_days(flags: &Flags, catalogue: &Catalogue) -> Vec<QuietDays> {
+    if flags.quiet_days <= 0.0 {
+        return Vec::new();
+    }
+    let drawn = if flags.standard { 0 } else { flags.count };
+    each(flags, 1 + drawn, &|number| {
+        let varied = number > 0;
+        let seed = flags.seed.wrapping_add(number.saturating_sub(1));
+        let setup = Setup {
+            varied,
+            ..setup(flags, catalogue, seed)
+        };
+        let mut say = say(if varied { "drawn" } else { "standard" }, seed);
+        let telling: Listener<'_> = if flags.tell { Some(&mut say) } else { None };
+        quiet_days(&setup, flags.quiet_days, telling)
+    })
 }
 
 /// Scores a running stack, whose addresses `midwatch-stack run -- …` gives.
@@ -152,20 +236,23 @@ fn run_real(flags: &Flags) -> anyhow::Result<()> {
         simulated_ms: collected.simulated_ms,
         judgement: judge(&collected.faults, &collected.incidents),
     };
+    let mut results = Results::default();
     match goal {
-        Goal::Round => tell(flags, &[scored], &[], begun),
-        Goal::Quiet(_) => tell(flags, &[], &[scored], begun),
+        Goal::Round => results.faults.push(scored),
+        Goal::Quiet(_) => results.quiet.push(scored),
     }
+    tell(flags, &results, begun)
 }
 
 /// What must hold of every seed, and does not: one incident for each fault,
-/// the right service first in six of seven, and at most two false incidents
-/// in six quiet hours.
-fn shortcomings(faults: &[Scored], quiet: &[Scored]) -> Vec<String> {
+/// the right service first in six of seven, at most two false incidents in six
+/// quiet hours, every case as it should be, and quiet days nearly without
+/// false incidents.
+fn shortcomings(results: &Results) -> Vec<String> {
     let mut found = Vec::new();
     for Scored {
         seed, judgement, ..
-    } in faults
+    } in &results.faults
     {
         let totals = judgement.totals;
         if totals.missed + totals.duplicates + totals.false_incidents > 0 {
@@ -181,7 +268,7 @@ fn shortcomings(faults: &[Scored], quiet: &[Scored]) -> Vec<String> {
             ));
         }
     }
-    for scored in quiet {
+    for scored in &results.quiet {
         let length_h = hours(scored.simulated_ms);
         let count = scored.judgement.totals.false_incidents;
         if f64::from(count) > 2.0 * (length_h / 6.0).max(1.0) {
@@ -191,21 +278,37 @@ fn shortcomings(faults: &[Scored], quiet: &[Scored]) -> Vec<String> {
             ));
         }
     }
+    for row in results.cases.iter().filter(|row| !row.is_as_it_should_be) {
+        found.extend(row.complaints());
+    }
+    let rate = quiet::rate(&results.quiet_days);
+    if rate >= quiet::MOST_A_DAY {
+        found.push(format!("{rate:.2} false incidents a day on quiet days"));
+    }
     found
 }
 
 /// Prints the result, writes it, and fails where it has to be good enough and
 /// is not.
-fn tell(flags: &Flags, faults: &[Scored], quiet: &[Scored], begun: Instant) -> anyhow::Result<()> {
-    if faults.len() <= TABLES {
-        for scored in faults {
+fn tell(flags: &Flags, results: &Results, begun: Instant) -> anyhow::Result<()> {
+    if results.faults.len() <= TABLES {
+        for scored in &results.faults {
             println!("seed {}\n{}", scored.seed, table(&scored.judgement));
         }
     }
-    let summary = summary(faults, quiet);
+    let summary = summary(&results.faults, &results.quiet);
     print!("{}", words(&summary));
-    let both = faults.iter().chain(quiet);
-    let simulated_h: f64 = both.map(|scored| hours(scored.simulated_ms)).sum();
+    let case_summary = case_summary(&results.cases);
+    tell_cases(results, &case_summary);
+    if !results.quiet_days.is_empty() {
+        println!("\nquiet days with a daily rhythm");
+        print!("{}", quiet_table(&results.quiet_days));
+    }
+    let both = results.faults.iter().chain(&results.quiet);
+    let days: f64 = results.quiet_days.iter().map(|one| one.days).sum();
+    let simulated_h: f64 = both.map(|scored| hours(scored.simulated_ms)).sum::<f64>()
+        + case_summary.hours
+        + 24.0 * days;
     let wall_s = begun.elapsed().as_secs_f64().max(0.001);
     println!(
         "simulated            {simulated_h:.1} h in {wall_s:.1} s: {:.2} h per second",
@@ -214,19 +317,35 @@ fn tell(flags: &Flags, faults: &[Scored], quiet: &[Scored], begun: Instant) -> a
     if let Some(path) = &flags.json {
         let document = Document {
             summary: &summary,
-            faults,
-            quiet,
+            faults: &results.faults,
+            quiet: &results.quiet,
+            cases: &results.cases,
+            case_summary: &case_summary,
+            quiet_days: &results.quiet_days,
         };
         std::fs::write(path, serde_json::to_vec_pretty(&document)?)
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
-    let shortcomings = shortcomings(faults, quiet);
+    let shortcomings = shortcomings(results);
     anyhow::ensure!(
         !flags.check || shortcomings.is_empty(),
         "not good enough: {}",
         shortcomings.join("; ")
     );
     Ok(())
+}
+
+/// Each seed's cases where they are few, and the sums.
+fn tell_cases(results: &Results, summary: &CaseSummary) {
+    let per_seed = results.cases.chunk_by(|one, next| one.seed == next.seed);
+    if per_seed.clone().count() <= TABLES {
+        for rows in per_seed {
+            println!("\nseed {}, cases\n{}", rows[0].seed, case_table(rows));
+        }
+    }
+    if !results.cases.is_empty() {
+        print!("{}", case_words(&results.cases, summary));
+    }
 }
 
 fn catalogue(path: &Path) -> anyhow::Result<Catalogue> {
@@ -240,18 +359,28 @@ fn catalogue(path: &Path) -> anyhow::Result<Catalogue> {
 /// Somebody to tell what happens.
 type Listener<'a> = Option<&'a mut dyn FnMut(i64, &str)>;
 
+fn setup(flags: &Flags, catalogue: &Catalogue, seed: u64) -> Setup {
+    Setup {
+        speed: flags.speed,
+        varied: !flags.standard,
+        ..Setup::new(seed, catalogue.clone())
+    }
+}
+
+/// Prints what happens in the run of this seed.
+fn say(name: &str, seed: u64) -> impl FnMut(i64, &str) {
+    let head = format!("{name} {seed}").trim_start().to_owned();
+    move |at_ms, line| println!("{head} {:>7} s  {line}", at_ms / 1_000)
+}
+
 fn score(
     flags: &Flags,
     catalogue: &Catalogue,
     seed: u64,
     run: impl Fn(&Setup, Listener<'_>) -> Story,
 ) -> Scored {
-    let setup = Setup {
-        speed: flags.speed,
-        varied: !flags.standard,
-        ..Setup::new(seed, catalogue.clone())
-    };
-    let mut say = |at_ms: i64, line: &str| println!("{seed} {:>7} s  {line}", at_ms / 1_000);
+    let setup = setup(flags, catalogue, seed);
+    let mut say = say("", seed);
     let story = run(&setup, if flags.tell { Some(&mut say) } else { None });
     Scored {
         seed,
@@ -260,11 +389,11 @@ fn score(
     }
 }
 
-/// Works on so many seeds, some at a time; the result is in their order.
-fn each_seed(flags: &Flags, seeds: u64, work: &(dyn Fn(u64) -> Scored + Sync)) -> Vec<Scored> {
+/// Does so many pieces of work, some at a time; the results are in order.
+fn each<T: Send>(flags: &Flags, pieces: u64, work: &(dyn Fn(u64) -> T + Sync)) -> Vec<T> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = match flags.threads {
-        // Lines of several seeds would be told through each other.
+        // Lines of several runs would be told through each other.
         _ if flags.tell => 1,
         Some(threads) => usize::from(threads),
         None => processors,
@@ -276,17 +405,17 @@ fn each_seed(flags: &Flags, seeds: u64, work: &(dyn Fn(u64) -> Scored + Sync)) -
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= seeds {
+                    if number >= pieces {
                         return;
                     }
-                    let scored = work(flags.seed.wrapping_add(number));
+                    let result = work(number);
                     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                    done.push((number, scored));
+                    done.push((number, result));
                 }
             });
         }
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(number, _)| *number);
-    done.into_iter().map(|(_, scored)| scored).collect()
+    done.into_iter().map(|(_, result)| result).collect()
 }

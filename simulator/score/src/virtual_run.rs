@@ -14,7 +14,9 @@
 //! - no model, no remediation, no mails, no postmortem.
 
 pub mod memory;
+pub mod odd;
 mod pipeline;
+pub mod replay;
 mod respond;
 mod rows;
 mod shelf;
@@ -25,6 +27,7 @@ use midwatch_detection::config::Tuning;
 use midwatch_events::GroundTruth;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_investigation::config::Config as InvestigationConfig;
+use midwatch_simulator::rhythm::{DAY_MS, Rhythm};
 use midwatch_simulator::variation::Variation;
 use midwatch_simulator::world::{Plan, STEP_MS, TICK_MS, World, WorldConfig};
 use pipeline::Pipeline;
@@ -41,6 +44,9 @@ pub const ENVIRONMENT: &str = "simulation";
 const HISTORY_MS: i64 = midwatch_simulator::shell::HISTORY_TICKS * TICK_MS;
 /// 2026-11-22T00:00:00Z, as an arbitrary beginning.
 const START_MS: i64 = 1_795_305_600_000;
+/// The Monday before: where days have a rhythm, a weekend must come after
+/// days from which a weekday is known.
+const MONDAY_MS: i64 = START_MS - 6 * DAY_MS;
 /// How long a fleet is watched after its last fault, simulated, while an
 /// incident is open.
 const TAIL_MS: i64 = 30 * 60_000;
@@ -53,6 +59,8 @@ pub struct Setup {
     pub speed: i64,
     /// Whether the seed draws the fleet, or it is the documented one.
     pub varied: bool,
+    /// Whether load swings over the day; it does not while faults are judged.
+    pub rhythm: bool,
     pub catalogue: Catalogue,
     pub tuning: Tuning,
     pub correlation: CorrelationConfig,
@@ -94,6 +102,7 @@ impl Setup {
             seed,
             speed: 30,
             varied: true,
+            rhythm: false,
             catalogue,
             tuning: Tuning::default(),
             correlation: CorrelationConfig::default(),
@@ -105,7 +114,11 @@ impl Setup {
     /// is left and every incident is over, or 30 simulated minutes after the
     /// last fault.
     pub fn faults(&self, telling: Option<Telling<'_>>) -> Story {
-        let mut run = Run::new(self, Plan::Round, telling);
+        let fleet = Setup {
+            rhythm: false,
+            ..self.clone()
+        };
+        let mut run = Run::new(&fleet, Plan::Round, fleet.variation(), telling);
         while !run.world.is_over() {
             run.step();
         }
@@ -123,12 +136,43 @@ impl Setup {
             reason = "hours of a run are far below 2^53 ms"
         )]
         let length_ms = (hours * 3_600_000.0) as i64;
-        let mut run = Run::new(self, Plan::Quiet, telling);
-        let end_ms = START_MS + HISTORY_MS + length_ms;
+        let mut run = Run::new(self, Plan::Quiet, self.variation(), telling);
+        let end_ms = self.live_ms() + length_ms;
         while run.world.now_ms() < end_ms {
             run.step();
         }
         run.story()
+    }
+
+    /// The first simulated moment, epoch milliseconds; a midnight.
+    fn start_ms(&self) -> i64 {
+        if self.rhythm { MONDAY_MS } else { START_MS }
+    }
+
+    /// The first live moment.
+    pub(crate) fn live_ms(&self) -> i64 {
+        self.start_ms() + HISTORY_MS
+    }
+
+    /// The fleet's course of load, where it has one.
+    fn course(&self) -> Rhythm {
+        if self.varied {
+            Rhythm::drawn(self.seed)
+        } else {
+            Rhythm::standard()
+        }
+    }
+
+    fn variation(&self) -> Variation {
+        let fleet = if self.varied {
+            Variation::drawn(self.seed)
+        } else {
+            Variation::standard()
+        };
+        Variation {
+            rhythm: self.rhythm.then(|| self.course()),
+            ..fleet
+        }
     }
 }
 
@@ -138,19 +182,20 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(setup: &Setup, plan: Plan, telling: Option<Telling<'a>>) -> Run<'a> {
-        let live_ms = START_MS + HISTORY_MS;
+    fn new(
+        setup: &Setup,
+        plan: Plan,
+        variation: Variation,
+        telling: Option<Telling<'a>>,
+    ) -> Run<'a> {
+        let live_ms = setup.live_ms();
         let world = World::new(WorldConfig {
             seed: setup.seed,
             environment: ENVIRONMENT.to_owned(),
-            start_ms: START_MS,
+            start_ms: setup.start_ms(),
             live_ms,
             plan,
-            variation: if setup.varied {
-                Variation::drawn(setup.seed)
-            } else {
-                Variation::standard()
-            },
+            variation,
         });
         Run {
             world,

@@ -139,7 +139,7 @@ fn many_seeds_add_up_and_the_worst_comes_first() {
         "mails                25",
         "false, among faults  1",
         "false, in quiet      1 in 10.0 h: 0.100 an hour, 2.40 a day",
-        "MEMORY_LEAK                     2         1         1         1         1",
+        "MEMORY_LEAK                   2        1       1      1      1     70s     70s",
         "! seed 9: MEMORY_LEAK on user-service: missed",
     ] {
         assert!(

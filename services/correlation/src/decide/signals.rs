@@ -100,13 +100,23 @@ fn upstream_degradation(group: &Group) -> Vec<CorrelationSignal> {
         .collect()
 }
 
+/// Whether what was observed is a part of requests that fail, in percent: log
+/// lines are counted and budgets are burnt in other units.
+fn is_error_rate(anomaly: &GroupedAnomaly) -> bool {
+    let counted = ["log:", "slo:", "kubernetes:"];
+    anomaly.anomaly_type == AnomalyType::ErrorRateSpike
+        && !counted
+            .iter()
+            .any(|prefix| anomaly.trigger_metric.starts_with(prefix))
+}
+
 /// A neighbour whose error rate passed the limit.
 fn cascade(config: &Config, group: &Group) -> Option<CorrelationSignal> {
     let failing: Vec<&GroupedAnomaly> = group
         .anomalies
         .iter()
         .filter(|anomaly| {
-            anomaly.anomaly_type == AnomalyType::ErrorRateSpike
+            is_error_rate(anomaly)
                 && anomaly.service != group.primary
                 && anomaly.observed_value > config.cascade_error_percent
         })
@@ -134,9 +144,7 @@ fn amplification(group: &Group) -> Vec<CorrelationSignal> {
         group
             .anomalies
             .iter()
-            .filter(|anomaly| {
-                anomaly.service == service && anomaly.anomaly_type == AnomalyType::ErrorRateSpike
-            })
+            .filter(|anomaly| anomaly.service == service && is_error_rate(anomaly))
             .map(|anomaly| anomaly.observed_value)
             .fold(None, |best: Option<f64>, value| {
                 Some(best.map_or(value, |best| best.max(value)))

@@ -29,6 +29,38 @@ pub struct Finding {
     pub demand: Demand,
 }
 
+/// What is said of a finding where its record does not say it by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub words: String,
+    /// When it began, event time.
+    pub onset_ms: i64,
+    /// An earlier record of its kind, shown beside the one that decided.
+    pub first: Option<Quote>,
+}
+
+/// What a log line is a sign of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sign {
+    /// A finding that the line's own words stand for.
+    Matched(Finding),
+    /// A finding, and what is to be said of it.
+    Found(Finding, Told),
+    /// A finding that has lasted so long that it is usual from now on.
+    Accepted(Finding, String),
+}
+
+impl Sign {
+    #[must_use]
+    pub fn finding(&self) -> &Finding {
+        match self {
+            Sign::Matched(finding) | Sign::Found(finding, _) | Sign::Accepted(finding, _) => {
+                finding
+            }
+        }
+    }
+}
+
 /// A record that a rule matched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quote {
@@ -90,30 +122,38 @@ impl Occurrences {
         silence_ms: i64,
         what: &str,
     ) -> Option<Sketch> {
-        if let Some(open) = &mut self.open {
-            if open.last.event_id == quote.event_id {
-                return None;
+        self.record_told(origin, finding, quote, None, silence_ms, what)
+    }
+
+    /// Takes in a log line that is a sign of this finding.
+    pub fn sign(
+        &mut self,
+        origin: &Origin<'_>,
+        sign: Sign,
+        quote: Quote,
+        silence_ms: i64,
+    ) -> Option<Sketch> {
+        match sign {
+            Sign::Matched(finding) => self.record(origin, &finding, quote, silence_ms, "log"),
+            Sign::Found(finding, told) => {
+                self.record_told(origin, &finding, quote, Some(told), silence_ms, "log")
             }
-            self.heard_ms = silence_ms;
-            open.count = open.count.saturating_add(1);
-            open.last = quote.clone();
-            if finding.severity <= open.severity {
-                return None;
-            }
-            open.severity = finding.severity;
-            let words = format!(
-                "{} is now {}",
-                words(origin, open.count, &quote),
-                open.severity
-            );
-            return Some(self.sketch(
-                origin,
-                Transition::Worsened,
-                quote.at_ms,
-                words,
-                what,
-                &[quote],
-            ));
+            Sign::Accepted(_, words) => self.accept(origin, quote, &words, silence_ms, "log"),
+        }
+    }
+
+    /// As [`Occurrences::record`], with what is to be said of the record.
+    pub fn record_told(
+        &mut self,
+        origin: &Origin<'_>,
+        finding: &Finding,
+        quote: Quote,
+        told: Option<Told>,
+        silence_ms: i64,
+        what: &str,
+    ) -> Option<Sketch> {
+        if self.open.is_some() {
+            return self.go_on(origin, finding, quote, told.as_ref(), silence_ms, what);
         }
         let demand = finding.demand;
         if self.hits.iter().any(|hit| hit.event_id == quote.event_id) {
@@ -139,7 +179,7 @@ impl Occurrences {
             Some((id, cleared_ms)) if silence_ms - cleared_ms <= quiet_ms => id,
             _ => origin.anomaly_id(&first.event_id, first.at_ms, ""),
         };
-        let onset_ms = first.at_ms;
+        let onset_ms = told.as_ref().map_or(first.at_ms, |told| told.onset_ms);
         let count = u32::try_from(hits.len()).unwrap_or(u32::MAX);
         self.open = Some(OpenFinding {
             anomaly_id,
@@ -149,8 +189,48 @@ impl Occurrences {
             count,
             last: quote.clone(),
         });
-        let words = words(origin, count, &quote);
-        Some(self.sketch(origin, Transition::Started, quote.at_ms, words, what, &hits))
+        let words = words(origin, count, &quote, told.as_ref());
+        let mut quotes = hits;
+        if let Some(first) = told.and_then(|told| told.first)
+            && quotes.iter().all(|hit| hit.event_id != first.event_id)
+        {
+            quotes.insert(0, first);
+        }
+        Some(self.sketch(
+            origin,
+            Transition::Started,
+            quote.at_ms,
+            words,
+            what,
+            &quotes,
+        ))
+    }
+
+    /// Takes in a further record of an open finding.
+    fn go_on(
+        &mut self,
+        origin: &Origin<'_>,
+        finding: &Finding,
+        quote: Quote,
+        told: Option<&Told>,
+        silence_ms: i64,
+        what: &str,
+    ) -> Option<Sketch> {
+        let open = self.open.as_mut()?;
+        if open.last.event_id == quote.event_id {
+            return None;
+        }
+        self.heard_ms = silence_ms;
+        open.count = open.count.saturating_add(1);
+        open.last = quote.clone();
+        if finding.severity <= open.severity {
+            return None;
+        }
+        open.severity = finding.severity;
+        let words = words(origin, open.count, &quote, told);
+        let words = format!("{words} is now {}", open.severity);
+        let at_ms = quote.at_ms;
+        Some(self.sketch(origin, Transition::Worsened, at_ms, words, what, &[quote]))
     }
 
     /// Ends the finding where no record has come for long enough.
@@ -168,14 +248,41 @@ impl Occurrences {
             return None;
         }
         let last = open.last.clone();
+        // Of a burst some lines are usual: it is over, they are not.
+        let over = if origin.name.ends_with("_burst") {
+            "not more than usual"
+        } else {
+            "nothing further"
+        };
         let words = format!(
-            "{} of {}: nothing further for {} s, after {} record(s)",
+            "{} of {}: {over} for {} s, after {} record(s)",
             origin.name,
             origin.service,
             silent_ms / 1000,
             open.count
         );
         let sketch = self.sketch(origin, Transition::Cleared, now_ms, words, what, &[last]);
+        self.closed = Some((sketch.anomaly_id, silence_ms));
+        self.open = None;
+        Some(sketch)
+    }
+
+    /// Ends an open finding that became usual; `quote` is the record that
+    /// showed it.
+    pub fn accept(
+        &mut self,
+        origin: &Origin<'_>,
+        quote: Quote,
+        words: &str,
+        silence_ms: i64,
+        what: &str,
+    ) -> Option<Sketch> {
+        let open = self.open.as_mut()?;
+        open.last = quote.clone();
+        let words = format!("{} of {}: {words}", origin.name, origin.service);
+        let at_ms = quote.at_ms;
+        let sketch = self.sketch(origin, Transition::Cleared, at_ms, words, what, &[quote]);
+        self.heard_ms = silence_ms;
         self.closed = Some((sketch.anomaly_id, silence_ms));
         self.open = None;
         Some(sketch)
@@ -246,7 +353,19 @@ impl Occurrences {
     }
 }
 
-fn words(origin: &Origin<'_>, count: u32, quote: &Quote) -> String {
+fn words(origin: &Origin<'_>, count: u32, quote: &Quote, told: Option<&Told>) -> String {
+    if let Some(told) = told {
+        let example = told.first.as_ref().unwrap_or(quote);
+        let place = if told.first.is_some() {
+            "the first"
+        } else {
+            "for example"
+        };
+        return format!(
+            "{} of {}: {}; {place}: {}",
+            origin.name, origin.service, told.words, example.text
+        );
+    }
     let times = if count > 1 {
         format!(" ({count} records)")
     } else {

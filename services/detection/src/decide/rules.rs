@@ -4,10 +4,13 @@
 //! regard to case; the first rule that matches takes the line. A word such as
 //! "timeout" also stands in harmless lines, so most rules want WARN or worse,
 //! and the two that retries cause every day want three lines within 30 s.
-//! ERROR lines that no rule knows count towards a burst.
+//! Lines that no rule knows are told apart by their templates
+//! ([`crate::decide::templates`]); ERROR lines that belong to no finding there
+//! count towards a burst, whatever they say.
 
 use crate::decide::exact;
-use crate::decide::occurrences::{Demand, Finding};
+use crate::decide::occurrences::{Demand, Finding, Sign, Told};
+use crate::decide::templates::Peak;
 use midwatch_events::raw::LogLevel;
 use midwatch_events::{AnomalyType, Severity};
 use serde::{Deserialize, Serialize};
@@ -106,21 +109,39 @@ pub fn head(text: &str, bytes: usize) -> &str {
 
 /// Counts ERROR lines of one service in buckets of 30 s of event time.
 ///
-/// A burst is 5 lines or more within one bucket, and five times what was
-/// normal in the buckets before (a decaying mean, α = 0.1, not fed by buckets
-/// that were a burst). Buckets rather than a sliding window keep two numbers
-/// a service; a burst across a border is found with its next line.
+/// A burst is 5 lines or more within one bucket, five times what was normal in
+/// the buckets before (a decaying mean, α = 0.1) and five times the largest of
+/// them (a decaying maximum: counts of errors are heavy-tailed, and a multiple
+/// of their mean is passed every day). Buckets that were a burst are not part
+/// of the past, unless there were two hours of them without a break: that is
+/// usual then. Buckets rather than a sliding window keep a few numbers a
+/// service; a burst across a border is found with its next line.
+///
+/// Templates cannot replace it: it needs no learning time, and finds a storm
+/// of errors each of which says something else.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ErrorCount {
     bucket: i64,
     count: u32,
     #[serde(with = "exact")]
     normal: f64,
+    #[serde(default)]
+    peak: Peak,
+    /// Buckets in a row that were a burst, and the largest of them.
+    #[serde(default)]
+    bursts: u32,
+    #[serde(default)]
+    most: u32,
     last: Uuid,
 }
 
+/// One bucket, event time: short, for a storm is told within it.
 const BUCKET_MS: i64 = 30_000;
+/// Lines in a bucket that are a burst at least, and how many times the usual
+/// and the largest bucket they must be: a single failing request logs a few.
 const BURST: f64 = 5.0;
+/// Two hours of buckets; the same as `DETECTION_RELEARN_MINUTES` by default.
+const RELEARN_BUCKETS: u32 = 240;
 
 impl ErrorCount {
     /// Counts a line; says whether the bucket is a burst now. Lines from
@@ -143,6 +164,20 @@ impl ErrorCount {
         f64::from(self.count) >= self.threshold()
     }
 
+    /// Counts a line; the burst that it is part of.
+    pub fn sign(&mut self, at_ms: i64, event_id: Uuid) -> Option<Sign> {
+        if !self.add(at_ms, event_id) {
+            return None;
+        }
+        let (count, normal) = self.figures();
+        let told = Told {
+            words: format!("{count} ERROR lines within 30 s, usually {normal:.1}"),
+            onset_ms: at_ms,
+            first: None,
+        };
+        Some(Sign::Found(ERROR_BURST, told))
+    }
+
     /// The source's clock was set back: the next line begins a bucket.
     pub fn set_back(&mut self) {
         self.bucket = 0;
@@ -156,13 +191,28 @@ impl ErrorCount {
     }
 
     fn threshold(&self) -> f64 {
-        BURST.max(BURST * self.normal)
+        let peak = self.peak.at(self.bucket * BUCKET_MS);
+        BURST.max(BURST * self.normal).max(BURST * peak)
     }
 
     fn close(&mut self, passed: i64) {
         let count = f64::from(self.count);
+        let now_ms = self.bucket * BUCKET_MS;
         if count < self.threshold() {
             self.normal += 0.1 * (count - self.normal);
+            self.peak.take(self.count, now_ms);
+            (self.bursts, self.most) = (0, 0);
+        } else {
+            self.bursts += 1;
+            self.most = self.most.max(self.count);
+            if self.bursts >= RELEARN_BUCKETS {
+                self.peak.take(self.most, now_ms);
+                self.normal = count;
+                (self.bursts, self.most) = (0, 0);
+            }
+        }
+        if passed > 1 {
+            (self.bursts, self.most) = (0, 0);
         }
         // The buckets between had no error at all.
         self.normal *= 0.9_f64.powi(i32::try_from((passed - 1).min(200)).unwrap_or(200));

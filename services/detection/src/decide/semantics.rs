@@ -1,31 +1,41 @@
-//! What a metric's name says about it: the kind of trouble, the harmful
-//! direction, and how large a change must be to matter to anyone.
+//! What a metric means: the kind of trouble, the harmful direction, how large
+//! a change must be to matter to anyone, and what it cannot exceed.
 //!
 //! A z-score alone calls every change of a quiet series an anomaly. So each
 //! class adds a floor in the metric's own unit. The floors lie above the
 //! noise of a healthy fleet (±8 % uniform, errors ±30 %, memory ±5 %) and
 //! below the first steps of a fault that builds up over minutes, so that they
-//! cost at most a few readings:
+//! cost at most a few readings. What a host or a disk can take is judged by
+//! its limit and not by what is usual. `THRESHOLDS.md` lists the classes
+//! ([`traits`]) with their numbers and reasons.
 //!
-//! | class | floor | why not higher |
-//! |---|---|---|
-//! | latency | +25 % of the mean | users notice a quarter; noise ends at 8 % |
-//! | error rate | +2 percentage points | one request in fifty; a cascade counts from 5 % |
-//! | CPU | +8 points | a climb of 2.2 points a reading is seen at the 4th |
-//! | memory | +5 points | a leak of 1.2 points a reading is seen at the 5th; memory is smooth |
-//! | connections | +20 % and at least 3 | a pool filling by 7 a reading is seen at the 1st |
-//! | consumer lag | +500 messages and 3 × the mean | a batch is no backlog |
-//! | age of consumer lag | ≥ 60 s, no baseline | a restart takes 10 s, a rebalance 6; from a minute on somebody waits |
-//! | lag of a whole group | never alarms | its age is reported beside it and says what a number of messages cannot |
-//! | request rate | ±30 % | load balancing moves traffic by a fifth |
-//! | host CPU, memory, swap, disk | ≥ 90, 92, 80, 95 % | physical limits, no baseline; CPU for twelve readings |
-//! | counters, other host metrics | never alarm | context for people |
-//! | other | none, but 4 σ three times running | nothing is known of the unit |
+//! The class comes from the name and its unit ([`names`]), and a file may say
+//! otherwise ([`overrides`]). Where it is told by words of the name alone,
+//! it may be wrong: such a series needs three readings to start an anomaly,
+//! none is believed alone, and it is HIGH at most.
+
+pub mod names;
+pub mod overrides;
+pub mod traits;
+
+#[cfg(test)]
+mod tests;
 
 use crate::config::Tuning;
-use crate::decide::statistics::Judgement;
+use crate::decide::statistics::{self, Judgement};
 use midwatch_events::{AnomalyType, Direction, Severity};
+use names::{Unit, Words, Written};
+use overrides::{Exhaustion, Limit, Rule, Semantics};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use traits::{End, Floor, Grades, Harm, Traits};
+
+/// σ from which a series counts of which nothing is known.
+const GROSS_SIGMA: f64 = 4.0;
+/// A reading of this many times `SIGMA_THRESHOLD` is believed at once.
+const BLATANT: f64 = 2.0;
+/// Readings in a row that start an anomaly of what is known by words alone.
+const GUESSED_READINGS: usize = 3;
 
 /// The labels that tell instances of one metric apart. Other labels describe
 /// (version, region, …) and may change without making a new series.
@@ -43,7 +53,7 @@ const INSTANCE_LABELS: [&str; 10] = [
 ];
 
 /// A class of metrics that are judged alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Class {
     Latency,
     ErrorRate,
@@ -57,15 +67,44 @@ pub enum Class {
     HostCpu,
     HostMemory,
     HostSwap,
+    /// The used part of a disk, of a host or a volume.
     HostDisk,
     /// Kept for people and never an alarm.
     Context,
     /// Nothing is known about it.
+    #[default]
     Other,
+    ErrorCount,
+    SuccessRate,
+    HitRatio,
+    /// What is left of something that runs out.
+    Free,
+    DiskFree,
+    Queue,
+    /// How late something is.
+    Delay,
+    /// Bytes that flow.
+    Throughput,
+    /// Instances that work.
+    Replicas,
+    /// Instances that do not.
+    Unavailable,
+    Restarts,
+    Temperature,
+    /// 1 or 0.
+    Health,
+}
+
+impl Class {
+    /// The class of a series, by its name alone.
+    #[must_use]
+    pub fn of(series: &str) -> Class {
+        names::known(series).unwrap_or_else(|| Words::of(series).class())
+    }
 }
 
 /// How one reading stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Far from usual in a harmful direction, large or small.
     pub unusual: bool,
@@ -92,276 +131,285 @@ pub fn series_name(
     (!parts.is_empty()).then(|| format!("{metric_name}{{{}}}", parts.join(",")))
 }
 
-impl Class {
-    /// The class of a series, by its name.
+/// What one series means. It is no part of the stored state: a file that says
+/// otherwise counts from the next start on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Meaning {
+    class: Class,
+    unit: Unit,
+    /// Told by words of the name alone.
+    guessed: bool,
+    /// Whether it was looked up.
+    known: bool,
+    /// What the metric runs into, infinite for endless growth; 0 if nothing.
+    end: f64,
+    rule: Option<Arc<Rule>>,
+}
+
+impl Meaning {
+    /// What a series of this service means.
     #[must_use]
-    pub fn of(series: &str) -> Class {
-        let name = series.split('{').next().unwrap_or(series);
-        match name {
-            "host_cpu_percent" => return Class::HostCpu,
-            "host_memory_percent" => return Class::HostMemory,
-            "host_swap_percent" => return Class::HostSwap,
-            "host_disk_percent" => return Class::HostDisk,
-            _ => {}
-        }
-        let counter = ["_total", "_count", "_sum", "_bucket"]
-            .iter()
-            .any(|suffix| name.ends_with(suffix));
-        if name.starts_with("host_") || counter {
-            Class::Context
-        } else if name.contains("error_rate") && name.ends_with("percent") {
-            Class::ErrorRate
-        } else if name.contains("latency") || name.ends_with("duration_ms") {
-            Class::Latency
-        } else if name.ends_with("cpu_percent") {
-            Class::Cpu
-        } else if name.ends_with("memory_percent") {
-            Class::Memory
-        } else if name.ends_with("db_connections") {
-            Class::Connections
-        } else if name.ends_with("consumer_lag_seconds") {
-            Class::LagAge
-        } else if name.ends_with("consumer_lag") && series.contains("midwatch.") {
-            // Of our own groups the age of what waits is known, which says more:
-            // five messages behind may be an hour or a millisecond.
-            Class::Context
-        } else if name.ends_with("consumer_lag") {
-            Class::Lag
-        } else if name.ends_with("request_rate") {
-            Class::RequestRate
-        } else {
-            Class::Other
-        }
+    pub fn of(service: &str, series: &str, semantics: &Semantics) -> Meaning {
+        let rule = semantics.rule(service, series);
+        let said = rule.as_ref().and_then(|rule| rule.class);
+        let words = Words::of(series);
+        let written = words.written();
+        let (class, unit, guessed) = match (said, names::known(series)) {
+            (Some(class), _) => (class, Unit::of(class, written), false),
+            (None, Some(class)) => (class, Unit::Own, false),
+            (None, None) => {
+                let class = words.class();
+                (class, Unit::of(class, written), class != Class::Other)
+            }
+        };
+        let mut meaning = Meaning {
+            class,
+            unit,
+            guessed,
+            known: true,
+            end: 0.0,
+            rule: rule.cloned(),
+        };
+        let share = matches!(written, Written::Percent | Written::Ratio);
+        let full = meaning.unit.convert(100.0).unwrap_or(0.0);
+        let own = match meaning.traits().end {
+            End::No => 0.0,
+            End::Full => semantics.capacity(service, series).unwrap_or(full),
+            End::Pool if share => full,
+            End::Pool => semantics.capacity(service, series).unwrap_or(0.0),
+            End::Endless => f64::INFINITY,
+        };
+        meaning.end = match meaning.rule.as_ref().and_then(|rule| rule.exhausts_at) {
+            Some(Exhaustion::At(value)) => value,
+            Some(Exhaustion::Never) => 0.0,
+            None => own,
+        };
+        meaning
+    }
+
+    /// Whether it was looked up, and is no mere default.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    fn traits(&self) -> &'static Traits {
+        self.class.traits()
+    }
+
+    fn harm(&self) -> Harm {
+        let said = self.rule.as_ref().and_then(|rule| rule.direction);
+        said.unwrap_or(self.traits().harm)
+    }
+
+    /// Whether it ever becomes an anomaly.
+    fn alarms(&self) -> bool {
+        self.rule.as_ref().is_none_or(|rule| rule.page) && self.harm() != Harm::None
     }
 
     /// Whether silence of such a series is an anomaly. Series of instances
     /// that come and go (pods, devices) end without anything being wrong.
     #[must_use]
-    pub fn is_missed(self, series: &str) -> bool {
-        self != Class::Context && !series.contains('{')
+    pub fn is_missed(&self, series: &str) -> bool {
+        let usual = self.class != Class::Context && !series.contains('{');
+        self.rule
+            .as_ref()
+            .map_or(usual, |rule| rule.page && rule.missed.unwrap_or(usual))
     }
 
-    /// The limit in the metric's unit, for classes that are judged by one.
+    /// The limit in the metric's unit, for series that are judged by one.
     #[must_use]
-    pub fn limit(self) -> Option<f64> {
-        match self {
-            // Seconds. A consumer that is killed is replaced within ten; one
-            // that merely breathes lags for a moment.
-            Class::LagAge => Some(60.0),
-            Class::HostCpu => Some(90.0),
-            Class::HostMemory => Some(92.0),
-            Class::HostSwap => Some(80.0),
-            Class::HostDisk => Some(95.0),
-            _ => None,
+    pub fn limit(&self) -> Option<f64> {
+        match self.rule.as_ref().and_then(|rule| rule.limit) {
+            Some(Limit::At(limit)) => Some(limit),
+            Some(Limit::Physical) => (self.end > 0.0 && self.end.is_finite()).then_some(self.end),
+            None => self.unit.convert(self.traits().limit?),
         }
+    }
+
+    /// Whether its limit is a lower one.
+    #[must_use]
+    pub fn is_limited_below(&self) -> bool {
+        self.harm() == Harm::Down
+    }
+
+    /// The value at which a growing resource is exhausted, in the metric's
+    /// unit, above 0: infinite where growth has no end (lag, backlog). `None`
+    /// where there is nothing to forecast, also where it never alarms.
+    #[must_use]
+    pub fn exhausts_at(&self) -> Option<f64> {
+        (self.end > 0.0 && self.alarms() && self.harm() != Harm::Down).then_some(self.end)
     }
 
     /// How many readings in a row start an anomaly.
     #[must_use]
-    pub fn readings_to_start(self) -> usize {
-        match self {
-            // A compile job may take all of a machine for a minute; twelve
-            // readings are two minutes.
-            Class::HostCpu => 12,
-            Class::HostMemory | Class::HostSwap | Class::HostDisk | Class::Other => 3,
-            _ => 2,
-        }
+    pub fn readings_to_start(&self) -> usize {
+        let own = self.traits().readings;
+        let careful = if self.guessed {
+            own.max(GUESSED_READINGS)
+        } else {
+            own
+        };
+        let said = self.rule.as_ref().and_then(|rule| rule.readings_to_start);
+        said.unwrap_or(careful)
     }
 
-    /// The kind of trouble on that side of the baseline.
+    /// The kind of trouble on that side of the baseline. A host out of memory
+    /// is told apart from a leak by its service.
     #[must_use]
-    pub fn anomaly_type(self, direction: Direction) -> AnomalyType {
-        match self {
-            Class::Latency => AnomalyType::LatencySpike,
-            Class::ErrorRate => AnomalyType::ErrorRateSpike,
-            Class::Cpu | Class::HostCpu => AnomalyType::CpuSaturation,
-            // A host out of memory is told apart from a leak by its service.
-            Class::Memory | Class::HostMemory | Class::HostSwap => AnomalyType::MemoryLeak,
-            Class::Connections => AnomalyType::DbConnectionExhaustion,
-            Class::Lag | Class::LagAge => AnomalyType::KafkaConsumerLag,
-            Class::RequestRate if direction == Direction::Below => AnomalyType::TrafficDrop,
-            Class::RequestRate | Class::HostDisk | Class::Context | Class::Other => {
-                AnomalyType::Unknown
-            }
+    pub fn anomaly_type(&self, direction: Direction) -> AnomalyType {
+        if direction == Direction::Below {
+            self.traits().below
+        } else {
+            self.traits().above
         }
     }
 
-    fn is_two_sided(self) -> bool {
-        matches!(self, Class::RequestRate | Class::Other)
+    /// The side of what is usual, or of its limit, that a value out of range
+    /// lies on.
+    #[must_use]
+    pub fn side(&self, value: f64, expected: f64) -> Direction {
+        let above = match self.limit() {
+            Some(_) => !self.is_limited_below(),
+            None => value >= expected,
+        };
+        if above {
+            Direction::Above
+        } else {
+            Direction::Below
+        }
+    }
+
+    /// The anomaly score of a reading, 0..1: that of its distance from what is
+    /// usual, or 0.71 at the limit where one counts.
+    #[must_use]
+    pub fn score(&self, value: f64, judgement: &Judgement) -> f64 {
+        let Some(limit) = self.limit() else {
+            return judgement.score;
+        };
+        let beyond = if self.is_limited_below() {
+            limit - value
+        } else {
+            value - limit
+        };
+        let parts = if beyond == 0.0 {
+            0.0
+        } else {
+            beyond / limit.abs()
+        };
+        statistics::score((5.0 * (1.0 + parts)).max(0.0))
+    }
+
+    fn floor(&self) -> Floor {
+        let said = self.rule.as_ref().and_then(|rule| rule.floor);
+        let traits = self.traits();
+        said.unwrap_or_else(|| match self.unit.convert(traits.floor.absolute) {
+            Some(absolute) => Floor {
+                absolute,
+                relative: traits.floor.relative,
+            },
+            None => Floor {
+                absolute: 0.0,
+                relative: traits.loose,
+            },
+        })
     }
 
     /// Whether the change from `mean` to `value` is large enough to matter.
-    fn matters(self, value: f64, mean: f64) -> bool {
-        let change = value - mean;
-        match self {
-            Class::Latency => change >= 0.25 * mean.abs(),
-            Class::ErrorRate => change >= 2.0,
-            Class::Cpu => change >= 8.0,
-            Class::Memory => change >= 5.0,
-            Class::Connections => change >= (0.2 * mean.abs()).max(3.0),
-            Class::Lag => change >= 500.0 && value >= 3.0 * mean,
-            Class::RequestRate => change.abs() >= 0.3 * mean.abs(),
-            Class::Other => true,
-            Class::LagAge
-            | Class::HostCpu
-            | Class::HostMemory
-            | Class::HostSwap
-            | Class::HostDisk
-            | Class::Context => false,
-        }
+    fn matters(&self, value: f64, mean: f64) -> bool {
+        let change = match self.harm() {
+            Harm::Up | Harm::None => value - mean,
+            Harm::Down => mean - value,
+            Harm::Both => (value - mean).abs(),
+        };
+        let Floor { absolute, relative } = self.floor();
+        change >= absolute.max(relative * mean.abs())
     }
 
     /// Judges a reading.
     #[must_use]
-    pub fn standing(self, value: f64, judgement: &Judgement, tuning: &Tuning) -> Standing {
+    pub fn standing(&self, value: f64, judgement: &Judgement, tuning: &Tuning) -> Standing {
+        if !self.alarms() {
+            return Standing::default();
+        }
         if let Some(limit) = self.limit() {
-            let beyond = value >= limit;
+            let beyond = if self.is_limited_below() {
+                value <= limit
+            } else {
+                value >= limit
+            };
             return Standing {
                 unusual: beyond,
                 out_of_range: beyond,
                 blatant: false,
             };
         }
-        let distance = if self.is_two_sided() {
-            judgement.z.abs()
-        } else {
-            judgement.z
+        let distance = match self.harm() {
+            Harm::Up | Harm::None => judgement.z,
+            Harm::Down => -judgement.z,
+            Harm::Both => judgement.z.abs(),
         };
         // Without knowledge of the unit only a grosser deviation counts.
-        let needed = if self == Class::Other {
-            tuning.sigma_threshold.max(4.0)
+        let needed = if self.class == Class::Other {
+            tuning.sigma_threshold.max(GROSS_SIGMA)
         } else {
             tuning.sigma_threshold
         };
-        let unusual = judgement.ready && self != Class::Context && distance >= needed;
+        let unusual = judgement.ready && distance >= needed;
         let out_of_range = unusual && self.matters(value, judgement.expected);
+        let believed = self.class != Class::Other && !self.guessed;
         Standing {
             unusual,
             out_of_range,
-            blatant: out_of_range
-                && self != Class::Other
-                && distance >= 2.0 * tuning.sigma_threshold,
+            blatant: out_of_range && believed && distance >= BLATANT * tuning.sigma_threshold,
         }
     }
 
-    /// How grave a reading is. The σ values are the reference's; a request
-    /// rate, which it does not list, goes by those of latency. A metric that
-    /// nobody described is never more than HIGH.
+    /// How grave a reading is. A metric that nobody described is never more
+    /// than HIGH.
     #[must_use]
-    pub fn severity(self, value: f64, z: f64) -> Severity {
-        let (critical, high) = match self {
-            Class::HostCpu | Class::HostSwap => return Severity::Medium,
-            // People wait for what is not read: five minutes are a missed
-            // alarm, half an hour is an outage of whatever reads there.
-            Class::LagAge if value >= 1_800.0 => return Severity::Critical,
-            Class::LagAge if value >= 300.0 => return Severity::High,
-            Class::LagAge => return Severity::Medium,
-            // At 98 % the next allocation or write is likely to fail.
-            Class::HostMemory | Class::HostDisk if value >= 98.0 => return Severity::Critical,
-            Class::HostMemory | Class::HostDisk => return Severity::High,
-            Class::Latency | Class::Memory | Class::Lag | Class::RequestRate => (5.0, 3.0),
-            Class::ErrorRate => (6.0, 3.5),
-            Class::Cpu => (5.5, 3.0),
-            Class::Connections => (4.0, 2.8),
-            Class::Context | Class::Other => (f64::INFINITY, 5.0),
+    pub fn severity(&self, value: f64, z: f64) -> Severity {
+        let grade = |size: f64, (critical, high): (f64, f64)| {
+            if size >= critical {
+                Severity::Critical
+            } else if size >= high {
+                Severity::High
+            } else {
+                Severity::Medium
+            }
         };
-        if z.abs() >= critical {
-            Severity::Critical
-        } else if z.abs() >= high {
+        let severity = match self.traits().grades {
+            Grades::Always(severity) => severity,
+            Grades::Sigma(critical, high) => grade(z.abs(), (critical, high)),
+            Grades::Value(critical, high) => {
+                let bounds = self.unit.convert(critical).zip(self.unit.convert(high));
+                match bounds {
+                    // From below, less is graver.
+                    Some((critical, high)) if self.traits().harm == Harm::Down => {
+                        grade(-value, (-critical, -high))
+                    }
+                    Some(bounds) => grade(value, bounds),
+                    None => grade(z.abs(), (f64::INFINITY, 5.0)),
+                }
+            }
+        };
+        self.capped(severity)
+    }
+
+    /// The severity, or the gravest that such a series can have.
+    #[must_use]
+    pub fn capped(&self, severity: Severity) -> Severity {
+        let said = self.rule.as_ref().and_then(|rule| rule.severity_cap);
+        let cap = if self.guessed {
             Severity::High
         } else {
-            Severity::Medium
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::decide::statistics::{Model, RollingBaseline};
-    use std::collections::BTreeMap;
-
-    #[test]
-    fn names_tell_the_class() {
-        for (name, class) in [
-            ("service_latency_p99_ms", Class::Latency),
-            ("service_error_rate_percent", Class::ErrorRate),
-            ("service_cpu_percent", Class::Cpu),
-            ("service_memory_percent", Class::Memory),
-            ("service_db_connections", Class::Connections),
-            ("kafka_consumer_lag", Class::Lag),
-            ("kafka_consumer_lag{topic=orders}", Class::Lag),
-            ("kafka_consumer_lag{group=midwatch.api}", Class::Context),
-            ("kafka_consumer_lag{group=orders}", Class::Lag),
-            ("kafka_consumer_lag_seconds", Class::LagAge),
-            (
-                "kafka_consumer_lag_seconds{group=midwatch.api}",
-                Class::LagAge,
-            ),
-            ("service_request_rate", Class::RequestRate),
-            ("host_cpu_percent", Class::HostCpu),
-            ("host_disk_percent{mount=/}", Class::HostDisk),
-            ("host_load1", Class::Context),
-            ("failure_injections_total", Class::Context),
-            ("queue_depth", Class::Other),
-        ] {
-            assert_eq!(Class::of(name), class, "{name}");
-        }
-    }
-
-    #[test]
-    fn only_instance_labels_make_a_series() {
-        let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect()
+            Severity::Critical
         };
-        assert_eq!(series_name("m", &labels(&[("version", "2")])), None);
-        assert_eq!(
-            series_name("m", &labels(&[("mount", "/"), ("version", "2")])),
-            Some("m{mount=/}".to_owned())
-        );
-    }
-
-    #[test]
-    fn a_small_change_of_a_quiet_series_is_unusual_but_does_not_matter() {
-        let tuning = Tuning::default();
-        let mut model = RollingBaseline::default();
-        model.relearn(&[380.0; 50], &tuning);
-        let stand =
-            |value: f64| Class::Latency.standing(value, &model.judge(value, &tuning), &tuning);
-        let small = stand(420.0);
-        assert!(small.unusual && !small.out_of_range);
-        assert!(stand(500.0).out_of_range && stand(500.0).blatant);
-        assert!(!stand(100.0).unusual, "faster is not harmful");
-    }
-
-    #[test]
-    fn severities_follow_the_reference() {
-        for (class, z, severity) in [
-            (Class::Latency, 5.0, Severity::Critical),
-            (Class::Latency, 3.0, Severity::High),
-            (Class::Latency, 2.9, Severity::Medium),
-            (Class::ErrorRate, 5.9, Severity::High),
-            (Class::ErrorRate, 3.4, Severity::Medium),
-            (Class::Cpu, 5.5, Severity::Critical),
-            (Class::Connections, 4.0, Severity::Critical),
-            (Class::Connections, 2.8, Severity::High),
-            (Class::Other, 99.0, Severity::High),
-        ] {
-            assert_eq!(class.severity(0.0, z), severity, "{class:?} {z}");
-        }
-        for (seconds, severity) in [
-            (60.0, Severity::Medium),
-            (300.0, Severity::High),
-            (1_800.0, Severity::Critical),
-        ] {
-            assert_eq!(
-                Class::LagAge.severity(seconds, 0.0),
-                severity,
-                "{seconds} s"
-            );
-        }
+        severity.min(said.unwrap_or(cap))
     }
 }

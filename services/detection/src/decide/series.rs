@@ -1,7 +1,7 @@
 //! The life of one series: normal, out of range, silent, and back.
 //!
 //! - An anomaly starts with 2 consecutive readings out of range (more for
-//!   some classes, see [`Class::readings_to_start`]) or one at twice the
+//!   some classes, see [`Meaning::readings_to_start`]) or one at twice the
 //!   threshold.
 //! - While it is open nothing is learnt: readings are compared with the
 //!   baseline from before.
@@ -25,15 +25,21 @@
 //!   lie more than 10 minutes back, in rising order, was the source's clock
 //!   set back; the series goes on from there.
 
+mod follow;
+mod habit;
 mod silence;
+mod standing;
 
 use crate::config::Tuning;
 use crate::decide::exact;
-use crate::decide::semantics::Class;
-use crate::decide::statistics::{self, Judgement, Model, RollingBaseline};
+use crate::decide::semantics::Meaning;
+use crate::decide::statistics::{self, Judgement, Profile};
 use crate::decide::transition::{Mark, Origin, Reading, Sketch, words};
+use follow::Follows;
+use habit::Habits;
 use midwatch_events::{AnomalyType, Direction, Severity, Transition, ids};
 use serde::{Deserialize, Serialize};
+use standing::{Found, Heading, grade, is_out_by_itself};
 use std::collections::VecDeque;
 use uuid::Uuid;
 
@@ -43,8 +49,6 @@ pub const READINGS_TO_CLEAR: usize = 3;
 const RECENT: usize = 50;
 /// Readings of a run that are quoted as evidence.
 const QUOTED: usize = 5;
-const SET_BACK_SAMPLES: u32 = 10;
-const SET_BACK_MS: i64 = 600_000;
 
 /// An anomaly that has not cleared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +59,13 @@ pub struct OpenAnomaly {
     pub direction: Direction,
     pub onset_ms: i64,
     started_ms: i64,
+    /// When this outbreak began: that of a repeated anomaly is not its onset.
+    outbreak_ms: i64,
+    /// Readings out of range since then, and the largest distance of one from
+    /// what was expected.
+    readings: u32,
+    #[serde(with = "exact")]
+    size: f64,
     /// The readings in range since the last one out of it.
     normal: Vec<Mark>,
     #[serde(with = "exact::list")]
@@ -69,10 +80,12 @@ pub struct Closed {
 }
 
 /// Everything known about one series.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Series<M = RollingBaseline> {
-    class: Class,
-    model: M,
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// Looked up with its first sample or sweep.
+    #[serde(skip)]
+    meaning: Meaning,
+    profile: Profile,
     last: Option<Mark>,
     samples: u64,
     /// Learnt distance between samples, event time.
@@ -85,8 +98,11 @@ pub struct Series<M = RollingBaseline> {
     onset: Option<Mark>,
     /// The present run of readings out of range, before it starts an anomaly.
     run: Vec<Mark>,
-    open: Option<OpenAnomaly>,
+    // Most series are well most of the time.
+    open: Option<Box<OpenAnomaly>>,
     closed: Option<Closed>,
+    habits: Option<Box<Habits>>,
+    heading: Option<Box<Heading>>,
     /// Consecutive samples from before the last one, and the newest of them.
     behind: u32,
     behind_ms: i64,
@@ -103,28 +119,7 @@ pub enum Outcome {
     Taken { reading: Reading, set_back: bool },
 }
 
-impl<M: Model> Series<M> {
-    /// A series of which nothing is known.
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        Series {
-            class: Class::of(name),
-            model: M::default(),
-            last: None,
-            samples: 0,
-            interval_ms: 0.0,
-            heard_ms: 0,
-            silent: false,
-            onset: None,
-            run: Vec::new(),
-            open: None,
-            closed: None,
-            behind: 0,
-            behind_ms: 0,
-            dirty: false,
-        }
-    }
-
+impl Series {
     /// Takes in a sample; transitions are added to `out`.
     pub fn observe(
         &mut self,
@@ -133,6 +128,7 @@ impl<M: Model> Series<M> {
         silence_ms: i64,
         out: &mut Vec<Sketch>,
     ) -> Outcome {
+        self.look_up(origin);
         let set_back = match self.follows(&mark) {
             Follows::No => {
                 // What sends from the past is not silent.
@@ -149,57 +145,30 @@ impl<M: Model> Series<M> {
             self.onset = None;
             self.last = None;
             self.closed = None;
+            self.forget_heading();
         }
         self.note_interval(&mark);
         self.heard_ms = silence_ms;
         self.silent = false;
         self.samples += 1;
-        let judgement = self.model.judge(mark.value, origin.tuning);
+        let notice = self.profile.notice(mark.at_ms, mark.value);
+        let judgement = self.profile.judge(mark.at_ms, mark.value, origin.tuning);
+        let found = self.stand(origin, &mark, &judgement);
         if self.open.is_some() {
-            self.observe_open(origin, &mark, &judgement, out);
+            self.observe_open(origin, &mark, &judgement, found, out);
         } else {
-            self.observe_normal(origin, &mark, &judgement, out);
+            self.observe_normal(origin, &mark, &judgement, found, out);
         }
-        let reading = Reading::new(&mark, &judgement);
+        let reading = Reading::new(&mark, &judgement, &notice);
         self.last = Some(mark);
         Outcome::Taken { reading, set_back }
     }
 
-    fn follows(&mut self, mark: &Mark) -> Follows {
-        let Some(last) = &self.last else {
-            return Follows::Yes;
-        };
-        if mark.at_ms > last.at_ms {
-            self.behind = 0;
-            return Follows::Yes;
-        }
-        let far_behind = last.at_ms.saturating_sub(mark.at_ms) > SET_BACK_MS;
-        if far_behind && (self.behind == 0 || mark.at_ms > self.behind_ms) {
-            self.behind += 1;
-            self.behind_ms = mark.at_ms;
-        } else if !far_behind {
-            self.behind = 0;
-        }
-        if self.behind >= SET_BACK_SAMPLES {
-            self.behind = 0;
-            Follows::SetBack
-        } else {
-            Follows::No
-        }
-    }
-
-    /// Learns how often the series reports. One long gap counts as at most
-    /// four intervals, so that an outage does not teach patience.
-    fn note_interval(&mut self, mark: &Mark) {
-        let Some(last) = &self.last else {
-            return;
-        };
-        let gap = (mark.at_ms - last.at_ms) as f64;
-        if self.interval_ms <= 0.0 {
-            self.interval_ms = gap;
-        } else {
-            let held = gap.min(4.0 * self.interval_ms);
-            self.interval_ms += 0.1 * (held - self.interval_ms);
+    /// What it means, the first time that it is asked for.
+    fn look_up(&mut self, origin: &Origin<'_>) {
+        if !self.meaning.is_known() {
+            let semantics = &origin.tuning.semantics;
+            self.meaning = Meaning::of(origin.service, origin.name, semantics);
         }
     }
 
@@ -208,19 +177,19 @@ impl<M: Model> Series<M> {
         origin: &Origin<'_>,
         mark: &Mark,
         judgement: &Judgement,
+        found: Found,
         out: &mut Vec<Sketch>,
     ) {
-        if self.runs_to_start(origin.tuning, mark, judgement) {
-            out.push(self.start(origin, mark, judgement));
+        if self.runs_to_start(mark, found) {
+            out.push(self.start(origin, mark, judgement, found));
         } else if self.run.is_empty() {
-            self.model.learn(mark.value, origin.tuning);
+            self.profile.learn(mark.at_ms, mark.value);
         }
     }
 
     /// Adds the reading to the run out of range, or ends the run. Whether the
     /// run is now long enough to be an anomaly.
-    fn runs_to_start(&mut self, tuning: &Tuning, mark: &Mark, judgement: &Judgement) -> bool {
-        let standing = self.class.standing(mark.value, judgement, tuning);
+    fn runs_to_start(&mut self, mark: &Mark, Found { standing, .. }: Found) -> bool {
         if standing.unusual {
             self.onset.get_or_insert_with(|| mark.clone());
         } else {
@@ -228,23 +197,31 @@ impl<M: Model> Series<M> {
         }
         if standing.out_of_range {
             self.run.push(mark.clone());
-            return standing.blatant || self.run.len() >= self.class.readings_to_start();
+            return standing.blatant || self.run.len() >= self.meaning.readings_to_start();
         }
         for reading in std::mem::take(&mut self.run) {
-            if self.open.is_none() && self.class.limit().is_none() {
-                self.model.learn(reading.value, tuning);
+            if self.open.is_none() && self.meaning.limit().is_none() {
+                self.profile.learn(reading.at_ms, reading.value);
             }
         }
         false
     }
 
-    fn start(&mut self, origin: &Origin<'_>, mark: &Mark, judgement: &Judgement) -> Sketch {
+    fn start(
+        &mut self,
+        origin: &Origin<'_>,
+        mark: &Mark,
+        judgement: &Judgement,
+        Found { outlook, .. }: Found,
+    ) -> Sketch {
         let run = std::mem::take(&mut self.run);
         let readings = run.len();
         let onset = self.onset.take().unwrap_or_else(|| run[0].clone());
-        let direction = side(mark.value, judgement.expected);
-        let kind = self.class.anomaly_type(direction);
-        let severity = self.class.severity(mark.value, judgement.z);
+        let direction = self.meaning.side(mark.value, judgement.expected);
+        let kind = self.meaning.anomaly_type(direction);
+        let count = u32::try_from(readings).unwrap_or(u32::MAX);
+        let severity = grade(&self.meaning, origin, mark, judgement, outlook, count);
+        let outbreak_ms = onset.at_ms;
         let repeat = self
             .closed
             .take()
@@ -276,19 +253,29 @@ impl<M: Model> Series<M> {
         if evidence.len() > QUOTED {
             evidence.drain(1..=evidence.len() - QUOTED);
         }
-        self.open = Some(OpenAnomaly {
+        self.open = Some(Box::new(OpenAnomaly {
             anomaly_id,
             kind,
             severity,
             direction,
             onset_ms,
             started_ms: mark.at_ms,
+            outbreak_ms,
+            readings: count,
+            size: (mark.value - judgement.expected).abs(),
             normal: Vec::new(),
             recent: evidence.iter().map(|reading| reading.value).collect(),
-        });
-        let description = match self.class.limit() {
-            Some(limit) => words::beyond_limit(origin, mark.value, limit, readings, again),
-            None => words::started(origin, mark.value, judgement, self.model.samples(), again),
+        }));
+        let by_itself = is_out_by_itself(&self.meaning, mark, judgement, origin.tuning);
+        let description = match self.meaning.limit() {
+            _ if !by_itself && let Some(outlook) = outlook => {
+                let limit = self.meaning.exhausts_at().unwrap_or(f64::INFINITY);
+                words::running_out(origin, mark.value, &outlook, limit, again)
+            }
+            Some(limit) => {
+                words::beyond_limit(origin, mark.value, limit, direction, readings, again)
+            }
+            None => words::started(origin, mark.value, judgement, again),
         };
         self.sketch(
             origin,
@@ -305,16 +292,17 @@ impl<M: Model> Series<M> {
         origin: &Origin<'_>,
         mark: &Mark,
         judgement: &Judgement,
+        found: Found,
         out: &mut Vec<Sketch>,
     ) {
-        let standing = self.class.standing(mark.value, judgement, origin.tuning);
-        let class = self.class;
+        let Found { standing, outlook } = found;
+        let meaning = self.meaning.clone();
         let Some(open) = self.open.as_mut() else {
             return;
         };
         let was_silence = open.kind == AnomalyType::MissingData;
-        if was_silence && self.runs_to_start(origin.tuning, mark, judgement) {
-            out.push(self.start(origin, mark, judgement));
+        if was_silence && self.runs_to_start(mark, found) {
+            out.push(self.start(origin, mark, judgement, found));
             return;
         }
         let Some(open) = self.open.as_mut() else {
@@ -335,8 +323,9 @@ impl<M: Model> Series<M> {
         if was_silence {
             return;
         }
-        open.direction = side(mark.value, judgement.expected);
-        let severity = class.severity(mark.value, judgement.z);
+        open.direction = meaning.side(mark.value, judgement.expected);
+        open.count(mark, judgement);
+        let severity = grade(&meaning, origin, mark, judgement, outlook, open.readings);
         if severity > open.severity {
             let before = std::mem::replace(&mut open.severity, severity);
             let description = words::worsened(origin, mark.value, judgement, before, severity);
@@ -359,9 +348,10 @@ impl<M: Model> Series<M> {
         let normal = open.map(|open| std::mem::take(&mut open.normal));
         let evidence = normal.unwrap_or_default();
         for reading in &evidence {
-            self.model.learn(reading.value, origin.tuning);
+            self.profile.learn(reading.at_ms, reading.value);
         }
-        let description = words::cleared(origin, &evidence, judgement, self.class.limit());
+        let description = words::cleared(origin, &evidence, judgement, self.meaning.limit());
+        self.note_habit(mark.at_ms);
         self.close(origin, mark, judgement, description, evidence)
     }
 
@@ -371,7 +361,7 @@ impl<M: Model> Series<M> {
         };
         let age_ms = now_ms - open.started_ms;
         // A physical limit stays a limit, however long it is exceeded.
-        self.class.limit().is_none()
+        self.meaning.limit().is_none()
             && open.recent.len() == RECENT
             && age_ms >= tuning.relearn_ms
             && (statistics::is_stable(&Vec::from(open.recent.clone()))
@@ -383,11 +373,11 @@ impl<M: Model> Series<M> {
             .open
             .as_mut()
             .map(|open| std::mem::take(&mut open.recent));
-        self.model
-            .relearn(&Vec::from(recent.unwrap_or_default()), origin.tuning);
+        self.profile
+            .relearn(mark.at_ms, &Vec::from(recent.unwrap_or_default()));
         self.onset = None;
         self.run.clear();
-        let judgement = self.model.judge(mark.value, origin.tuning);
+        let judgement = self.profile.judge(mark.at_ms, mark.value, origin.tuning);
         let description = words::relearnt(origin, before.expected, judgement.expected);
         self.close(origin, mark, &judgement, description, vec![mark.clone()])
     }
@@ -441,10 +431,7 @@ impl<M: Model> Series<M> {
             observed_value: mark.value,
             baseline_value: judgement.expected,
             deviation_sigma: judgement.z,
-            score: match self.class.limit() {
-                Some(limit) => statistics::score(5.0 * mark.value / limit),
-                None => judgement.score,
-            },
+            score: self.meaning.score(mark.value, judgement),
             direction: open.direction,
             detected_ms: mark.at_ms,
             onset_ms: open.onset_ms,
@@ -464,20 +451,6 @@ impl<M: Model> Series<M> {
             }
             _ => false,
         }
-    }
-}
-
-enum Follows {
-    No,
-    Yes,
-    SetBack,
-}
-
-fn side(value: f64, expected: f64) -> Direction {
-    if value >= expected {
-        Direction::Above
-    } else {
-        Direction::Below
     }
 }
 

@@ -1,13 +1,16 @@
 //! What one partition knows, and how it is put away and fetched again.
 //!
 //! The state is a set of fields, each with a JSON value of its own, so that a
-//! checkpoint writes what changed and nothing else.
+//! checkpoint writes what changed and nothing else. It comes out in pieces
+//! while decisions go on ([`PartitionState::freeze`]).
 
+use crate::decide::budget::Budget;
 use crate::decide::clock::{EventClock, SourceClock, Standing};
 use crate::decide::occurrences::Occurrences;
 use crate::decide::rules::ErrorCount;
-use crate::decide::series::Series;
 use crate::decide::spans::SpanStatistics;
+use crate::decide::table::{SeriesName, Table};
+use crate::decide::templates::{Learning, Templates};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,11 +29,21 @@ pub struct RestoreError {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Field {
     Clock(String),
-    /// Environment, service, series.
+    /// Environment, service, series. Never among the changed fields: the
+    /// table keeps its own list.
     Series(String, String, String),
     /// Environment, service.
     Rules(String, String),
     Spans(String, String),
+    /// Of a service with rules: larger than those, and changed less often.
+    Templates(String, String),
+    Budget(String, String),
+}
+
+/// The key of a series' field: a [`Field`] of borrowed names.
+#[derive(Serialize)]
+pub(super) enum Key<'a> {
+    Series(&'a str, &'a str, &'a str),
 }
 
 /// The findings of one service, by rule.
@@ -40,6 +53,11 @@ pub(super) struct ServiceRules {
     pub errors: ErrorCount,
     #[serde(default)]
     pub heard: SourceClock,
+    #[serde(default)]
+    pub learning: Learning,
+    /// A field of its own; none before the first line that no rule knows.
+    #[serde(skip)]
+    pub templates: Option<Box<Templates>>,
 }
 
 impl ServiceRules {
@@ -54,6 +72,9 @@ impl ServiceRules {
                 for occurrences in self.rules.values_mut() {
                     occurrences.set_back();
                 }
+                if let Some(templates) = &mut self.templates {
+                    templates.set_back();
+                }
                 (0, true)
             }
         }
@@ -66,9 +87,11 @@ pub(super) struct Environment {
     pub clock: EventClock,
     /// Whether the clock is among the changed fields already.
     pub dirty: bool,
-    pub series: BTreeMap<String, BTreeMap<String, Series>>,
+    pub series: Table,
     pub rules: BTreeMap<String, ServiceRules>,
     pub spans: BTreeMap<String, SpanStatistics>,
+    /// Of services with an objective.
+    pub budgets: BTreeMap<String, Budget>,
 }
 
 /// Everything that detection knows about one partition of one topic.
@@ -76,7 +99,12 @@ pub(super) struct Environment {
 pub struct PartitionState {
     pub(super) environments: BTreeMap<String, Environment>,
     pub(super) series_count: usize,
+    /// Fields that changed, other than series.
     pub(super) changed: BTreeSet<Field>,
+    /// Changed fields of environments that were dropped since the freeze.
+    pub(super) left: Vec<Change>,
+    /// Frozen fields that are written down already.
+    pub(super) early: Vec<Change>,
 }
 
 impl PartitionState {
@@ -93,14 +121,23 @@ impl PartitionState {
             .map(|(name, known)| (name.as_str(), known.clock.watermark_ms()))
     }
 
-    /// Whether anything changed since the last [`PartitionState::take_changes`].
+    /// Whether anything changed since the last freeze.
     #[must_use]
     pub fn has_changes(&self) -> bool {
         !self.changed.is_empty()
+            || self
+                .environments
+                .values()
+                .any(|known| known.series.has_changes())
     }
 
-    /// The fields that changed since the last call.
-    pub fn take_changes(&mut self) -> Vec<Change> {
+    /// Holds on to the present state of everything that changed since the last
+    /// time, to be given out in pieces; how many fields that is at most. What
+    /// was frozen before must have been given out, or nothing happens.
+    pub fn freeze(&mut self) -> usize {
+        if self.frozen() > 0 {
+            return self.frozen();
+        }
         let changed = std::mem::take(&mut self.changed);
         for field in &changed {
             if let Field::Clock(environment) = field
@@ -108,73 +145,79 @@ impl PartitionState {
             {
                 known.dirty = false;
             }
-            if let Field::Series(environment, service, name) = field
-                && let Some(series) = self
-                    .environments
-                    .get_mut(environment)
-                    .and_then(|known| known.series.get_mut(service))
-                    .and_then(|known| known.get_mut(name))
-            {
-                series.dirty = false;
-            }
         }
-        changed
-            .iter()
-            .map(|field| (key(field), self.value(field)))
-            .collect()
+        self.early.append(&mut self.left);
+        let values = changed.iter().map(|field| (json(field), self.value(field)));
+        let values: Vec<Change> = values.collect();
+        self.early.extend(values);
+        for known in self.environments.values_mut() {
+            known.series.freeze();
+        }
+        self.frozen()
     }
 
-    /// How many fields there are.
+    /// How many frozen fields are still to be given out, at most.
     #[must_use]
-    pub fn field_count(&self) -> usize {
-        self.series_count
-            + self
-                .environments
-                .values()
-                .map(|known| 1 + known.rules.len() + known.spans.len())
-                .sum::<usize>()
+    pub fn frozen(&self) -> usize {
+        let tables = self.environments.values();
+        self.early.len() + tables.map(|known| known.series.frozen()).sum::<usize>()
     }
 
-    /// Every field, as a full rewrite stores it.
+    /// How many frozen fields changed before they were given out: these are
+    /// held twice, and the caller should take pieces before they are many.
+    #[must_use]
+    pub fn held_twice(&self) -> usize {
+        let tables = self.environments.values();
+        self.early.len() + tables.map(|known| known.series.early()).sum::<usize>()
+    }
+
+    /// The next frozen fields, at most `size`; fewer do not mean the end, for
+    /// which see [`PartitionState::frozen`]. A field may come twice, in order.
+    pub fn piece(&mut self, size: usize) -> Vec<Change> {
+        let mut piece: Vec<Change> = Vec::with_capacity(size.min(self.frozen()));
+        let early = self.early.len().min(size);
+        piece.extend(self.early.drain(..early));
+        for known in self.environments.values_mut() {
+            known.series.piece(size - piece.len(), &mut piece);
+        }
+        piece
+    }
+
+    /// The fields that changed since the last call, all at once.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        self.freeze();
+        let mut changes = Vec::new();
+        while self.frozen() > 0 {
+            changes.append(&mut self.piece(usize::MAX));
+        }
+        changes
+    }
+
+    /// Every field as it is stored, environment by environment.
     #[must_use]
     pub fn dump(&self) -> Vec<(String, String)> {
-        self.dump_in_pieces(usize::MAX).flatten().collect()
-    }
-
-    /// Every field, `size` at a time: written out, a large state is much
-    /// larger than in memory.
-    pub fn dump_in_pieces(&self, size: usize) -> impl Iterator<Item = Vec<(String, String)>> {
-        let mut fields = self.fields().into_iter();
-        std::iter::from_fn(move || {
-            let piece: Vec<Field> = fields.by_ref().take(size).collect();
-            (!piece.is_empty()).then_some(piece)
-        })
-        .map(|piece| {
-            piece
-                .iter()
-                .filter_map(|field| Some((key(field), self.value(field)?)))
-                .collect()
-        })
-    }
-
-    fn fields(&self) -> Vec<Field> {
-        let mut fields = Vec::new();
+        let mut all = Vec::new();
         for (environment, known) in &self.environments {
-            fields.push(Field::Clock(environment.clone()));
-            for (service, all) in &known.series {
-                for name in all.keys() {
-                    let (environment, service) = (environment.clone(), service.clone());
-                    fields.push(Field::Series(environment, service, name.clone()));
-                }
-            }
-            for service in known.rules.keys() {
-                fields.push(Field::Rules(environment.clone(), service.clone()));
-            }
-            for service in known.spans.keys() {
-                fields.push(Field::Spans(environment.clone(), service.clone()));
-            }
+            let mut fields = vec![Field::Clock(environment.clone())];
+            let rules = known.rules.keys();
+            fields.extend(rules.map(|service| Field::Rules(environment.clone(), service.clone())));
+            let rules = known.rules.keys();
+            let templates =
+                rules.map(|service| Field::Templates(environment.clone(), service.clone()));
+            fields.extend(templates);
+            let spans = known.spans.keys();
+            fields.extend(spans.map(|service| Field::Spans(environment.clone(), service.clone())));
+            let budgets = known.budgets.keys();
+            fields
+                .extend(budgets.map(|service| Field::Budget(environment.clone(), service.clone())));
+            all.extend(
+                fields
+                    .iter()
+                    .filter_map(|field| Some((json(field), self.value(field)?))),
+            );
+            all.extend(known.series.dump());
         }
-        fields
+        all
     }
 
     /// The state of these fields.
@@ -185,58 +228,77 @@ impl PartitionState {
         fields: impl IntoIterator<Item = (String, String)>,
     ) -> Result<PartitionState, RestoreError> {
         let mut state = PartitionState::default();
-        for (text, value) in fields {
-            let field: Field = parse(&text, &text)?;
-            match field {
-                Field::Clock(environment) => {
-                    state.environments.entry(environment).or_default().clock =
-                        parse(&text, &value)?;
-                }
-                Field::Series(environment, service, name) => {
-                    let known = state.environments.entry(environment).or_default();
-                    let series = parse(&text, &value)?;
-                    known
-                        .series
-                        .entry(service)
-                        .or_default()
-                        .insert(name, series);
-                    state.series_count += 1;
-                }
-                Field::Rules(environment, service) => {
-                    let known = state.environments.entry(environment).or_default();
-                    known.rules.insert(service, parse(&text, &value)?);
-                }
-                Field::Spans(environment, service) => {
-                    let known = state.environments.entry(environment).or_default();
-                    known.spans.insert(service, parse(&text, &value)?);
-                }
-            }
+        for (field, value) in fields {
+            state.put(&field, &value)?;
         }
         Ok(state)
+    }
+
+    /// Takes in a stored field of a state that is being restored; the same one
+    /// may come twice.
+    ///
+    /// # Errors
+    /// The field is not readable.
+    pub fn put(&mut self, text: &str, value: &str) -> Result<(), RestoreError> {
+        match parse(text, text)? {
+            Field::Clock(environment) => {
+                self.environments.entry(environment).or_default().clock = parse(text, value)?;
+            }
+            Field::Series(environment, service, series) => {
+                let name = SeriesName::new(&environment, &service, &series);
+                let known = self.environments.entry(environment).or_default();
+                if known.series.find(&service, &series).is_none() {
+                    known.series.insert(name, parse(text, value)?);
+                    self.series_count += 1;
+                }
+            }
+            Field::Rules(environment, service) => {
+                let known = self.environments.entry(environment).or_default();
+                let mut rules: ServiceRules = parse(text, value)?;
+                let known = known.rules.entry(service).or_default();
+                rules.templates = known.templates.take();
+                *known = rules;
+            }
+            Field::Templates(environment, service) => {
+                let known = self.environments.entry(environment).or_default();
+                let known = known.rules.entry(service).or_default();
+                known.templates = Some(parse(text, value)?);
+            }
+            Field::Spans(environment, service) => {
+                let known = self.environments.entry(environment).or_default();
+                known.spans.insert(service, parse(text, value)?);
+            }
+            Field::Budget(environment, service) => {
+                let known = self.environments.entry(environment).or_default();
+                known.budgets.insert(service, parse(text, value)?);
+            }
+        }
+        Ok(())
     }
 
     fn value(&self, field: &Field) -> Option<String> {
         match field {
             Field::Clock(environment) => Some(json(&self.environments.get(environment)?.clock)),
-            Field::Series(environment, service, name) => {
-                let known = self.environments.get(environment)?;
-                Some(json(known.series.get(service)?.get(name)?))
-            }
+            // The table gives these out itself.
+            Field::Series(..) => None,
             Field::Rules(environment, service) => Some(json(
                 self.environments.get(environment)?.rules.get(service)?,
             )),
             Field::Spans(environment, service) => Some(json(
                 self.environments.get(environment)?.spans.get(service)?,
             )),
+            Field::Budget(environment, service) => Some(json(
+                self.environments.get(environment)?.budgets.get(service)?,
+            )),
+            Field::Templates(environment, service) => {
+                let known = self.environments.get(environment)?.rules.get(service)?;
+                known.templates.as_ref().map(json)
+            }
         }
     }
 }
 
-fn key(field: &Field) -> String {
-    json(field)
-}
-
-fn json<T: Serialize>(value: &T) -> String {
+pub(super) fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value)
         .expect("state types encode as JSON: string keys and finite numbers")
 }

@@ -1,53 +1,81 @@
-//! The seam for the statistics of one series: what is usual, and how far a
-//! reading lies from it. Whatever implements [`Model`] can take the place of
-//! [`RollingBaseline`]; the life of an anomaly ([`super::series`]) does not
-//! look inside.
+//! What is usual for one series, and how far a sample lies from it.
+//!
+//! Two questions, two answers. *Is it worth a look?* A score for the news in
+//! each sample and a decision once an episode ([`novelty`]): it adapts to
+//! everything, so that what goes on is no news any more. *Is it out of its
+//! range?* A distance from what is usual ([`baseline`]), which learns nothing
+//! while something is wrong; the life of an anomaly ([`super::series`]) goes by
+//! this one. Both know the rhythm of days ([`season`]) and count in the largest
+//! errors of the recent past ([`maxima`]). One sample costs constant time; a
+//! series takes less than a kilobyte, a third of it once it has a rhythm.
+
+mod baseline;
+mod maxima;
+mod novelty;
+mod season;
+
+pub use baseline::{REFERENCE_SIGMA, SIGMA_CAP};
+pub(super) use maxima::DAY_MS;
+pub use novelty::Question;
 
 use crate::config::Tuning;
-use crate::decide::exact;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use baseline::{Baseline, Distance};
+use maxima::Pace;
+use novelty::{News, Novelty};
+use season::Season;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-/// Readings are held within this for arithmetic: the squares of their
-/// differences, summed over any window, stay finite. No real unit comes near.
-const HUGE: f64 = 1e150;
-/// σ never falls below 1 % of the mean …
-const RELATIVE_FLOOR: f64 = 0.01;
-/// … nor below this, so that a series of zeros has a spread too.
-const ABSOLUTE_FLOOR: f64 = 1e-9;
-/// Beyond this many σ a larger number says nothing more.
-pub const SIGMA_CAP: f64 = 100.0;
+/// Samples after which the rhythm of days is recorded; a series that reports
+/// more rarely than hourly has none.
+const RHYTHM_SAMPLES: u64 = 16;
+const RHYTHM_MS: f64 = 3_600_000.0;
 
 /// A reading against what is usual.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judgement {
     /// Whether enough samples are known to judge by.
     pub ready: bool,
-    /// Signed distance from the mean in σ, within ±[`SIGMA_CAP`]; 0 until
-    /// ready.
+    /// Signed distance from what is usual in σ, within ±[`SIGMA_CAP`]; 0 until
+    /// ready. [`REFERENCE_SIGMA`] σ are the largest error of the past day.
     pub z: f64,
-    /// The mean; the reading itself where nothing is known yet.
+    /// What was expected; the reading itself where nothing is known yet.
     pub expected: f64,
-    /// The band of what is usual: mean ∓ threshold · σ.
+    /// The band of what is usual.
     pub low: f64,
     pub high: f64,
     /// 1 − exp(−|z| / 4), within 0..1: 0.46 at 2.5 σ, 0.92 at 10 σ.
     pub score: f64,
 }
 
-/// What is usual for one series.
-pub trait Model: Default + Serialize + DeserializeOwned {
-    /// Compares `value` with what is known. Finite for every finite `value`.
-    fn judge(&self, value: f64, tuning: &Tuning) -> Judgement;
-    /// Takes in a reading that counts as usual. One outside the band is taken
-    /// in at the band's edge, so that a single outlier cannot move it far
-    /// while a lasting change of spread still widens it.
-    fn learn(&mut self, value: f64, tuning: &Tuning);
-    /// Forgets what was usual in favour of `values`.
-    fn relearn(&mut self, values: &[f64], tuning: &Tuning);
-    /// How many samples are behind the judgement.
-    fn samples(&self) -> usize;
+/// The news in a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Notice {
+    /// 0..1; ½ or more is worth a look.
+    pub score: f64,
+    /// Once an episode.
+    pub is_anomaly: bool,
+    pub ready: bool,
+    pub expected: f64,
+    pub low: f64,
+    pub high: f64,
+    news: News,
+}
+
+/// What is known of one series.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Profile {
+    inner: Inner,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Inner {
+    pace: Pace,
+    last_ms: i64,
+    novelty: Novelty,
+    baseline: Baseline,
+    season: Option<Box<Season>>,
 }
 
 /// The score of a distance in σ.
@@ -56,93 +84,127 @@ pub fn score(z: f64) -> f64 {
     1.0 - (-z.abs() / 4.0).exp()
 }
 
-/// Mean and standard deviation of the last `BASELINE_WINDOW_SIZE` usual
-/// samples.
-///
-/// z = (x − mean) / σ with σ = max(sample standard deviation, 1 % of |mean|,
-/// 1e-9). The floor is the constant-series guard: a series that never moved
-/// neither divides by zero nor alarms because its last digit was rounded the
-/// other way, since at the default threshold it has to move by 2.5 %.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RollingBaseline {
-    #[serde(with = "exact::list")]
-    window: VecDeque<f64>,
-}
-
-impl RollingBaseline {
-    /// (mean, guarded σ) of the window, which must not be empty.
-    fn moments(&self) -> (f64, f64) {
-        let count = self.window.len() as f64;
-        let mean = self.window.iter().sum::<f64>() / count;
-        let squares: f64 = self
-            .window
-            .iter()
-            .map(|value| (value - mean) * (value - mean))
-            .sum();
-        let deviation = (squares / (count - 1.0).max(1.0)).sqrt();
-        let sigma = deviation
-            .max(RELATIVE_FLOOR * mean.abs())
-            .max(ABSOLUTE_FLOOR);
-        (mean, sigma)
-    }
-
-    fn push(&mut self, value: f64, tuning: &Tuning) {
-        while self.window.len() >= tuning.window {
-            self.window.pop_front();
-        }
-        self.window.push_back(value);
-    }
-}
-
-impl Model for RollingBaseline {
-    fn judge(&self, value: f64, tuning: &Tuning) -> Judgement {
-        let value = value.clamp(-HUGE, HUGE);
-        if self.window.is_empty() {
-            return Judgement {
-                ready: false,
-                z: 0.0,
-                expected: value,
-                low: value,
-                high: value,
-                score: 0.0,
-            };
-        }
-        let (mean, sigma) = self.moments();
-        let ready = self.window.len() >= tuning.min_samples;
-        let z = if ready {
-            ((value - mean) / sigma).clamp(-SIGMA_CAP, SIGMA_CAP)
+impl Profile {
+    /// Takes in the next sample for the news in it. What is usual is not
+    /// touched: that is [`Profile::learn`]'s.
+    pub fn notice(&mut self, at_ms: i64, value: f64) -> Notice {
+        let inner = &mut self.inner;
+        let value = value.clamp(-baseline::HUGE, baseline::HUGE);
+        let first = inner.pace.samples() == 0;
+        inner.pace.tick((!first).then(|| at_ms - inner.last_ms));
+        inner.last_ms = at_ms;
+        let season = inner.season.as_deref();
+        let usual = season.and_then(|season| season.usual(at_ms));
+        let (expected, low, high) = if first {
+            (value, value, value)
         } else {
-            0.0
+            inner.novelty.expected(usual.map(|usual| usual.value))
         };
+        let news = if first {
+            inner.novelty.begin(value);
+            News::none()
+        } else {
+            inner.novelty.observe(at_ms, value, &inner.pace, season)
+        };
+        Notice {
+            score: news.score,
+            is_anomaly: news.decided,
+            ready: inner.pace.samples() > novelty::LEAST,
+            expected,
+            low,
+            high,
+            news,
+        }
+    }
+
+    /// Compares `value` with what is usual. Finite for every finite `value`.
+    #[must_use]
+    pub fn judge(&self, at_ms: i64, value: f64, tuning: &Tuning) -> Judgement {
+        let inner = &self.inner;
+        let Distance {
+            z,
+            expected,
+            below,
+            above,
+        } = inner.baseline.judge(at_ms, value, inner.season.as_deref());
+        let ready = inner.baseline.samples() >= tuning.min_samples as u64;
+        let z = if ready { z } else { 0.0 };
+        let band = tuning.sigma_threshold / REFERENCE_SIGMA;
         Judgement {
             ready,
             z,
-            expected: mean,
-            low: mean - tuning.sigma_threshold * sigma,
-            high: mean + tuning.sigma_threshold * sigma,
+            expected,
+            low: expected - band * below,
+            high: expected + band * above,
             score: score(z),
         }
     }
 
-    fn learn(&mut self, value: f64, tuning: &Tuning) {
-        let judgement = self.judge(value, tuning);
-        let usual = if judgement.ready {
-            value.clamp(judgement.low, judgement.high)
-        } else {
-            value.clamp(-HUGE, HUGE)
-        };
-        self.push(usual, tuning);
+    /// Takes in a reading that counts as usual. One outside the band is taken
+    /// in at the band's edge, so that a single outlier cannot move it far
+    /// while a lasting change of spread still widens it.
+    pub fn learn(&mut self, at_ms: i64, value: f64) {
+        let inner = &mut self.inner;
+        let season = inner.season.as_deref();
+        let held = inner.baseline.learn(at_ms, value, &inner.pace, season);
+        self.learn_rhythm(at_ms, held);
     }
 
-    fn relearn(&mut self, values: &[f64], tuning: &Tuning) {
-        self.window.clear();
-        for value in values {
-            self.push(value.clamp(-HUGE, HUGE), tuning);
+    fn learn_rhythm(&mut self, at_ms: i64, value: f64) {
+        let inner = &mut self.inner;
+        let rhythmic =
+            inner.pace.samples() >= RHYTHM_SAMPLES && inner.pace.interval_ms() <= RHYTHM_MS;
+        if rhythmic || inner.season.is_some() {
+            inner.season.get_or_insert_default().learn(at_ms, value);
         }
     }
 
-    fn samples(&self) -> usize {
-        self.window.len()
+    /// [`Profile::notice`] of a series that nobody watches over: everything is
+    /// taken as usual.
+    pub fn notice_and_learn(&mut self, at_ms: i64, value: f64) -> Notice {
+        let notice = self.notice(at_ms, value);
+        self.learn_rhythm(at_ms, value.clamp(-baseline::HUGE, baseline::HUGE));
+        notice
+    }
+
+    /// Forgets what was usual in favour of `values`.
+    pub fn relearn(&mut self, at_ms: i64, values: &[f64]) {
+        let by = self.inner.baseline.relearn(at_ms, values);
+        if let Some(season) = &mut self.inner.season {
+            season.shift(by);
+        }
+    }
+
+    /// How many usual samples are behind a judgement.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.inner.baseline.samples()
+    }
+}
+
+/// Stored as one text: the numbers bit for bit, packed, in Base64. The layout
+/// is this build's; stored states carry a number for it.
+impl Serialize for Profile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = postcard::to_stdvec(&self.inner).map_err(ser::Error::custom)?;
+        serializer.serialize_str(&BASE64.encode(bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for Profile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let bytes = BASE64.decode(text.as_bytes()).map_err(de::Error::custom)?;
+        let inner = postcard::from_bytes(&bytes).map_err(de::Error::custom)?;
+        Ok(Profile { inner })
+    }
+}
+
+impl Notice {
+    /// In words, what was unusual; empty where nothing was.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        self.news.words()
     }
 }
 
@@ -156,7 +218,7 @@ pub fn is_stable(values: &[f64]) -> bool {
     }
     let held: Vec<f64> = values
         .iter()
-        .map(|value| value.clamp(-HUGE, HUGE))
+        .map(|value| value.clamp(-baseline::HUGE, baseline::HUGE))
         .collect();
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let level = mean(&held);
@@ -170,55 +232,63 @@ pub fn is_stable(values: &[f64]) -> bool {
 mod tests {
     use super::*;
 
-    fn taught(values: &[f64]) -> RollingBaseline {
-        let mut model = RollingBaseline::default();
-        model.relearn(values, &Tuning::default());
-        model
+    /// 2026-11-23T00:00:00Z, a Monday.
+    const START_MS: i64 = 1_795_392_000_000;
+
+    fn taught(values: &[f64]) -> Profile {
+        let mut profile = Profile::default();
+        for (number, value) in values.iter().enumerate() {
+            let at_ms = START_MS + 10_000 * number as i64;
+            profile.notice(at_ms, *value);
+            profile.learn(at_ms, *value);
+        }
+        profile
     }
 
-    /// The numbers 1 to 10 have mean 5.5 and sample standard deviation
-    /// √(82.5 / 9) = 3.0277; 15 lies 9.5 / 3.0277 = 3.1377 σ above.
-    #[test]
-    fn z_agrees_with_a_computation_by_hand() {
-        let values: Vec<f64> = (1..=10).map(f64::from).collect();
-        let judgement = taught(&values).judge(15.0, &Tuning::default());
-        assert!(judgement.ready);
-        assert!((judgement.z - 3.1377).abs() < 1e-4, "{judgement:?}");
-        assert!((judgement.expected - 5.5).abs() < 1e-12);
-        assert!((judgement.high - (5.5 + 2.5 * 3.02765)).abs() < 1e-4);
-        assert!((judgement.score - (1.0 - (-3.1377_f64 / 4.0).exp())).abs() < 1e-4);
+    fn z(profile: &Profile, value: f64) -> f64 {
+        profile
+            .judge(START_MS + 3_600_000, value, &Tuning::default())
+            .z
     }
 
     #[test]
     fn nine_samples_are_not_judged_by() {
-        let judgement = taught(&[1.0; 9]).judge(1e9, &Tuning::default());
+        let judgement = taught(&[1.0; 9]).judge(START_MS, 1e9, &Tuning::default());
         assert!(!judgement.ready);
         assert_eq!((judgement.z, judgement.score), (0.0, 0.0));
     }
 
     #[test]
     fn a_constant_series_ignores_rounding_and_notices_a_step() {
-        let model = taught(&[40.0; 50]);
-        let tuning = Tuning::default();
-        assert!(model.judge(40.9, &tuning).z < 2.5);
-        assert!(model.judge(42.0, &tuning).z > 2.5);
+        let constant = taught(&[40.0; 50]);
+        assert!(z(&constant, 40.9) < 2.5);
+        assert!(z(&constant, 42.0) > 2.5);
         let zeros = taught(&[0.0; 50]);
-        assert_eq!(zeros.judge(0.0, &tuning).z, 0.0);
-        assert_eq!(zeros.judge(1.0, &tuning).z, SIGMA_CAP);
+        assert_eq!(z(&zeros, 0.0), 0.0);
+        assert_eq!(z(&zeros, 1.0), SIGMA_CAP);
     }
 
     #[test]
-    fn an_outlier_is_learnt_at_the_edge_of_the_band() {
-        let tuning = Tuning::default();
+    fn an_outlier_widens_the_band_by_a_factor_only() {
         let values: Vec<f64> = (0..50).map(|i| 100.0 + f64::from(i % 5)).collect();
-        let mut model = taught(&values);
-        let before = model.judge(100.0, &tuning);
-        model.learn(1e12, &tuning);
-        let after = model.judge(100.0, &tuning);
-        // 100, the oldest, gives way to 102 + 2.5 · 1.4286 = 105.57.
-        let shift = after.expected - before.expected;
-        assert!((shift - 5.57 / 50.0).abs() < 1e-3, "{shift}");
-        assert_eq!(model.samples(), 50);
+        let mut profile = taught(&values);
+        let before = profile.judge(START_MS, 100.0, &Tuning::default());
+        profile.learn(START_MS + 500_000, 1e12);
+        let after = profile.judge(START_MS, 100.0, &Tuning::default());
+        assert!(after.high - after.expected < 1.6 * (before.high - before.expected));
+        assert!(after.expected - before.expected < 1.0);
+    }
+
+    #[test]
+    fn a_profile_comes_back_bit_for_bit() {
+        let values: Vec<f64> = (0..500)
+            .map(|i| (f64::from(i) * 0.37).sin() / 3.0)
+            .collect();
+        let profile = taught(&values);
+        let text = serde_json::to_string(&profile).expect("it encodes");
+        assert!(text.len() < 1_400, "{}", text.len());
+        let again: Profile = serde_json::from_str(&text).expect("it decodes");
+        assert_eq!(again, profile);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! what nobody has heard of for a day is forgotten.
 
 use crate::decide::state::{Environment, Field, PartitionState};
+use crate::decide::table::SeriesName;
+use crate::decide::transition::Sketch;
 use crate::decide::{At, Detector, Effect, emit};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,45 +62,50 @@ impl Detector {
         };
         let forgotten = self.sweep_series(environment, &mut sweep);
         self.sweep_rules(environment, &mut sweep);
+        sweep_budgets(environment, &mut sweep);
         sweep_spans(environment, &mut sweep);
         state.series_count -= forgotten;
         self.forget_environments(state, at, effects);
     }
 
-    /// Finds series that fell silent; returns how many were forgotten.
+    /// Finds series that fell silent; returns how many were forgotten. None
+    /// is missed before `DETECTION_MISSING_SECONDS`, so the others, nearly
+    /// all, are not looked at.
     fn sweep_series(&self, environment: &mut Environment, sweep: &mut Sweep<'_>) -> usize {
         let silence_ms = environment.clock.silence_ms();
         let now_ms = environment.clock.now_ms();
+        let table = &mut environment.series;
         let mut forgotten = 0;
-        for (service, all) in &mut environment.series {
-            all.retain(|name, series| {
-                let origin = self.origin(sweep.environment, service, name);
-                let field =
-                    || Field::Series(sweep.environment.to_owned(), service.clone(), name.clone());
-                let forget = series.silent_for_ms(silence_ms) > FORGET_MS;
-                let sketch = if forget || series.is_gone(name, silence_ms) {
+        let mut found: Vec<(SeriesName, Sketch)> = Vec::new();
+        for id in table.silent(silence_ms, self.tuning.missing_ms) {
+            let mut forget = false;
+            let sketch = table.look(id, |name, series| {
+                let origin = self.origin(sweep.environment, name.service(), name.series());
+                forget = series.silent_for_ms(silence_ms) > FORGET_MS;
+                let sketch = if forget || series.is_gone(&origin, silence_ms) {
                     series.give_up(&origin, silence_ms, now_ms)
                 } else {
                     series.check_silence(&origin, silence_ms, now_ms)
                 };
-                if let Some(sketch) = sketch {
-                    sweep.changed.insert(field());
-                    emit(
-                        sweep.effects,
-                        sketch,
-                        sweep.environment,
-                        service,
-                        sweep.at.wall_ms,
-                    );
-                }
-                if forget {
-                    sweep.changed.insert(field());
-                    forgotten += 1;
-                }
-                !forget
+                Some((name.clone(), sketch?))
             });
+            found.extend(sketch);
+            if forget {
+                table.remove(id);
+                forgotten += 1;
+            }
         }
-        environment.series.retain(|_, all| !all.is_empty());
+        // In the order of names, whatever numbers they got from a restart.
+        found.sort_by(|(a, _), (b, _)| (a.service(), a.series()).cmp(&(b.service(), b.series())));
+        for (name, sketch) in found {
+            emit(
+                sweep.effects,
+                sketch,
+                sweep.environment,
+                name.service(),
+                sweep.at.wall_ms,
+            );
+        }
         forgotten
     }
 
@@ -129,6 +136,10 @@ impl Detector {
                 let field = Field::Rules(sweep.environment.to_owned(), service.clone());
                 sweep.changed.insert(field);
             }
+            if forget && known.templates.is_some() {
+                let field = Field::Templates(sweep.environment.to_owned(), service.clone());
+                sweep.changed.insert(field);
+            }
             !forget
         });
     }
@@ -140,6 +151,8 @@ impl Detector {
             environments,
             series_count,
             changed,
+            left,
+            early,
         } = state;
         environments.retain(|name, environment| {
             if at.wall_ms.saturating_sub(environment.clock.wall_ms()) <= FORGET_MS {
@@ -154,15 +167,41 @@ impl Detector {
             };
             *series_count -= self.sweep_series(environment, &mut sweep);
             self.sweep_rules(environment, &mut sweep);
+            sweep_budgets(environment, &mut sweep);
             sweep_spans(environment, &mut sweep);
             // Findings that closed just now go with their service.
-            for service in environment.rules.keys() {
+            for (service, known) in &environment.rules {
                 changed.insert(Field::Rules(name.clone(), service.clone()));
+                if known.templates.is_some() {
+                    changed.insert(Field::Templates(name.clone(), service.clone()));
+                }
             }
             changed.insert(Field::Clock(name.clone()));
+            let (frozen, gone) = std::mem::take(&mut environment.series).leave();
+            early.extend(frozen);
+            left.extend(gone);
             false
         });
     }
+}
+
+/// Forgets the budgets of services that are not heard of; what was told of them
+/// is closed.
+fn sweep_budgets(environment: &mut Environment, sweep: &mut Sweep<'_>) {
+    let silence_ms = environment.clock.silence_ms();
+    let now_ms = environment.clock.now_ms();
+    environment.budgets.retain(|service, budget| {
+        let forget = silence_ms - budget.heard_ms() > FORGET_MS;
+        if forget {
+            let (name, wall_ms) = (sweep.environment, sweep.at.wall_ms);
+            if let Some(sketch) = budget.give_up(service, now_ms) {
+                emit(sweep.effects, sketch, name, service, wall_ms);
+            }
+            let field = Field::Budget(name.to_owned(), service.clone());
+            sweep.changed.insert(field);
+        }
+        !forget
+    });
 }
 
 fn sweep_spans(environment: &mut Environment, sweep: &mut Sweep<'_>) {

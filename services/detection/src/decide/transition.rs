@@ -2,7 +2,8 @@
 
 use crate::config::Tuning;
 use crate::decide::exact;
-use crate::decide::statistics::Judgement;
+use crate::decide::forecast::Outlook;
+use crate::decide::statistics::{Judgement, Notice, REFERENCE_SIGMA};
 use midwatch_events::anomaly::AnomalyEvidence;
 use midwatch_events::{Anomaly, AnomalyType, Direction, Severity, Transition, ids};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub struct Origin<'a> {
     pub service: &'a str,
     /// The series' name, or `log:<rule>`, `kubernetes:<kind>`.
     pub name: &'a str,
+    /// Whether the service is one that people are woken for at once (P0, P1,
+    /// or not in the catalogue).
+    pub vital: bool,
 }
 
 /// One sample of a series.
@@ -53,20 +57,27 @@ pub struct Reading {
     pub low: f64,
     pub high: f64,
     pub event_id: Uuid,
+    /// In words, why the score is what it is; empty where nothing is unusual.
+    pub reason: String,
 }
 
 impl Reading {
-    /// A reading with what was expected of it.
+    /// A reading with what was expected of it and the news in it.
     #[must_use]
-    pub fn new(mark: &Mark, judgement: &Judgement) -> Reading {
+    pub fn new(mark: &Mark, judgement: &Judgement, notice: &Notice) -> Reading {
         Reading {
             at_ms: mark.at_ms,
             value: mark.value,
-            score: judgement.score,
+            score: notice.score,
             expected: judgement.expected,
             low: judgement.low,
             high: judgement.high,
             event_id: mark.event_id,
+            reason: if notice.ready {
+                notice.reason()
+            } else {
+                String::new()
+            },
         }
     }
 }
@@ -167,7 +178,7 @@ fn cut(text: String) -> String {
 
 /// Sentences for people.
 pub mod words {
-    use super::{Judgement, Mark, Origin, Severity};
+    use super::{Direction, Judgement, Mark, Origin, Outlook, REFERENCE_SIGMA, Severity};
 
     /// A number with its unit, as precise as its size deserves.
     #[must_use]
@@ -202,7 +213,6 @@ pub mod words {
         origin: &Origin<'_>,
         value: f64,
         judgement: &Judgement,
-        samples: usize,
         again: bool,
     ) -> String {
         let name = origin.name;
@@ -216,11 +226,11 @@ pub mod words {
             format!(" instead of the usual {}", figure(name, judgement.expected))
         };
         format!(
-            "{name} of {} is {}{}{ratio}: {:+.1} σ over the last {samples} usual readings, whose band ends at {} and {}",
+            "{name} of {} is {}{}{ratio}: {:.1}× the largest error of the past day, outside the usual band from {} to {}",
             origin.service,
             if again { "again " } else { "" },
             figure(name, value),
-            judgement.z,
+            judgement.z.abs() / REFERENCE_SIGMA,
             figure(name, judgement.low),
             figure(name, judgement.high),
         )
@@ -230,17 +240,54 @@ pub mod words {
         origin: &Origin<'_>,
         value: f64,
         limit: f64,
+        direction: Direction,
         readings: usize,
         again: bool,
     ) -> String {
         format!(
-            "{} of {} is {}{}, at or above its limit of {} for {readings} readings or more",
+            "{} of {} is {}{}, at or {} its limit of {} for {readings} readings or more",
             origin.name,
             origin.service,
             if again { "again " } else { "" },
             figure(origin.name, value),
+            if direction == Direction::Below {
+                "below"
+            } else {
+                "above"
+            },
             figure(origin.name, limit),
         )
+    }
+
+    pub(crate) fn running_out(
+        origin: &Origin<'_>,
+        value: f64,
+        outlook: &Outlook,
+        limit: f64,
+        again: bool,
+    ) -> String {
+        let name = origin.name;
+        let again = if again { "again " } else { "" };
+        let grows = format!(
+            "{name} of {} is {again}{} and has grown by {} an hour for {:.0} min",
+            origin.service,
+            figure(name, value),
+            figure(name, outlook.slope_per_hour),
+            outlook.fit_minutes,
+        );
+        if outlook.minutes_left.is_finite() {
+            format!(
+                "{grows}: at this pace it reaches {} in about {:.0} min (confidence {:.0} %)",
+                figure(name, limit),
+                outlook.minutes_left,
+                100.0 * outlook.confidence,
+            )
+        } else {
+            format!(
+                "{grows} without an end in sight (confidence {:.0} %)",
+                100.0 * outlook.confidence
+            )
+        }
     }
 
     pub(crate) fn worsened(

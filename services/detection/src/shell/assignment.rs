@@ -3,6 +3,7 @@
 use crate::shell::group::{self, Rebalance};
 use crate::shell::store::{Claim, Place, Stored};
 use crate::shell::worker::{Partition, Worker};
+use crate::shell::writer::Order;
 use anyhow::Context as _;
 use midwatch_runtime::clock;
 use rdkafka::consumer::Consumer;
@@ -12,6 +13,9 @@ use std::time::{Duration, Instant};
 /// How long an assignment waits for Redis before the process starts over;
 /// half of what the group allows between two polls.
 const CLAIM_LIMIT: Duration = Duration::from_secs(60);
+/// How long the last checkpoint before a revocation may take; the group waits
+/// for it.
+const REVOKE_LIMIT: Duration = Duration::from_secs(30);
 /// How long to look for offsets by time.
 const LOOK_UP: Duration = Duration::from_secs(10);
 
@@ -34,11 +38,12 @@ impl Worker {
         for place in places {
             let (claim, stored) = self.claim(place)?;
             let mut partition = Partition {
-                claim,
+                owner: claim.owner,
                 state: Default::default(),
                 next_offset: 0,
                 saved_offset: -1,
-                pending: Default::default(),
+                saving: None,
+                unsaved: false,
                 skip_before_ms: 0,
                 started: false,
                 last_message: Instant::now(),
@@ -62,6 +67,12 @@ impl Worker {
                     self.warm_up(place, &mut partition)
                 }
             };
+            anyhow::ensure!(
+                self.writer.await_room(CLAIM_LIMIT)
+                    && self.writer.order(Order::Own(place.clone(), claim)),
+                "Redis took nothing for {} s while partitions were assigned",
+                CLAIM_LIMIT.as_secs()
+            );
             self.positions.set(place, partition.next_offset);
             self.partitions.insert(place.clone(), partition);
             from.push((place.clone(), offset));
@@ -137,13 +148,14 @@ impl Worker {
         tracing::info!(partitions = places.len(), "revoked");
         // The next owner goes on from the last checkpoint; failing here only
         // means that it repeats a little, under the same ids.
-        let saved = self.publish().and_then(|()| self.checkpoint());
+        let saved = self
+            .publish()
+            .and_then(|()| self.checkpoint_now(REVOKE_LIMIT));
         if let Err(error) = saved {
             tracing::warn!("revoked without a last checkpoint: {error:#}");
         }
         for place in places {
-            self.partitions.remove(place);
-            self.positions.remove(place);
+            self.forget(place);
         }
         if self.partitions.is_empty() {
             self.lost_since = None;

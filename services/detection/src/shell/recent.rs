@@ -1,19 +1,27 @@
 //! Recent readings, log lines and spans in Redis, for other agents and people.
 //!
-//! Buffered between checkpoints and written in pipelines. Every key is a
+//! Collected for a second at most and written in pipelines. Every key is a
 //! sorted set by event time with a bound and a lifetime.
 
+use crate::decide::samples::Kept;
 use crate::decide::transition::Reading;
+use fred::bytes::Bytes;
 use fred::bytes_utils::Str;
-use fred::clients::Client;
+use fred::clients::{Client, Pipeline};
 use fred::interfaces::{KeysInterface, SetsInterface, SortedSetsInterface};
 use midwatch_events::raw::{Labels, LogLevel, RawLog, RawSpan};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use uuid::Uuid;
 
-/// Two hours at one reading per 10 s.
+/// Readings of a series at most: two hours at one per 10 s.
 pub const READINGS: i64 = 720;
+/// And at least, however many series share `DETECTION_RECENT_READINGS`: a
+/// minute.
+const LEAST_READINGS: usize = 6;
+/// A series' readings are cut to their bound once a minute, or where so many
+/// come at once: a command for every reading would cost Redis as much again.
+const CUT_FROM: usize = 16;
 /// Log lines of a service.
 pub const LOGS: i64 = 400;
 /// INFO lines tell what normal looks like and must not push errors out.
@@ -44,54 +52,53 @@ struct Key {
 /// What is not yet in Redis.
 #[derive(Debug, Default)]
 pub struct Recent {
-    keys: HashMap<String, Key>,
-    /// The key at hand; kept so that a reading of a known series makes none.
-    name: String,
-    /// Environment → `service\0metric`.
-    series: BTreeMap<String, BTreeSet<String>>,
+    batch: Batch,
     info: HashMap<String, VecDeque<String>>,
-    buffered: usize,
+}
+
+/// What goes to Redis at once.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// With the record's time. Written out as text only when they are sent.
+    readings: Vec<(Kept, i64)>,
+    /// Readings that are kept of each series.
+    bound: usize,
+    keys: HashMap<String, Key>,
+    lines: usize,
+}
+
+/// How many readings are kept of each of `series`, where `total` are kept of
+/// all together.
+#[must_use]
+pub fn bound(total: usize, series: usize) -> usize {
+    (total / series.max(1)).clamp(LEAST_READINGS, READINGS as usize)
 }
 
 impl Recent {
     /// How many records wait.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.buffered
+        self.batch.readings.len() + self.batch.lines
+    }
+
+    /// Hands over what waits, in exchange for an empty batch whose room is
+    /// used again. `bound` readings are kept of each series.
+    pub fn take(&mut self, empty: Batch, bound: usize) -> Batch {
+        self.batch.bound = bound;
+        std::mem::replace(&mut self.batch, empty)
     }
 
     fn add(&mut self, key: String, bound: i64, at_ms: i64, member: Str) -> &mut Key {
-        self.buffered += 1;
-        let entry = self.keys.entry(key).or_default();
+        self.batch.lines += 1;
+        let entry = self.batch.keys.entry(key).or_default();
         entry.bound = bound;
         entry.added.push((at_ms as f64, member));
         entry
     }
 
     /// Keeps a reading. `wall_ms` is its record's time.
-    pub fn reading(
-        &mut self,
-        environment: &str,
-        service: &str,
-        series: &str,
-        reading: &Reading,
-        wall_ms: i64,
-    ) {
-        let member = Str::from(reading_text(reading, wall_ms));
-        self.name.clear();
-        for part in ["midwatch:recent:", environment, ":", service, ":", series] {
-            self.name.push_str(part);
-        }
-        if let Some(known) = self.keys.get_mut(self.name.as_str()) {
-            known.added.push((reading.at_ms as f64, member));
-            self.buffered += 1;
-            return;
-        }
-        self.add(self.name.clone(), READINGS, reading.at_ms, member);
-        self.series
-            .entry(environment.to_owned())
-            .or_default()
-            .insert(format!("{service}\0{series}"));
+    pub fn reading(&mut self, kept: Kept, wall_ms: i64) {
+        self.batch.readings.push((kept, wall_ms));
     }
 
     /// Keeps a log line.
@@ -119,16 +126,49 @@ impl Recent {
         let key = format!("midwatch:spans:{}:{}", span.environment, span.service);
         self.add(key, SPANS, span.start_ms, Str::from(member.to_string()));
     }
+}
 
-    /// Writes everything. What was written before an error is written again
-    /// next time, to the same effect.
+/// Commands on their way to Redis, sent whenever they are many.
+struct Sending<'a> {
+    redis: &'a Client,
+    pipeline: Pipeline<Client>,
+    commands: usize,
+}
+
+impl Sending<'_> {
+    async fn count(&mut self, commands: usize) -> anyhow::Result<()> {
+        self.commands += commands;
+        if self.commands >= PIPELINE {
+            self.send().await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self) -> anyhow::Result<()> {
+        if self.commands > 0 {
+            let () = self.pipeline.all().await?;
+            self.pipeline = self.redis.pipeline();
+            self.commands = 0;
+        }
+        Ok(())
+    }
+}
+
+impl Batch {
+    /// Writes everything and empties itself. What was written before an error
+    /// is written again next time, to the same effect.
     ///
     /// # Errors
     /// Redis is away or refuses a write.
-    pub async fn flush(&mut self, redis: &Client) -> anyhow::Result<()> {
-        let mut pipeline = redis.pipeline();
-        let mut commands = 0;
+    pub async fn write(&mut self, redis: &Client) -> anyhow::Result<()> {
+        let mut sending = Sending {
+            redis,
+            pipeline: redis.pipeline(),
+            commands: 0,
+        };
+        self.write_readings(&mut sending).await?;
         for (key, entry) in &self.keys {
+            let pipeline = &sending.pipeline;
             let () = pipeline
                 .zadd(key, None, None, false, false, entry.added.clone())
                 .await?;
@@ -137,34 +177,83 @@ impl Recent {
             }
             let () = pipeline.zremrangebyrank(key, 0, -entry.bound - 1).await?;
             let () = pipeline.expire(key, TTL_S, None).await?;
-            commands += 4;
-            if commands >= PIPELINE {
-                let () = pipeline.all().await?;
-                pipeline = redis.pipeline();
-                commands = 0;
-            }
+            sending.count(4).await?;
         }
-        for (environment, names) in &self.series {
-            let key = format!("midwatch:series:{environment}");
-            let names: Vec<String> = names.iter().cloned().collect();
-            let () = pipeline.sadd(&key, names).await?;
-            let () = pipeline.expire(&key, TTL_S, None).await?;
-            let () = pipeline.sadd("midwatch:envs", environment.as_str()).await?;
-            let () = pipeline.expire("midwatch:envs", TTL_S, None).await?;
-            commands += 4;
-        }
-        if commands > 0 {
-            let () = pipeline.all().await?;
-        }
+        sending.send().await?;
+        self.readings.clear();
         self.keys.clear();
-        self.series.clear();
-        self.buffered = 0;
+        self.lines = 0;
         Ok(())
+    }
+
+    /// The readings in order of their series, each series' in their own.
+    fn by_series(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.readings.len()).collect();
+        order.sort_unstable_by_key(|&index| (self.readings[index].0.name.address(), index));
+        order
+    }
+
+    async fn write_readings(&self, sending: &mut Sending<'_>) -> anyhow::Result<()> {
+        let bound = i64::try_from(self.bound)?;
+        // Environment → `service\0metric`.
+        let mut series: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        let order = self.by_series();
+        let address = |index: usize| self.readings[index].0.name.address();
+        for group in order.chunk_by(|&a, &b| address(a) == address(b)) {
+            let name = &self.readings[group[0]].0.name;
+            let (environment, service) = (name.environment(), name.service());
+            let key = format!("midwatch:recent:{environment}:{service}:{}", name.series());
+            let cut = group.len() >= CUT_FROM
+                || group
+                    .iter()
+                    .any(|&index| self.readings[index].0.first_in_minute);
+            let newest = &group[group.len().saturating_sub(self.bound)..];
+            let pipeline = &sending.pipeline;
+            let () = pipeline
+                .zadd(&key, None, None, false, false, self.members(newest))
+                .await?;
+            if cut {
+                let () = pipeline.zremrangebyrank(&key, 0, -bound - 1).await?;
+                let () = pipeline.expire(&key, TTL_S, None).await?;
+                let names = series.entry(environment).or_default();
+                names.insert(format!("{service}\0{}", name.series()));
+            }
+            sending.count(if cut { 3 } else { 1 }).await?;
+        }
+        for (environment, names) in series {
+            let key = format!("midwatch:series:{environment}");
+            let names: Vec<String> = names.into_iter().collect();
+            for names in names.chunks(PIPELINE) {
+                let () = sending.pipeline.sadd(&key, names.to_vec()).await?;
+            }
+            let pipeline = &sending.pipeline;
+            let () = pipeline.expire(&key, TTL_S, None).await?;
+            let () = pipeline.sadd("midwatch:envs", environment).await?;
+            let () = pipeline.expire("midwatch:envs", TTL_S, None).await?;
+            sending.count(4).await?;
+        }
+        Ok(())
+    }
+
+    /// Readings with their times, as a sorted set takes them. Their texts
+    /// share one buffer.
+    fn members(&self, group: &[usize]) -> Vec<(f64, Bytes)> {
+        let mut text = Vec::with_capacity(160 * group.len());
+        let mut ends = Vec::with_capacity(group.len());
+        for &index in group {
+            let (kept, wall_ms) = &self.readings[index];
+            write_reading(&mut text, &kept.reading, *wall_ms);
+            ends.push((kept.reading.at_ms as f64, text.len()));
+        }
+        let text = Bytes::from(text);
+        let mut begin = 0;
+        let cut = |(at_ms, end)| (at_ms, text.slice(std::mem::replace(&mut begin, end)..end));
+        ends.into_iter().map(cut).collect()
     }
 }
 
 /// [`reading_member`] as text, without making its values one by one.
-fn reading_text(reading: &Reading, wall_ms: i64) -> String {
+fn write_reading(text: &mut Vec<u8>, reading: &Reading, wall_ms: i64) {
     let parts = (
         reading.at_ms,
         reading.value,
@@ -174,12 +263,14 @@ fn reading_text(reading: &Reading, wall_ms: i64) -> String {
         reading.high,
         wall_ms,
         reading.event_id,
+        &reading.reason,
     );
-    serde_json::to_string(&parts).expect("numbers and an id encode as JSON")
+    serde_json::to_writer(text, &parts).expect("numbers and texts encode as JSON");
 }
 
 /// A reading as it is kept: a list of event time, value, score, expected value,
-/// lower and upper bound, wall-clock time and event id.
+/// lower and upper bound, wall-clock time, event id and, in words, what is
+/// unusual about it ("" where nothing is). Older members have no last element.
 #[must_use]
 pub fn reading_member(reading: &Reading, wall_ms: i64) -> Value {
     json!([
@@ -190,7 +281,8 @@ pub fn reading_member(reading: &Reading, wall_ms: i64) -> Value {
         reading.low,
         reading.high,
         wall_ms,
-        reading.event_id
+        reading.event_id,
+        reading.reason
     ])
 }
 
@@ -246,6 +338,7 @@ fn few(labels: &Labels) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::table::SeriesName;
 
     #[test]
     fn what_is_kept_is_bounded() {
@@ -277,16 +370,19 @@ mod tests {
             labels,
         };
         recent.span(&span, Uuid::nil());
-        for entry in recent.keys.values() {
+        for entry in recent.batch.keys.values() {
             let kept = entry.added[0].1.chars().count();
             assert!((2_000..5_000).contains(&kept), "{kept}");
         }
     }
 
     #[test]
-    fn a_reading_is_kept_under_its_series_in_the_form_that_others_read() {
+    fn readings_go_by_series_in_the_form_that_others_read() {
         let mut recent = Recent::default();
-        for (at_ms, value) in [(1, 0.1), (2, f64::NAN), (3, -0.0), (4, 1e300)] {
+        let names = ["m", "n"].map(|series| SeriesName::new("e", "a", series));
+        let values = [(1, 0.1), (2, f64::NAN), (3, -0.0), (4, 1e300)];
+        let mut members = [Vec::new(), Vec::new()];
+        for (number, (at_ms, value)) in values.into_iter().enumerate() {
             let reading = Reading {
                 at_ms,
                 value,
@@ -295,17 +391,40 @@ mod tests {
                 low: -1.0,
                 high: 1e-7,
                 event_id: Uuid::from_u128(7),
+                reason: ["", "4.2× the \"largest\""][number % 2].to_owned(),
             };
-            recent.reading("e", "a", "m", &reading, 9);
-            let kept = &recent.keys["midwatch:recent:e:a:m"].added;
-            let (score, text) = kept.last().expect("it was just kept");
-            assert_eq!(*score, at_ms as f64);
-            let member = reading_member(&reading, 9).to_string();
-            assert_eq!(text.to_string(), member);
+            members[number % 2].push((at_ms as f64, reading_member(&reading, 9).to_string()));
+            let kept = Kept {
+                name: names[number % 2].clone(),
+                reading,
+                first_in_minute: false,
+            };
+            recent.reading(kept, 9);
         }
-        let names = &recent.series["e"];
-        assert_eq!((recent.buffered(), names.len()), (4, 1));
-        assert!(names.contains("a\0m"));
+        assert_eq!(recent.buffered(), 4);
+        let batch = recent.take(Batch::default(), 720);
+        assert_eq!(recent.buffered(), 0);
+        let order = batch.by_series();
+        let groups = order.chunk_by(|&a, &b| a % 2 == b % 2);
+        let mut seen = 0;
+        for group in groups {
+            let written: Vec<(f64, String)> = batch
+                .members(group)
+                .into_iter()
+                .map(|(at_ms, text)| (at_ms, String::from_utf8_lossy(&text).into_owned()))
+                .collect();
+            assert_eq!(written, members[group[0] % 2]);
+            seen += 1;
+        }
+        assert_eq!(seen, 2);
+    }
+
+    /// 2 000 000 readings are 720 for each of 1 000 series, 20 for each of
+    /// 100 000; a million series have a minute each.
+    #[test]
+    fn many_series_keep_fewer_readings_each() {
+        let kept = [0, 1_000, 100_000, 1_000_000].map(|series| bound(2_000_000, series));
+        assert_eq!(kept, [720, 720, 20, 6]);
     }
 
     #[test]
@@ -326,7 +445,7 @@ mod tests {
         for at_ms in 0..101 {
             recent.log(&line(LogLevel::Info, at_ms), Uuid::nil());
         }
-        let entry = &recent.keys["midwatch:logs:e:a"];
+        let entry = &recent.batch.keys["midwatch:logs:e:a"];
         assert_eq!(entry.added.len(), 251);
         assert_eq!(entry.removed.len(), 1);
         assert!(entry.removed[0].contains("\"timestamp_ms\":0"));

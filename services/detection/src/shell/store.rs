@@ -1,35 +1,38 @@
 //! Detector state in Redis: one hash of fields per partition, and a pointer
 //! that names the hash and the next offset.
 //!
-//! Keys begin with `midwatch:detection:<epoch>:<topic>:<partition>`, where the
-//! topic carries the configured prefix: `…:owner` (a number, raised at each
+//! Keys begin with `midwatch:detection:v2:<epoch>:<topic>:<partition>`, where
+//! v2 is the layout of what is stored (a build that cannot read the one before
+//! raises it, starts afresh and leaves the old state to expire) and the topic
+//! carries the configured prefix: `…:owner` (a number, raised at each
 //! assignment), `…:pointer` (`next_offset`, `state_key`, `journal`,
 //! `saved_wall_ms`) and the hash itself. All expire a day after the raw topics'
 //! records would have.
 //!
 //! Few changes go into the hash together with the pointer. Many would block
 //! Redis for too long, so they go piece by piece into a journal, a hash of its
-//! own that the pointer then names: from there on they count. Afterwards they
-//! go, piece by piece, into the hash itself, and the journal is dropped.
-//! Whoever reads lays the journal over the hash, so that a crash anywhere in
-//! between changes nothing. An empty value in a journal is a field that is gone.
+//! own that the pointer then names: from there on they count. Afterwards Redis
+//! itself takes them, piece by piece, over into the state's hash, and the
+//! journal is dropped. Whoever claims the partition finishes that first, so that
+//! a crash anywhere in between changes nothing. An empty value in a journal is a
+//! field that is gone.
 
-use crate::decide::state::PartitionState;
+use crate::decide::state::{Change, PartitionState};
 use anyhow::Context as _;
 use fred::clients::Client;
-use fred::interfaces::{HashesInterface, KeysInterface};
+use fred::interfaces::{ClientLike, HashesInterface, KeysInterface};
 use fred::types::scripts::Script;
+use fred::types::{ClusterHash, CustomCommand};
 use midwatch_events::topics::RETENTION_MS;
 use midwatch_runtime::clock;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// Lifetime of state, seconds: a day longer than the records it is about.
 const TTL_S: i64 = RETENTION_MS / 1000 + 86_400;
-/// With more changed fields than this a checkpoint takes the journal; the
-/// script below would block Redis for more than some 10 ms.
-const IN_PLACE: usize = 2_000;
-/// Fields per command otherwise.
-const CHUNK: usize = 500;
+/// Fields per command, half a megabyte or so: what Redis does in a few
+/// milliseconds, during which nobody else is served. With more changed fields
+/// a checkpoint takes the journal.
+pub const PIECE: usize = 500;
 
 /// Writes the changed fields and moves the pointer, if the caller still owns
 /// the partition.
@@ -49,19 +52,21 @@ for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[4]) end
 return 1
 ";
 
-/// Writes changed fields, if the caller still owns the partition.
+/// Takes a piece of a journal over into the hash, if the caller still owns the
+/// partition; returns where the next piece begins, "0" after the last.
 const FOLD: &str = r"
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-local index = 3
-for _ = 1, tonumber(ARGV[2]) do
-  redis.call('HDEL', KEYS[2], ARGV[index])
-  index = index + 1
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'stale' end
+local page = redis.call('HSCAN', KEYS[3], ARGV[2], 'COUNT', ARGV[3])
+local fields = page[2]
+for i = 1, #fields, 2 do
+  if fields[i + 1] == '' then
+    redis.call('HDEL', KEYS[2], fields[i])
+  else
+    redis.call('HSET', KEYS[2], fields[i], fields[i + 1])
+  end
 end
-while index < #ARGV do
-  redis.call('HSET', KEYS[2], ARGV[index], ARGV[index + 1])
-  index = index + 2
-end
-return 1
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+return page[1]
 ";
 
 /// A partition on the broker: the topic's name with prefix, and the number.
@@ -73,9 +78,8 @@ pub struct Claim {
     /// Raised by one at each assignment; only the highest may write.
     pub owner: i64,
     state_key: String,
-    /// A journal whose fields are not all in the hash yet.
-    journal: Option<String>,
-    rewrites: u64,
+    /// How many journals it has begun.
+    journals: u64,
 }
 
 /// What was stored for a partition.
@@ -116,7 +120,7 @@ impl Store {
 
     fn key(&self, place: &Place, what: &str) -> String {
         format!(
-            "midwatch:detection:{}:{}:{}:{what}",
+            "midwatch:detection:v2:{}:{}:{}:{what}",
             self.epoch, place.0, place.1
         )
     }
@@ -149,8 +153,7 @@ impl Store {
         let mut claim = Claim {
             owner,
             state_key: self.key(place, &format!("state:{owner}")),
-            journal: None,
-            rewrites: 0,
+            journals: 0,
         };
         let Some(next) = pointer.get("next_offset") else {
             return Ok((claim, None));
@@ -162,171 +165,148 @@ impl Store {
             .get("state_key")
             .with_context(|| format!("{pointer_key} has no state_key"))?;
         claim.state_key.clone_from(state_key);
-        let mut fields: BTreeMap<String, String> =
-            self.read(state_key).await?.into_iter().collect();
-        let journal = pointer.get("journal").filter(|key| !key.is_empty());
-        if let Some(journal) = journal {
-            let changes = self.read_journal(journal).await?;
-            for (field, value) in &changes {
-                match value {
-                    Some(value) => fields.insert(field.clone(), value.clone()),
-                    None => fields.remove(field),
-                };
-            }
-            claim.journal = Some(journal.clone());
-            let settled = self
-                .settle(place, &mut claim, next_offset, &changes)
-                .await?;
+        if let Some(journal) = pointer.get("journal").filter(|key| !key.is_empty()) {
+            let folded = self.fold(place, &claim, next_offset, journal).await?;
             anyhow::ensure!(
-                settled == Saved::Done,
+                folded == Saved::Done,
                 "somebody else claimed {} {} at the same moment",
                 place.0,
                 place.1
             );
         }
-        let state = PartitionState::restore(fields)
+        let state = self
+            .read(state_key)
+            .await
             .with_context(|| format!("{state_key}; delete {pointer_key} to start afresh"))?;
         Ok((claim, Some(Stored { state, next_offset })))
     }
 
-    async fn read_journal(&self, key: &str) -> anyhow::Result<BTreeMap<String, Option<String>>> {
-        let fields = self.read(key).await?;
-        let present = |value: String| (!value.is_empty()).then_some(value);
-        Ok(fields
-            .into_iter()
-            .map(|(field, value)| (field, present(value)))
-            .collect())
-    }
-
-    async fn read(&self, key: &str) -> anyhow::Result<Vec<(String, String)>> {
-        let names: Vec<String> = self.redis.hkeys(key).await?;
-        let mut fields = Vec::with_capacity(names.len());
-        for chunk in names.chunks(CHUNK) {
-            let values: Vec<Option<String>> = self.redis.hmget(key, chunk.to_vec()).await?;
-            for (name, value) in chunk.iter().zip(values) {
-                let value = value.with_context(|| format!("{key} lost its field {name}"))?;
-                fields.push((name.clone(), value));
+    /// Reads a state in pieces: written out as a whole, a large one would take
+    /// as much memory again, and block Redis.
+    async fn read(&self, key: &str) -> anyhow::Result<PartitionState> {
+        let mut state = PartitionState::default();
+        let mut cursor = "0".to_owned();
+        loop {
+            let command = CustomCommand::new_static("HSCAN", ClusterHash::FirstKey, false);
+            let size = PIECE.to_string();
+            let arguments = vec![key, cursor.as_str(), "COUNT", size.as_str()];
+            let (next, fields): (String, Vec<String>) =
+                self.redis.custom(command, arguments).await?;
+            for pair in fields.chunks_exact(2) {
+                state.put(&pair[0], &pair[1])?;
             }
+            if next == "0" {
+                return Ok(state);
+            }
+            cursor = next;
         }
-        Ok(fields)
     }
 
-    /// Writes a checkpoint: the changed fields and the next offset, all or
-    /// nothing. Repeating it after an error does no harm.
+    /// Writes a checkpoint of at most [`PIECE`] changed fields with the next
+    /// offset, all or nothing. Repeating it after an error does no harm.
     ///
     /// # Errors
     /// Redis is away; whether the checkpoint was written is not known then.
     pub async fn save(
         &self,
         place: &Place,
-        claim: &mut Claim,
+        claim: &Claim,
         next_offset: i64,
-        changes: &BTreeMap<String, Option<String>>,
-        state: &PartitionState,
+        changes: &[Change],
     ) -> anyhow::Result<Saved> {
-        // A journal left by an error holds nothing that is not among the
-        // changes: those stay until they are saved. So the next one replaces it.
-        if changes.len() <= IN_PLACE && claim.journal.is_none() {
-            return self.flip(place, claim, next_offset, changes).await;
+        self.flip(place, claim, next_offset, changes, None).await
+    }
+
+    /// The key of a new journal.
+    pub fn journal(&self, place: &Place, claim: &mut Claim) -> String {
+        claim.journals += 1;
+        self.key(
+            place,
+            &format!("journal:{}:{}", claim.owner, claim.journals),
+        )
+    }
+
+    /// Writes a piece of at most [`PIECE`] changed fields to a journal.
+    /// Repeating it after an error does no harm.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn note(&self, journal: &str, changes: &[Change]) -> anyhow::Result<()> {
+        if changes.is_empty() {
+            return Ok(());
         }
-        if 2 * changes.len() >= state.field_count() {
-            return self.rewrite(place, claim, next_offset, state).await;
+        let mut arguments = Vec::with_capacity(2 * changes.len() + 1);
+        arguments.push(journal);
+        for (field, value) in changes {
+            arguments.push(field);
+            arguments.push(value.as_deref().unwrap_or_default());
         }
-        let journal = self.fresh_key(place, claim);
-        for piece in Pieces(changes.iter()) {
-            let fields: Vec<(String, String)> = piece
-                .into_iter()
-                .map(|(field, value)| (field.clone(), value.clone().unwrap_or_default()))
-                .collect();
-            self.write(&journal, fields).await?;
-        }
-        let before = claim.journal.replace(journal.clone());
-        let saved = self
-            .flip(place, claim, next_offset, &BTreeMap::new())
+        let command = CustomCommand::new_static("HSET", ClusterHash::FirstKey, false);
+        let _: i64 = self.redis.custom(command, arguments).await?;
+        // Given at once: a crash before the flip must not leave a hash that
+        // lives for ever.
+        let () = self.redis.expire(journal, TTL_S, None).await?;
+        Ok(())
+    }
+
+    /// Lets a journal count, with the next offset, and takes it over into the
+    /// hash. Repeating it after an error does no harm.
+    ///
+    /// # Errors
+    /// Redis is away; whether the checkpoint counts is not known then.
+    pub async fn finish(
+        &self,
+        place: &Place,
+        claim: &Claim,
+        next_offset: i64,
+        journal: &str,
+    ) -> anyhow::Result<Saved> {
+        let flipped = self
+            .flip(place, claim, next_offset, &[], Some(journal))
             .await?;
-        if saved == Saved::Stale {
+        if flipped == Saved::Stale {
             let () = self.redis.unlink(journal).await?;
-            return Ok(saved);
+            return Ok(Saved::Stale);
         }
-        if let Some(before) = before {
-            let () = self.redis.unlink(before).await?;
-        }
-        self.settle(place, claim, next_offset, changes).await
+        self.fold(place, claim, next_offset, journal).await
     }
 
     /// Takes the journal's fields over into the hash and drops the journal.
-    async fn settle(
+    async fn fold(
         &self,
         place: &Place,
-        claim: &mut Claim,
+        claim: &Claim,
         next_offset: i64,
-        changes: &BTreeMap<String, Option<String>>,
+        journal: &str,
     ) -> anyhow::Result<Saved> {
-        let keys = [self.key(place, "owner"), claim.state_key.clone()];
-        for piece in Pieces(changes.iter()) {
-            let mut arguments = vec![claim.owner.to_string()];
-            push_changes(&mut arguments, piece);
-            let folded: i64 = self
+        let keys = [
+            self.key(place, "owner"),
+            claim.state_key.clone(),
+            journal.to_owned(),
+        ];
+        let mut cursor = "0".to_owned();
+        loop {
+            let arguments = vec![
+                claim.owner.to_string(),
+                cursor,
+                PIECE.to_string(),
+                TTL_S.to_string(),
+            ];
+            cursor = self
                 .fold
                 .evalsha_with_reload(&self.redis, keys.to_vec(), arguments)
                 .await?;
-            if folded != 1 {
-                return Ok(Saved::Stale);
+            match cursor.as_str() {
+                "stale" => return Ok(Saved::Stale),
+                "0" => break,
+                _ => {}
             }
         }
-        let journal = claim.journal.take();
-        let saved = self.flip(place, claim, next_offset, &BTreeMap::new()).await;
-        match (&saved, journal) {
-            (Ok(Saved::Done), Some(journal)) => {
-                let () = self.redis.unlink(journal).await?;
-            }
-            (_, journal) => claim.journal = journal,
+        let saved = self.flip(place, claim, next_offset, &[], None).await?;
+        if saved == Saved::Done {
+            let () = self.redis.unlink(journal).await?;
         }
-        saved
-    }
-
-    /// Writes everything into a new hash and points to it.
-    async fn rewrite(
-        &self,
-        place: &Place,
-        claim: &mut Claim,
-        next_offset: i64,
-        state: &PartitionState,
-    ) -> anyhow::Result<Saved> {
-        let fresh = self.fresh_key(place, claim);
-        for fields in state.dump_in_pieces(CHUNK) {
-            self.write(&fresh, fields).await?;
-        }
-        let next = Claim {
-            state_key: fresh.clone(),
-            journal: None,
-            ..claim.clone()
-        };
-        let saved = self
-            .flip(place, &next, next_offset, &BTreeMap::new())
-            .await?;
-        if saved == Saved::Stale {
-            let () = self.redis.unlink(fresh).await?;
-            return Ok(saved);
-        }
-        let before = std::mem::replace(claim, next);
-        let mut old = vec![before.state_key];
-        old.extend(before.journal);
-        let () = self.redis.unlink(old).await?;
         Ok(saved)
-    }
-
-    fn fresh_key(&self, place: &Place, claim: &mut Claim) -> String {
-        claim.rewrites += 1;
-        self.key(place, &format!("state:{}:{}", claim.owner, claim.rewrites))
-    }
-
-    async fn write(&self, key: &str, fields: Vec<(String, String)>) -> anyhow::Result<()> {
-        let () = self.redis.hset(key, fields).await?;
-        // Given at once: a crash before the flip must not leave a hash that
-        // lives for ever.
-        let () = self.redis.expire(key, TTL_S, None).await?;
-        Ok(())
     }
 
     async fn flip(
@@ -334,22 +314,33 @@ impl Store {
         place: &Place,
         claim: &Claim,
         next_offset: i64,
-        changes: &BTreeMap<String, Option<String>>,
+        changes: &[Change],
+        journal: Option<&str>,
     ) -> anyhow::Result<Saved> {
         let mut keys = vec![
             self.key(place, "owner"),
             self.key(place, "pointer"),
             claim.state_key.clone(),
         ];
-        keys.extend(claim.journal.clone());
+        keys.extend(journal.map(str::to_owned));
         let mut arguments = vec![
             claim.owner.to_string(),
             next_offset.to_string(),
             clock::now_ms().to_string(),
             TTL_S.to_string(),
-            claim.journal.clone().unwrap_or_default(),
+            journal.unwrap_or_default().to_owned(),
         ];
-        push_changes(&mut arguments, changes.iter().collect());
+        // How many fields go, those, and then the others with their values. A
+        // field that goes and comes again is among both, and is there then.
+        let gone = changes.iter().filter(|(_, value)| value.is_none());
+        let gone: Vec<String> = gone.map(|(field, _)| field.clone()).collect();
+        arguments.push(gone.len().to_string());
+        arguments.extend(gone);
+        for (field, value) in changes {
+            if let Some(value) = value {
+                arguments.extend([field.clone(), value.clone()]);
+            }
+        }
         let flipped: i64 = self
             .flip
             .evalsha_with_reload(&self.redis, keys, arguments)
@@ -359,32 +350,5 @@ impl Store {
         } else {
             Saved::Stale
         })
-    }
-}
-
-/// A changed field and its value, or none where it is gone.
-type Changed<'a> = (&'a String, &'a Option<String>);
-
-/// Changes in pieces of at most [`CHUNK`].
-struct Pieces<'a>(std::collections::btree_map::Iter<'a, String, Option<String>>);
-
-impl<'a> Iterator for Pieces<'a> {
-    type Item = Vec<Changed<'a>>;
-
-    fn next(&mut self) -> Option<Vec<Changed<'a>>> {
-        let piece: Vec<Changed<'a>> = self.0.by_ref().take(CHUNK).collect();
-        (!piece.is_empty()).then_some(piece)
-    }
-}
-
-/// Adds how many fields go, those, and then the others with their values.
-fn push_changes(arguments: &mut Vec<String>, changes: Vec<Changed<'_>>) {
-    let (kept, removed): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
-        changes.into_iter().partition(|(_, value)| value.is_some());
-    arguments.push(removed.len().to_string());
-    arguments.extend(removed.into_iter().map(|(field, _)| field.clone()));
-    for (field, value) in kept {
-        arguments.push(field.clone());
-        arguments.extend(value.clone());
     }
 }

@@ -257,7 +257,7 @@ impl Stack {
             .flat_map(|(topic, partition)| {
                 ["owner", "pointer"].map(|what| {
                     format!(
-                        "midwatch:detection:{}:{}:{partition}:{what}",
+                        "midwatch:detection:v2:{}:{}:{partition}:{what}",
                         self.epoch,
                         self.topic(topic)
                     )

@@ -12,6 +12,11 @@ use uuid::Uuid;
 
 /// Detection writes what it keeps once a second of wall clock.
 const CHECKPOINT_MS: i64 = 1_000;
+/// Readings kept of all series together, about 200 MB of them. With more than
+/// some 2 700 series each keeps fewer than it would in Redis.
+const ALL_READINGS: usize = 2_000_000;
+/// Readings that each series keeps in any case: what correlation reads of one.
+const LEAST_READINGS: usize = 30;
 
 /// One member, with the wall clock at which it came.
 struct Kept<T> {
@@ -29,11 +34,13 @@ struct Service {
     spans: VecDeque<Kept<(RawSpan, Uuid)>>,
 }
 
-/// Recent readings, log lines and spans of one environment. A reader sees what
-/// was there at the last checkpoint.
+/// Recent readings, log lines and spans. A reader sees what was there at the
+/// last checkpoint.
 #[derive(Default)]
 pub struct Memory {
-    services: BTreeMap<String, Service>,
+    /// By environment and service.
+    services: BTreeMap<String, BTreeMap<String, Service>>,
+    series_count: usize,
 }
 
 fn bound(limit: i64) -> usize {
@@ -42,26 +49,37 @@ fn bound(limit: i64) -> usize {
 
 fn push<T>(queue: &mut VecDeque<Kept<T>>, limit: usize, item: T, wall_ms: i64) {
     queue.push_back(Kept { item, wall_ms });
-    if queue.len() > limit {
+    while queue.len() > limit {
         queue.pop_front();
     }
 }
 
 impl Memory {
-    /// Keeps a reading.
-    pub fn reading(&mut self, service: &str, series: &str, reading: Reading, wall_ms: i64) {
-        let known = self.service(service);
+    /// Keeps a reading of a series of a service of an environment.
+    pub fn reading(
+        &mut self,
+        (environment, service, series): (&str, &str, &str),
+        reading: Reading,
+        wall_ms: i64,
+    ) {
+        let room = (ALL_READINGS / self.series_count.max(1)).max(LEAST_READINGS);
+        let limit = bound(READINGS).min(room);
+        let known = self.service(environment, service);
+        let mut fresh = 0;
         let queue = match known.readings.get_mut(series) {
             Some(queue) => queue,
-            None => known.readings.entry(series.to_owned()).or_default(),
+            None => {
+                fresh = 1;
+                known.readings.entry(series.to_owned()).or_default()
+            }
         };
-        push(queue, bound(READINGS), reading, wall_ms);
+        push(queue, limit, reading, wall_ms);
+        self.series_count += fresh;
     }
 
     /// Keeps a log line.
     pub fn log(&mut self, log: RawLog, event_id: Uuid, wall_ms: i64) {
-        let name = log.service.clone();
-        let known = self.service(&name);
+        let known = self.service(&log.environment, &log.service);
         if log.level == LogLevel::Info {
             push(&mut known.info, INFO_LINES, (log, event_id), wall_ms);
         } else {
@@ -81,39 +99,49 @@ impl Memory {
 
     /// Keeps a span.
     pub fn span(&mut self, span: RawSpan, event_id: Uuid, wall_ms: i64) {
-        let name = span.service.clone();
         push(
-            &mut self.service(&name).spans,
+            &mut self.service(&span.environment, &span.service).spans,
             bound(SPANS),
             (span, event_id),
             wall_ms,
         );
     }
 
-    fn service(&mut self, name: &str) -> &mut Service {
-        if !self.services.contains_key(name) {
-            self.services.insert(name.to_owned(), Service::default());
+    fn service(&mut self, environment: &str, name: &str) -> &mut Service {
+        if !self.services.contains_key(environment) {
+            self.services
+                .insert(environment.to_owned(), BTreeMap::new());
         }
-        self.services
-            .get_mut(name)
-            .expect("it is there or was just added")
+        let known = self.services.get_mut(environment);
+        let known = known.expect("it is there or was just added");
+        if !known.contains_key(name) {
+            known.insert(name.to_owned(), Service::default());
+        }
+        known.get_mut(name).expect("it is there or was just added")
+    }
+
+    fn known(&self, environment: &str, service: &str) -> Option<&Service> {
+        self.services.get(environment)?.get(service)
     }
 
     /// The series of a service.
-    pub fn series(&self, service: &str) -> impl Iterator<Item = &str> {
-        self.services
-            .get(service)
+    pub fn series(&self, environment: &str, service: &str) -> impl Iterator<Item = &str> {
+        self.known(environment, service)
             .into_iter()
             .flat_map(|known| known.readings.keys().map(String::as_str))
     }
 
     /// Readings since `from_ms` that a reader sees at `wall_ms`, oldest first.
     #[must_use]
-    pub fn readings(&self, service: &str, series: &str, from_ms: i64, wall_ms: i64) -> Vec<Value> {
+    pub fn readings(
+        &self,
+        (environment, service, series): (&str, &str, &str),
+        from_ms: i64,
+        wall_ms: i64,
+    ) -> Vec<Value> {
         let seen_ms = checkpoint(wall_ms);
         let queue = self
-            .services
-            .get(service)
+            .known(environment, service)
             .and_then(|known| known.readings.get(series));
         let since = queue.into_iter().flatten();
         since
@@ -124,9 +152,15 @@ impl Memory {
 
     /// Log lines since `from_ms`, in order of time.
     #[must_use]
-    pub fn lines(&self, service: &str, from_ms: i64, wall_ms: i64) -> Vec<Value> {
+    pub fn lines(
+        &self,
+        environment: &str,
+        service: &str,
+        from_ms: i64,
+        wall_ms: i64,
+    ) -> Vec<Value> {
         let seen_ms = checkpoint(wall_ms);
-        let Some(known) = self.services.get(service) else {
+        let Some(known) = self.known(environment, service) else {
             return Vec::new();
         };
         let mut lines: Vec<&(RawLog, Uuid)> = known
@@ -142,9 +176,15 @@ impl Memory {
 
     /// Spans since `from_ms`, in the order in which they came.
     #[must_use]
-    pub fn spans(&self, service: &str, from_ms: i64, wall_ms: i64) -> Vec<Value> {
+    pub fn spans(
+        &self,
+        environment: &str,
+        service: &str,
+        from_ms: i64,
+        wall_ms: i64,
+    ) -> Vec<Value> {
         let seen_ms = checkpoint(wall_ms);
-        let spans = self.services.get(service).into_iter();
+        let spans = self.known(environment, service).into_iter();
         spans
             .flat_map(|known| &known.spans)
             .filter(|kept| kept.item.0.start_ms >= from_ms && kept.wall_ms <= seen_ms)
@@ -189,7 +229,7 @@ mod tests {
         for at_ms in 350..1_000 {
             memory.log(line(LogLevel::Info, at_ms), Uuid::nil(), 0);
         }
-        let lines = memory.lines("a", 0, 0);
+        let lines = memory.lines("e", "a", 0, 0);
         let errors = lines.iter().filter(|line| line["level"] == "ERROR").count();
         assert_eq!((errors, lines.len()), (300, 400));
         assert_eq!(lines[0]["message"], "Error 50");
@@ -202,34 +242,56 @@ mod tests {
         for wall_ms in [999, 1_000, 1_001] {
             memory.log(line(LogLevel::Warn, wall_ms), Uuid::nil(), wall_ms);
         }
-        assert_eq!(memory.lines("a", 0, 1_999).len(), 2);
-        assert_eq!(memory.lines("a", 0, 2_000).len(), 3);
-        assert_eq!(memory.lines("a", 1_000, 2_000).len(), 2);
-        assert!(memory.lines("b", 0, 2_000).is_empty());
+        assert_eq!(memory.lines("e", "a", 0, 1_999).len(), 2);
+        assert_eq!(memory.lines("e", "a", 0, 2_000).len(), 3);
+        assert_eq!(memory.lines("e", "a", 1_000, 2_000).len(), 2);
+        assert!(memory.lines("e", "b", 0, 2_000).is_empty());
+    }
+
+    #[test]
+    fn many_series_keep_fewer_readings_each() {
+        let mut memory = Memory::default();
+        let reading = |at_ms| Reading {
+            at_ms,
+            value: 1.5,
+            score: 0.25,
+            expected: 1.0,
+            low: 0.5,
+            high: 2.0,
+            event_id: Uuid::nil(),
+            reason: String::new(),
+        };
+        for number in 0..20_000 {
+            let name = format!("m{number}");
+            memory.reading(("e", "a", &name), reading(0), 7);
+        }
+        for at_ms in 0..500 {
+            memory.reading(("e", "a", "m7"), reading(at_ms), 7);
+        }
+        // Two million over twenty thousand series.
+        assert_eq!(memory.readings(("e", "a", "m7"), 0, 1_000).len(), 100);
     }
 
     #[test]
     fn readings_are_bounded_and_come_back_as_detection_writes_them() {
         let mut memory = Memory::default();
+        let reading = |at_ms| Reading {
+            at_ms,
+            value: 1.5,
+            score: 0.25,
+            expected: 1.0,
+            low: 0.5,
+            high: 2.0,
+            event_id: Uuid::nil(),
+            reason: String::new(),
+        };
         for at_ms in 0..1_000 {
-            let reading = Reading {
-                at_ms,
-                value: 1.5,
-                score: 0.25,
-                expected: 1.0,
-                low: 0.5,
-                high: 2.0,
-                event_id: Uuid::nil(),
-            };
-            memory.reading("a", "m", reading, 7);
+            memory.reading(("e", "a", "m"), reading(at_ms), 7);
         }
-        let all = memory.readings("a", "m", 0, 1_000);
+        let all = memory.readings(("e", "a", "m"), 0, 1_000);
         assert_eq!(all.len(), 720);
-        let nil = Uuid::nil();
-        assert_eq!(
-            newest(all, 1),
-            [serde_json::json!([999, 1.5, 0.25, 1.0, 0.5, 2.0, 7, nil])]
-        );
-        assert_eq!(memory.series("a").collect::<Vec<_>>(), ["m"]);
+        assert_eq!((&all[0][0], &all[719][0]), (&280.into(), &999.into()));
+        assert_eq!(newest(all, 1), [reading_member(&reading(999), 7)]);
+        assert_eq!(memory.series("e", "a").collect::<Vec<_>>(), ["m"]);
     }
 }

@@ -1,6 +1,7 @@
 //! Raw events into detection, and the queue of everything that is due later.
 
 use super::memory::Memory;
+use super::replay::Published;
 use super::respond::{Respond, Task};
 use super::{HOP_MS, Setup, Story, Telling};
 use midwatch_correlation::table::ContextTable;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 /// Detection lets silence grow in partitions that have been idle for this
 /// long, this often; wall clock, as in its shell.
 const IDLE_AFTER_MS: i64 = 30_000;
-const IDLE_EVERY_MS: i64 = 5_000;
+pub(super) const IDLE_EVERY_MS: i64 = 5_000;
 /// Names what detection finds; any word will do, since there is one log.
 const EPOCH: &str = "virtual";
 
@@ -39,7 +40,11 @@ impl Clocks {
     }
 }
 
-/// One topic as detection sees it.
+/// What detection reads: 0 metrics, 1 logs, 2 spans, 3 Kubernetes events; and
+/// the partition of that topic.
+type Place = (usize, i32);
+
+/// One partition of a topic as detection sees it.
 #[derive(Default)]
 struct Partition {
     state: PartitionState,
@@ -104,9 +109,11 @@ impl Queue {
 pub(super) struct Pipeline<'a> {
     clocks: Clocks,
     detector: Detector,
-    /// Metrics, logs, spans, Kubernetes events.
-    partitions: [Partition; 4],
+    partitions: BTreeMap<Place, Partition>,
+    idle_after_ms: i64,
     idle_wall_ms: i64,
+    /// Samples that detection did not judge, by its word for the reason.
+    ignored: BTreeMap<&'static str, u64>,
     memory: Memory,
     table: ContextTable,
     respond: Respond,
@@ -123,9 +130,11 @@ impl<'a> Pipeline<'a> {
         };
         Pipeline {
             clocks,
-            detector: Detector::new(setup.tuning.clone(), EPOCH),
-            partitions: Default::default(),
+            detector: Detector::new(setup.tuning.clone(), EPOCH).with_catalogue(&setup.catalogue),
+            partitions: BTreeMap::new(),
+            idle_after_ms: IDLE_AFTER_MS,
             idle_wall_ms: live_ms,
+            ignored: BTreeMap::new(),
             memory: Memory::default(),
             table: ContextTable::default(),
             respond: Respond::new(setup),
@@ -133,6 +142,55 @@ impl<'a> Pipeline<'a> {
             truths: Vec::new(),
             telling,
         }
+    }
+
+    /// A pipeline for what was recorded: its one clock is that of the records,
+    /// and what it publishes is kept to be taken.
+    pub fn of_recording(setup: &Setup, epoch: &str, idle_after_ms: i64) -> Pipeline<'a> {
+        let mut pipeline = Pipeline::new(
+            &Setup {
+                speed: 1,
+                ..setup.clone()
+            },
+            0,
+            None,
+        );
+        pipeline.detector =
+            Detector::new(setup.tuning.clone(), epoch).with_catalogue(&setup.catalogue);
+        pipeline.idle_after_ms = idle_after_ms;
+        pipeline.respond.keep_published();
+        pipeline
+    }
+
+    /// Begins to measure silence at this moment.
+    pub fn wake(&mut self, wall_ms: i64) {
+        self.idle_wall_ms = wall_ms;
+    }
+
+    /// When silence was last looked for.
+    pub fn idle_wall_ms(&self) -> i64 {
+        self.idle_wall_ms
+    }
+
+    /// Keeps what is published from now on, to be taken.
+    pub fn keep_published(&mut self) {
+        self.respond.keep_published();
+    }
+
+    /// What was published since the last look.
+    pub fn take_published(&mut self) -> Vec<Published> {
+        self.respond.take_published()
+    }
+
+    /// Samples that detection did not judge, by its word for the reason.
+    pub fn ignored(&self) -> &BTreeMap<&'static str, u64> {
+        &self.ignored
+    }
+
+    /// Series that detection watches.
+    pub fn series_count(&self) -> usize {
+        let partitions = self.partitions.values();
+        partitions.map(|one| one.state.series_count()).sum()
     }
 
     /// Whether an incident is open, or about to be opened or left.
@@ -143,6 +201,17 @@ impl<'a> Pipeline<'a> {
     /// Does what was due until this moment and takes in what happened then.
     pub fn live_until(&mut self, at_ms: i64, events: Vec<Envelope>) {
         let wall_ms = self.clocks.wall_ms(at_ms);
+        self.work_until(wall_ms);
+        for envelope in events {
+            self.hear(envelope, 0, wall_ms);
+        }
+        if wall_ms - self.idle_wall_ms >= IDLE_EVERY_MS {
+            self.idle(wall_ms);
+        }
+    }
+
+    /// Does what is due until this moment.
+    pub fn work_until(&mut self, wall_ms: i64) {
         while let Some((due_ms, task)) = self.queue.take_due(wall_ms) {
             let surroundings = (&self.memory, &self.table);
             let lines = self
@@ -153,16 +222,10 @@ impl<'a> Pipeline<'a> {
                 tell(&mut self.telling, at_ms - self.clocks.live_ms, &line);
             }
         }
-        for envelope in events {
-            self.hear(envelope, wall_ms);
-        }
-        if wall_ms - self.idle_wall_ms >= IDLE_EVERY_MS {
-            self.idle_wall_ms = wall_ms;
-            self.idle(wall_ms);
-        }
     }
 
-    fn hear(&mut self, envelope: Envelope, wall_ms: i64) {
+    /// Takes in an event from a partition of its topic.
+    pub fn hear(&mut self, envelope: Envelope, partition: i32, wall_ms: i64) {
         match &envelope.event {
             Event::GroundTruth(truth) => {
                 let line = format!(
@@ -182,37 +245,46 @@ impl<'a> Pipeline<'a> {
             }
             _ => {}
         }
-        let Some(place) = place(&envelope.event) else {
+        let Some(topic) = topic(&envelope.event) else {
             return;
         };
+        let place = (topic, partition);
         let at = At {
             event_id: envelope.meta.event_id,
             wall_ms,
         };
-        self.partitions[place].heard_wall_ms = wall_ms;
+        self.partitions.entry(place).or_default().heard_wall_ms = wall_ms;
         if let Some(input) = Input::of(envelope.event) {
             self.detect(place, at, input);
         }
     }
 
-    fn detect(&mut self, place: usize, at: At, input: Input) {
-        let state = &mut self.partitions[place].state;
+    fn detect(&mut self, place: Place, at: At, input: Input) {
+        let state = &mut self.partitions.entry(place).or_default().state;
         for effect in self.detector.decide(state, at, input) {
             match effect {
                 Effect::Emit(emission) => self.publish(*emission, at.wall_ms),
                 Effect::RememberReading {
+                    environment,
                     service,
                     series,
                     reading,
-                    ..
-                } => self.memory.reading(&service, &series, reading, at.wall_ms),
+                } => {
+                    let name = (environment.as_str(), service.as_str(), series.as_str());
+                    self.memory.reading(name, reading, at.wall_ms);
+                }
                 Effect::RememberLog { event_id, log } => self.memory.log(log, event_id, at.wall_ms),
                 Effect::RememberSpan { event_id, span } => {
                     self.memory.span(span, event_id, at.wall_ms);
                 }
-                Effect::Ignore(_) | Effect::ClockJump => {}
+                Effect::Ignore(reason) => self.ignore(reason.as_str()),
+                Effect::ClockJump => self.ignore("clock_jump"),
             }
         }
+    }
+
+    fn ignore(&mut self, reason: &'static str) {
+        *self.ignored.entry(reason).or_default() += 1;
     }
 
     fn publish(&mut self, emission: Emission, wall_ms: i64) {
@@ -237,6 +309,7 @@ impl<'a> Pipeline<'a> {
             },
             event: Event::Anomaly(emission.anomaly),
         };
+        self.respond.note(&envelope.event, wall_ms);
         self.queue.put(
             wall_ms + HOP_MS,
             Task::Correlate(Box::new(envelope.clone())),
@@ -246,9 +319,19 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Lets silence grow where nothing has come for a while.
-    fn idle(&mut self, wall_ms: i64) {
+    pub fn idle(&mut self, wall_ms: i64) {
+        self.idle_wall_ms = wall_ms;
+        let quiet: Vec<Place> = self
+            .partitions
+            .iter()
+            .filter(|(_, one)| wall_ms - one.heard_wall_ms >= self.idle_after_ms)
+            .map(|(place, _)| *place)
+            .collect();
+        if quiet.is_empty() {
+            return;
+        }
         let mut latest: BTreeMap<String, i64> = BTreeMap::new();
-        for partition in &self.partitions {
+        for partition in self.partitions.values() {
             for (environment, at_ms) in partition.state.watermarks() {
                 let known = latest.entry(environment.to_owned()).or_insert(at_ms);
                 *known = at_ms.max(*known);
@@ -258,10 +341,8 @@ impl<'a> Pipeline<'a> {
             event_id: Uuid::nil(),
             wall_ms,
         };
-        for place in 0..self.partitions.len() {
-            if wall_ms - self.partitions[place].heard_wall_ms >= IDLE_AFTER_MS {
-                self.detect(place, at, Input::Idle(latest.clone()));
-            }
+        for place in quiet {
+            self.detect(place, at, Input::Idle(latest.clone()));
         }
     }
 
@@ -282,7 +363,7 @@ fn tell(telling: &mut Option<Telling<'_>>, at_ms: i64, line: &str) {
 }
 
 /// Which of detection's topics an event is on.
-fn place(event: &Event) -> Option<usize> {
+fn topic(event: &Event) -> Option<usize> {
     match event {
         Event::Metric(_) => Some(0),
         Event::Log(_) => Some(1),

@@ -3,9 +3,10 @@
 
 use super::memory::newest;
 use super::pipeline::Queue;
+use super::replay::Published;
 use super::rows::Rows;
 use super::shelf::{Reading, Shelf};
-use super::{ENVIRONMENT, HOP_MS, JOB_MS, Setup};
+use super::{HOP_MS, JOB_MS, Setup};
 use crate::judge::Incident;
 use midwatch_correlation::decide::Core as Correlation;
 use midwatch_correlation::decide::state::State as Groups;
@@ -75,7 +76,8 @@ pub(super) struct Respond {
     catalogue: Catalogue,
     correlation: Correlation,
     investigation: Investigation,
-    groups: Groups,
+    /// By environment.
+    groups: BTreeMap<String, Groups>,
     cases: BTreeMap<String, Case>,
     /// The latest event time of each scope.
     event_ms: BTreeMap<Scope, i64>,
@@ -85,6 +87,8 @@ pub(super) struct Respond {
     parked: VecDeque<(String, Parked)>,
     shelf: Shelf,
     rows: Rows,
+    /// What was published, where somebody asked for it.
+    published: Option<Vec<Published>>,
 }
 
 /// One decision on its way.
@@ -109,7 +113,7 @@ impl Respond {
                 config: setup.investigation.clone(),
                 model: false,
             },
-            groups: Groups::default(),
+            groups: BTreeMap::new(),
             cases: BTreeMap::new(),
             event_ms: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -117,12 +121,42 @@ impl Respond {
             parked: VecDeque::new(),
             shelf: Shelf::default(),
             rows: Rows::default(),
+            published: None,
         }
     }
 
     /// Whether an incident is open, or about to be opened or left.
     pub fn is_busy(&self) -> bool {
-        self.rows.is_open() || !self.groups.groups.is_empty()
+        self.rows.is_open() || self.is_settling()
+    }
+
+    /// Whether there are anomalies that correlation has not announced yet, or
+    /// incidents that are not over.
+    fn is_settling(&self) -> bool {
+        self.groups.values().any(|known| !known.groups.is_empty())
+    }
+
+    /// Keeps what is published from now on, for [`Respond::take_published`].
+    pub fn keep_published(&mut self) {
+        self.published.get_or_insert_default();
+    }
+
+    /// What was published since the last look, where that is kept.
+    pub fn take_published(&mut self) -> Vec<Published> {
+        self.published
+            .as_mut()
+            .map_or_else(Vec::new, std::mem::take)
+    }
+
+    /// Notes what is published at a time of the wall clock.
+    pub fn note(&mut self, event: &Event, wall_ms: i64) {
+        self.rows.note(event);
+        if let Some(published) = &mut self.published {
+            published.push(Published {
+                wall_ms,
+                event: event.clone(),
+            });
+        }
     }
 
     pub fn into_incidents(self) -> Vec<Incident> {
@@ -182,9 +216,15 @@ impl Respond {
             Event::Anomaly(anomaly) => self.context(anomaly, wall_ms, reading),
             _ => Value::Null,
         };
+        let environment = match &envelope.event {
+            Event::Anomaly(anomaly) => anomaly.environment.clone(),
+            Event::Resolved(resolved) => resolved.header.environment.clone(),
+            // Nothing else is put before correlation.
+            _ => return,
+        };
         let delivery = Delivery {
             agent: Agent::Correlation,
-            scope: ENVIRONMENT,
+            scope: &environment,
             input_id: envelope.meta.event_id,
             event_ms: Some(envelope.meta.event_time_ms),
             wall_ms,
@@ -193,12 +233,14 @@ impl Respond {
     }
 
     fn context(&self, anomaly: &Anomaly, wall_ms: i64, (memory, table): Reading<'_>) -> Value {
-        let service = &anomaly.service;
-        let readings =
-            |metric: &str| newest(memory.readings(service, metric, 0, wall_ms), READINGS);
+        let (environment, service) = (anomaly.environment.as_str(), anomaly.service.as_str());
+        let readings = |metric: &str| {
+            let series = (environment, service, metric);
+            newest(memory.readings(series, 0, wall_ms), READINGS)
+        };
         let recent = Recent {
             readings: readings(&anomaly.trigger_metric),
-            lines: newest(memory.lines(service, 0, wall_ms), LINES_READ),
+            lines: newest(memory.lines(environment, service, 0, wall_ms), LINES_READ),
             rates: readings(REQUEST_RATE),
         };
         let config = &self.correlation.config;
@@ -270,7 +312,10 @@ impl Respond {
             wall_ms: delivery.wall_ms,
         };
         let effects = match delivery.agent {
-            Agent::Correlation => self.correlation.decide(&mut self.groups, at, input),
+            Agent::Correlation => {
+                let groups = self.groups.entry(delivery.scope.to_owned()).or_default();
+                self.correlation.decide(groups, at, input)
+            }
             Agent::Investigation => {
                 let case = self.cases.entry(delivery.scope.to_owned()).or_default();
                 self.investigation.decide(case, at, input)
@@ -383,7 +428,7 @@ impl Respond {
         });
         envelope.meta.event_time_ms = envelope.event.time_ms();
         let due_ms = delivery.wall_ms + HOP_MS;
-        self.rows.note(&envelope.event);
+        self.note(&envelope.event, delivery.wall_ms);
         match &envelope.event {
             Event::Opened(_) | Event::Updated(_) => {
                 queue.put(due_ms, Task::Investigate(envelope));

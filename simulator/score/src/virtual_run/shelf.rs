@@ -81,14 +81,16 @@ impl Shelf {
             serde_json::from_value(payload.clone()).map_err(|error| error.to_string())?;
         let mut kept = window.anomaly_records();
         kept.extend(window.change_records(table, deployment_window_ms));
+        let environment = window.environment.as_str();
         for service in &window.services {
-            for metric in memory.series(service) {
-                let readings = memory.readings(service, metric, window.from_ms, wall_ms);
+            for metric in memory.series(environment, service) {
+                let series = (environment, service.as_str(), metric);
+                let readings = memory.readings(series, window.from_ms, wall_ms);
                 kept.extend(window.metric_records(service, metric, &readings));
             }
-            let lines = memory.lines(service, window.from_ms, wall_ms);
+            let lines = memory.lines(environment, service, window.from_ms, wall_ms);
             kept.extend(window.text_records(service, Text::Log, &lines));
-            let spans = memory.spans(service, window.from_ms, wall_ms);
+            let spans = memory.spans(environment, service, window.from_ms, wall_ms);
             kept.extend(window.text_records(service, Text::Span, &spans));
         }
         kept.truncate(LIMIT);

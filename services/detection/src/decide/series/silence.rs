@@ -1,7 +1,6 @@
 //! Silence of a series: a state of its own, neither normal nor abnormal.
 
 use super::{OpenAnomaly, Series};
-use crate::decide::statistics::Model;
 use crate::decide::transition::{Origin, Sketch, words};
 use midwatch_events::{AnomalyType, Direction, Severity, Transition};
 use std::collections::VecDeque;
@@ -10,7 +9,7 @@ use std::collections::VecDeque;
 /// merely stumble.
 const GONE_MS: i64 = 30 * 60_000;
 
-impl<M: Model> Series<M> {
+impl Series {
     /// Looks whether the series has fallen silent. `silence_ms` is the silence
     /// clock, `now_ms` the event time.
     pub fn check_silence(
@@ -20,12 +19,13 @@ impl<M: Model> Series<M> {
         now_ms: i64,
     ) -> Option<Sketch> {
         let last = self.last.clone()?;
+        self.look_up(origin);
         let silent_for_ms = silence_ms - self.heard_ms;
         let patience_ms = ((3.0 * self.interval_ms) as i64).max(origin.tuning.missing_ms);
         if self.silent
             || silent_for_ms < patience_ms
             || self.samples < origin.tuning.min_samples as u64
-            || !self.class.is_missed(origin.name)
+            || !self.meaning.is_missed(origin.name)
         {
             return None;
         }
@@ -36,24 +36,28 @@ impl<M: Model> Series<M> {
             .closed
             .take()
             .filter(|closed| now_ms - closed.cleared_ms <= origin.tuning.dedup_ms);
+        let severity = self.meaning.capped(Severity::High);
         let open = self.open.get_or_insert_with(|| {
             let anomaly_id = repeat.map_or_else(
                 || origin.anomaly_id(&last.event_id, onset_ms, "missing"),
                 |closed| closed.anomaly_id,
             );
-            OpenAnomaly {
+            Box::new(OpenAnomaly {
                 anomaly_id,
                 kind: AnomalyType::MissingData,
-                severity: Severity::High,
+                severity,
                 direction: Direction::None,
                 onset_ms,
                 started_ms: now_ms,
+                outbreak_ms: onset_ms,
+                readings: 0,
+                size: 0.0,
                 normal: Vec::new(),
                 recent: VecDeque::new(),
-            }
+            })
         });
         open.normal.clear();
-        let judgement = self.model.judge(last.value, origin.tuning);
+        let judgement = self.profile.judge(last.at_ms, last.value, origin.tuning);
         let description = words::missing(origin, silent_for_ms, self.interval_ms, last.value);
         let mut sketch = self.sketch(
             origin,
@@ -64,7 +68,7 @@ impl<M: Model> Series<M> {
             vec![last.clone()],
         );
         sketch.kind = AnomalyType::MissingData;
-        sketch.severity = sketch.severity.max(Severity::High);
+        sketch.severity = sketch.severity.max(severity);
         sketch.direction = Direction::None;
         sketch.detected_ms = now_ms;
         sketch.deviation_sigma = 0.0;
@@ -76,7 +80,8 @@ impl<M: Model> Series<M> {
     pub fn give_up(&mut self, origin: &Origin<'_>, silence_ms: i64, now_ms: i64) -> Option<Sketch> {
         self.open.as_ref()?;
         let last = self.last.clone()?;
-        let judgement = self.model.judge(last.value, origin.tuning);
+        self.look_up(origin);
+        let judgement = self.profile.judge(last.at_ms, last.value, origin.tuning);
         let description = words::gone(origin, self.silent_for_ms(silence_ms), last.value);
         let evidence = vec![last.clone()];
         let mut sketch = self.close(origin, &last, &judgement, description, evidence);
@@ -88,9 +93,10 @@ impl<M: Model> Series<M> {
     /// Whether it is an instance that has been silent for so long that it is
     /// taken to have gone. Silence of others is an anomaly of its own.
     #[must_use]
-    pub fn is_gone(&self, name: &str, silence_ms: i64) -> bool {
+    pub fn is_gone(&mut self, origin: &Origin<'_>, silence_ms: i64) -> bool {
+        self.look_up(origin);
         let patience_ms = GONE_MS.max((3.0 * self.interval_ms) as i64);
-        !self.class.is_missed(name) && self.silent_for_ms(silence_ms) > patience_ms
+        !self.meaning.is_missed(origin.name) && self.silent_for_ms(silence_ms) > patience_ms
     }
 
     /// How long it has been silent by the silence clock.
