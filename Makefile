@@ -14,7 +14,7 @@ export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
 .PHONY: help demo start stop status clean logs logs-sim logs-api build seed \
-	restart-agents inject scale score soak bench screenshots test reference lint fmt
+	restart-agents inject scale score exam soak bench screenshots test reference lint fmt
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -89,6 +89,10 @@ score: ## Judge Midwatch by faults whose truth is known: SEED=n, VIRTUAL=1 COUNT
 	@cargo build --workspace --bins
 	@infrastructure/local/checks/score.sh
 
+exam: ## Score detection on labelled series, seen and unseen: SEED=n PER_FAMILY=8
+	@cargo build -p midwatch-cli -p midwatch-series -p midwatch-holdout --bins
+	@infrastructure/local/checks/exam.sh
+
 soak: ## Long proofs on N seeds (3): kills, scaling, brokers, scores.
 	@$(SETUP) test
 	@cargo build --workspace --bins
@@ -108,8 +112,9 @@ screenshots: ## Take the pictures in docs/ anew.
 	@cargo build --workspace --bins
 	@$(STACK_PROGRAM) run --quiet --speed 12 -- node infrastructure/browser/screenshots.mjs
 
-reference: ## Write the topic reference in DESIGN.md from the code.
+reference: ## Write the references (topics, thresholds) from the code.
 	@WRITE_REFERENCE=1 cargo test -q -p midwatch-events --test golden the_reference
+	@WRITE_REFERENCE=1 cargo test -q -p midwatch-detection --test thresholds the_tables
 
 lint: ## Check formatting and lints.
 	cargo fmt --all --check

@@ -1,7 +1,8 @@
 // The page of one incident whose life is over.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { inPage, text, withPage } from "../lib/browser.mjs";
+import { PHONE, inPage, text, withPage } from "../lib/browser.mjs";
+import { scoresAndReasons } from "../lib/charts.mjs";
 import { inboxMails, stack } from "../lib/stack.mjs";
 import { VICTIM, victim, world } from "./world.mjs";
 
@@ -59,6 +60,19 @@ test("the triggering metric is drawn with its baseline and the anomaly", () =>
     assert.ok(points >= 10, `the chart has ${points} readings`);
     const height = await page.$eval(`${chart} path.line.hot`, (path) => path.getBoundingClientRect().height);
     assert.ok(height > 20, `the anomaly is ${height} px high`);
+  }));
+
+test("below it stand the scores, and each reading that stood out says why", () =>
+  onPage(async (page) => {
+    const figure = "#metric figure:first-of-type";
+    await scoresAndReasons(page, figure);
+    // What stood out lies where the anomaly is.
+    const [strip, region] = await page.$eval(`${figure} svg.chart.wide`, (svg) =>
+      [".scores.decided", ".region"].map((part) => svg.querySelector(part).getBoundingClientRect().toJSON()),
+    );
+    assert.ok(strip.left < region.right && strip.right > region.left, `${JSON.stringify(strip)} beside ${JSON.stringify(region)}`);
+    await page.setViewport(PHONE);
+    await scoresAndReasons(page, figure, "narrow");
   }));
 
 test("each cited piece of evidence leads to its record", () =>

@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { publish, topicName } from "../lib/broker.mjs";
 import { text, withPage } from "../lib/browser.mjs";
+import { scoresAndReasons } from "../lib/charts.mjs";
 import { eventually, stack } from "../lib/stack.mjs";
 import { LONG, MARKUP, VICTIM, victim, world } from "./world.mjs";
 
@@ -52,6 +53,10 @@ test("a service's page shows its record, its metrics drawn and its incidents", a
     for (const metric of ["service_db_connections", "service_latency_p99_ms"]) {
       assert.ok(drawn.includes(metric), `drawn are ${drawn}`);
     }
+    const place = await page.$$eval(".drawings:first-of-type > figure", (all) =>
+      all.findIndex((one) => one.querySelector("figcaption .soft").textContent === "service_db_connections"),
+    );
+    await scoresAndReasons(page, `.drawings:first-of-type > figure:nth-child(${place + 1})`);
     const incidents = await page.$$eval('[data-part="incidents"] li a', (all) => all.map((one) => one.getAttribute("href")));
     assert.ok(incidents.includes(`/incidents/${found.id}`), `incidents: ${incidents}`);
   });

@@ -109,10 +109,30 @@ async fn write_fleet(client: &fred::clients::Client) {
         let name = ("host/night watch", metric);
         fleet::write_readings(client, "local", name, (normal, normal), 4).await;
     }
+    write_unrest(client, ("user-service", "kafka_consumer_lag")).await;
+    write_unrest(client, (HOSTILE, "service_request_rate")).await;
     let name = ("notification-service", "service_cpu_percent");
     fleet::write_readings(client, "simulation", name, (25.0, 25.0), 700).await;
     let name = (HOSTILE, "service_cpu_percent");
     fleet::write_readings(client, "simulation", name, (25.0, 25.5), 4).await;
+}
+
+/// As many readings as are kept, with more that stands out than is listed.
+async fn write_unrest(client: &fred::clients::Client, (service, metric): (&str, &str)) {
+    let now_ms = midwatch_runtime::clock::now_ms();
+    let member = |back: i64| {
+        let at_ms = now_ms - back * 10_000;
+        let wave = (back as f64 / 9.0).sin();
+        let score: f64 = match back % 80 {
+            40..=52 => 0.5 + 0.04 * (back % 12) as f64,
+            _ => 0.2 * wave.abs(),
+        };
+        let value = 100.0 + 12.0 * wave + if score < 0.5 { 0.0 } else { 300.0 * score };
+        let reason = fleet::reason(score, value / 100.0, service);
+        serde_json::json!([at_ms, value, score, 100.0, 80.0, 120.0, at_ms, "id", reason])
+    };
+    let members: Vec<serde_json::Value> = (0..720).rev().map(member).collect();
+    fleet::keep_members(client, "simulation", (service, metric), &members).await;
 }
 
 async fn write_letters(settings: &KafkaSettings) {

@@ -14,6 +14,7 @@ pub mod graph;
 pub mod incident;
 pub mod knowledge;
 pub mod markdown;
+pub mod score;
 pub mod size;
 pub mod spark;
 

@@ -25,9 +25,11 @@ const AFTER_MS: i64 = 10 * 60_000;
 const POINTS: i64 = 720;
 /// How long Redis may take before the page goes on without it.
 const REDIS_LIMIT: Duration = Duration::from_secs(1);
+/// Characters of a reason that are shown: detection's own are a line long.
+const REASON: usize = 400;
 
 /// One reading.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Point {
     /// Event time.
     pub at_ms: i64,
@@ -37,8 +39,12 @@ pub struct Point {
     /// The normal range.
     pub low: Option<f64>,
     pub high: Option<f64>,
-    /// 0..1.
+    /// 0..1, of the same meaning on every series; 0.5 is what detection decides
+    /// by.
     pub score: Option<f64>,
+    /// In words, what is unusual about it; empty where nothing is, or where
+    /// none was kept.
+    pub reason: String,
 }
 
 /// The readings of one metric around an incident.
@@ -135,8 +141,9 @@ fn member_point(member: &str) -> Option<Point> {
     wall_point(member).map(|(point, _)| point)
 }
 
-/// Reads `[timestamp_ms, value, score, expected, low, high, wall_ms, …]`: the
-/// point, and the wall clock at which the broker took it.
+/// Reads `[timestamp_ms, value, score, expected, low, high, wall_ms, event_id,
+/// reason]`: the point, and the wall clock at which the broker took it. Older
+/// members end before the reason.
 pub(crate) fn wall_point(member: &str) -> Option<(Point, Option<i64>)> {
     let fields: Vec<Value> = serde_json::from_str(member).ok()?;
     let number = |index: usize| fields.get(index).and_then(Value::as_f64);
@@ -147,6 +154,7 @@ pub(crate) fn wall_point(member: &str) -> Option<(Point, Option<i64>)> {
         expected: number(3),
         low: number(4),
         high: number(5),
+        reason: reason(fields.get(8)),
     };
     Some((point, number(6).map(|wall| wall as i64)))
 }
@@ -160,7 +168,13 @@ fn record_point(record: &Record) -> Option<Point> {
         expected: number("expected"),
         low: number("low"),
         high: number("high"),
+        reason: reason(record.payload.get("reason")),
     })
+}
+
+fn reason(kept: Option<&Value>) -> String {
+    let text = kept.and_then(Value::as_str).unwrap_or_default();
+    text.chars().take(REASON).collect()
 }
 
 /// Both sources as one, in order of time. A reading that both have is taken
@@ -305,7 +319,7 @@ mod tests {
         );
         let (points, source) = merge(
             vec![bare(30, 3.0), bare(20, 7.5)],
-            vec![recent, bare(10, 1.0)],
+            vec![recent.clone(), bare(10, 1.0)],
         );
         assert_eq!(source, "redis+records");
         assert_eq!(points, [bare(10, 1.0), recent, bare(30, 3.0)]);
@@ -314,9 +328,55 @@ mod tests {
             low: Some(1.0),
             ..bare(10, 1.0)
         };
-        assert_eq!(merge(vec![kept], vec![bare(10, 1.0)]).0, [kept]);
+        assert_eq!(merge(vec![kept.clone()], vec![bare(10, 1.0)]).0, [kept]);
         assert_eq!(merge(Vec::new(), Vec::new()), (Vec::new(), "none"));
         assert_eq!(member_point("[20,null]"), None);
         assert_eq!(member_point("{}"), None);
+    }
+
+    #[test]
+    fn a_member_has_its_reason_or_is_from_before_reasons_were_kept() {
+        let read = |reason: &str| {
+            let member = format!("[20,7.5,0.9,4.0,3.0,5.0,99,\"id\"{reason}]");
+            member_point(&member).map(|point| (point.value, point.reason))
+        };
+        let some = |text: &str| Some((7.5, text.to_owned()));
+        assert_eq!(read(""), some(""));
+        assert_eq!(read(",\"\""), some(""));
+        assert_eq!(
+            read(",\"4.2× the \\\"largest\\\"\""),
+            some("4.2× the \"largest\"")
+        );
+        // A reason that is no text costs the reason, not the reading.
+        for other in [",null", ",7", ",[\"x\"]"] {
+            assert_eq!(read(other), some(""), "{other}");
+        }
+        let long = format!(",\"{}\"", "ä".repeat(100_000));
+        assert_eq!(read(&long), some(&"ä".repeat(REASON)));
+    }
+
+    #[test]
+    fn a_kept_record_has_its_reason_too() {
+        let record = |payload| Record {
+            record_id: "metric-1".to_owned(),
+            kind: "metric".to_owned(),
+            service: "s".to_owned(),
+            name: "m".to_owned(),
+            at_ms: 20,
+            value: Some(7.5),
+            text: String::new(),
+            payload,
+        };
+        let kept = record(serde_json::json!({"score": 0.9, "reason": "why"}));
+        let expected = Point {
+            at_ms: 20,
+            value: 7.5,
+            score: Some(0.9),
+            reason: "why".to_owned(),
+            ..Point::default()
+        };
+        assert_eq!(record_point(&kept), Some(expected));
+        let bare = record_point(&record(serde_json::json!({}))).unwrap();
+        assert_eq!((bare.score, bare.reason.as_str()), (None, ""));
     }
 }

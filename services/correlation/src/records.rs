@@ -134,7 +134,7 @@ impl Window {
                 text: String::new(),
                 payload: json!({"score": member[2], "expected": member[3],
                     "low": member[4], "high": member[5], "wall_ms": member[6],
-                    "event_id": member[7]}),
+                    "event_id": member[7], "reason": member[8]}),
             });
         }
         kept

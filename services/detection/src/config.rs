@@ -8,15 +8,15 @@ use std::time::Duration;
 /// What the pure core needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tuning {
-    /// `SIGMA_THRESHOLD`, standard deviations, default 2.5 (reference values
-    /// of the first version). A reading at twice this is believed at once.
+    /// `SIGMA_THRESHOLD`, σ, default 2.5 (reference values of the first
+    /// version): 2.5 stand for the largest error of the past day. A reading at
+    /// twice this is believed at once.
     pub sigma_threshold: f64,
-    /// `BASELINE_WINDOW_SIZE`, samples, default 50 (reference values).
-    pub window: usize,
     /// `BASELINE_MIN_SAMPLES`, samples, default 10 (reference values): fewer
     /// say too little about the spread to judge by it.
     pub min_samples: usize,
-    /// `DEDUP_TTL_SECONDS`, seconds of event time, default 300 (reference values).
+    /// `DEDUP_TTL_SECONDS`, seconds of event time, default 300 (reference
+    /// values): what leaves its range again within it is the same anomaly.
     pub dedup_ms: i64,
     /// `LOG_DEDUP_TTL_SECONDS`, seconds of event time, default 120 (reference values);
     /// also the silence after which a log finding is over.
@@ -36,8 +36,8 @@ pub struct Tuning {
     /// Further series are counted and not watched.
     pub max_series: usize,
     /// `DETECTION_SEMANTICS`, the path of a TOML file, default none: what
-    /// metrics mean where their names say too little
-    /// ([`crate::decide::semantics::overrides`]).
+    /// metrics mean where their names say too little, or the wrong thing;
+    /// `semantics.example.toml` shows how.
     pub semantics: Arc<Semantics>,
 }
 
@@ -45,7 +45,6 @@ impl Default for Tuning {
     fn default() -> Self {
         Tuning {
             sigma_threshold: 2.5,
-            window: 50,
             min_samples: 10,
             dedup_ms: 300_000,
             log_dedup_ms: 120_000,
@@ -88,19 +87,13 @@ impl DetectionConfig {
     #[must_use]
     pub fn from_settings(settings: &mut Settings) -> DetectionConfig {
         let default = Tuning::default();
-        let window = settings.number("BASELINE_WINDOW_SIZE", default.window, 10..=1000);
         let tuning = Tuning {
             sigma_threshold: settings.number(
                 "SIGMA_THRESHOLD",
                 default.sigma_threshold,
                 0.5..=20.0,
             ),
-            window,
-            min_samples: settings.number(
-                "BASELINE_MIN_SAMPLES",
-                default.min_samples.min(window),
-                2..=window,
-            ),
+            min_samples: settings.number("BASELINE_MIN_SAMPLES", default.min_samples, 2..=1_000),
             dedup_ms: 1000 * settings.number("DEDUP_TTL_SECONDS", 300, 0..=86_400),
             log_dedup_ms: 1000 * settings.number("LOG_DEDUP_TTL_SECONDS", 120, 1..=86_400),
             kubernetes_clear_ms: 1000

@@ -25,7 +25,7 @@ impl Bed {
     fn new(percent: f64) -> Bed {
         Bed {
             burn: Burn::default(),
-            objective: Objective::of_percent(percent).unwrap(),
+            objective: Objective::of_percent(percent).expect("a percentage below 100"),
             now_ms: START_MS,
             told: Vec::new(),
         }
@@ -227,7 +227,7 @@ fn it_is_small_and_comes_back_from_text_as_it_was() {
 fn rig() -> Rig {
     let mut rig = Rig::new();
     let text = include_str!("../../../knowledge/services.json");
-    let catalogue = Catalogue::parse(text).unwrap();
+    let catalogue = Catalogue::parse(text).expect("the text above is a catalogue");
     rig.detector = rig.detector.with_catalogue(&catalogue);
     rig
 }

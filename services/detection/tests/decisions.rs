@@ -33,11 +33,15 @@ fn a_latency_spike_starts_worsens_and_clears_under_one_id() {
     );
     assert_eq!(
         transitions(&found),
-        [Transition::Started, Transition::Cleared],
+        [
+            Transition::Started,
+            Transition::Worsened,
+            Transition::Cleared
+        ],
         "480 is {:?} σ out: {found:#?}",
         found.first().map(|a| a.deviation_sigma)
     );
-    let (started, cleared) = (&found[0], &found[1]);
+    let (started, cleared) = (&found[0], &found[2]);
     assert_eq!(started.anomaly_type, AnomalyType::LatencySpike);
     assert_eq!(started.direction, Direction::Above);
     assert_eq!(started.onset_ms, from);
@@ -58,7 +62,7 @@ fn severity_rises_with_the_deviation_and_never_twice_to_the_same() {
         PAYMENT,
         name,
         from,
-        &[60.5, 60.6, 62.0, 70.0, 98.0, 98.0],
+        &[63.5, 63.6, 64.0, 70.0, 98.0, 98.0],
     );
     let seen: Vec<(Transition, Severity)> =
         found.iter().map(|a| (a.transition, a.severity)).collect();
@@ -81,11 +85,11 @@ fn one_reading_out_of_range_is_no_anomaly_unless_it_is_blatant() {
         .map(|i| if i % 2 == 0 { 27.0 } else { 33.0 })
         .collect();
     // The largest error is 3, and counts for 1.7 times that until more is
-    // known: 39 lies beyond it, alone, and is learnt; 62 lies twice as far out
-    // as that.
+    // known: 39 lies beyond it, alone, and is learnt; 80 lies more than twice as
+    // far out as that.
     values.extend([39.0, 30.0, 39.0, 30.0]);
     assert_eq!(series(&mut rig, "a", name, START_MS, &values), []);
-    let found = series(&mut rig, "a", name, START_MS + 60 * TICK_MS, &[62.0]);
+    let found = series(&mut rig, "a", name, START_MS + 60 * TICK_MS, &[80.0]);
     assert_eq!(transitions(&found), [Transition::Started]);
     assert_eq!(
         found[0].severity,
@@ -101,7 +105,9 @@ fn the_faults_of_the_reference_are_noticed_early() {
         (P99, 380.0, 0.08, 7380.0, 12, 2),
         ("service_error_rate_percent", 0.5, 0.3, 45.0, 6, 2),
         ("service_cpu_percent", 30.0, 0.08, 97.0, 30, 7),
-        ("service_memory_percent", 55.0, 0.05, 98.0, 36, 8),
+        // A release that takes a tenth more memory must wake nobody, so a leak
+        // has to pass 14 %: of the simulator's 36 readings, ten at most.
+        ("service_memory_percent", 55.0, 0.05, 98.0, 36, 10),
         ("service_db_connections", 30.0, 0.08, 100.0, 10, 2),
         ("kafka_consumer_lag", 100.0, 0.5, 50_000.0, 30, 2),
     ] {

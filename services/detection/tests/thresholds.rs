@@ -5,7 +5,7 @@
 
 use midwatch_detection::config::DetectionConfig;
 use midwatch_detection::decide::burn::Rule;
-use midwatch_detection::decide::semantics::traits;
+use midwatch_detection::decide::semantics::markdown;
 use midwatch_runtime::config::{ConfigError, Settings};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,13 +14,12 @@ use std::path::{Path, PathBuf};
 const BEGIN: &str = "<!-- from code: ";
 const END: &str = "<!-- end -->";
 /// Names that are no thresholds: lengths of time units, and what memory looks like.
-const PLAIN: [&str; 9] = [
+const PLAIN: [&str; 8] = [
     "MINUTE_MS",
     "HOUR_MS",
     "DAY_MS",
     "DAY",
     "HOURS",
-    "HOUR_MS",
     "BLOCK",
     "FIRST",
     "NOBODY",
@@ -55,7 +54,7 @@ const UNITS: &[(&str, &str, &str)] = &[
         "BELIEVED_AHEAD BELIEVED_BACK BELIEVED_BACK_TO_NOW",
         "records",
     ),
-    ("baseline.rs", "SIGMA_CAP", "σ"),
+    ("baseline.rs", "SIGMA_CAP EDGE", "σ"),
     ("baseline.rs", "HUGE ABSOLUTE_FLOOR", "the metric's unit"),
     ("baseline.rs", "RELATIVE_FLOOR", "parts of the level"),
     ("baseline.rs", "MOST RHYTHM_MARGIN", "× the largest error"),
@@ -134,10 +133,26 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// `600_000` as people write it.
+fn spaced(value: &str) -> String {
+    let digit = |text: &str| text.starts_with(|letter: char| letter.is_ascii_digit());
+    let mut out = String::new();
+    for (place, part) in value.split('_').enumerate() {
+        if place > 0 {
+            out.push(if digit(part) { ' ' } else { '_' });
+        }
+        out.push_str(part);
+    }
+    out
+}
+
 /// The numbers that a file names, with the comments above them. One that
 /// follows another without a comment of its own shares the other's.
 fn constants(source: &str) -> Vec<Constant> {
-    let code = source.split("#[cfg(test)]").next().unwrap_or(source);
+    let code = source
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(source);
     let (mut found, mut comment): (Vec<Constant>, String) = (Vec::new(), String::new());
     let mut before = String::new();
     for line in code.lines() {
@@ -157,7 +172,7 @@ fn constants(source: &str) -> Vec<Constant> {
             let (kind, value) = rest.split_once(" = ")?;
             let numeric = kind.trim_start_matches('[').starts_with(['f', 'i', 'u']);
             let value = value.strip_suffix(';')?;
-            numeric.then(|| (name.to_owned(), value.replace('_', " ")))
+            numeric.then(|| (name.to_owned(), spaced(value)))
         });
         let asked = bare.strip_prefix("(Question::").and_then(|rest| {
             let (name, value) = rest.strip_suffix("),")?.split_once(", ")?;
@@ -201,14 +216,17 @@ fn unit(path: &str, name: &str) -> &'static str {
 
 fn of_files(paths: &str) -> String {
     let mut out = "| name | value | unit | why |\n|---|---|---|---|\n".to_owned();
-    let mut unexplained = Vec::new();
+    let (mut unexplained, mut above) = (Vec::new(), String::new());
     for path in paths.split(' ') {
         for Constant { name, value, why } in constants(&read(&crate_path(path))) {
             if why.is_empty() {
                 unexplained.push(format!("{name} of {path}"));
             }
             let unit = unit(path, &name);
-            writeln!(out, "| `{name}` | {value} | {unit} | {why} |").unwrap();
+            let words = if why == above { "as above" } else { &why };
+            writeln!(out, "| `{name}` | {value} | {unit} | {words} |")
+                .expect("a string takes everything");
+            above = why;
         }
     }
     assert!(
@@ -238,6 +256,10 @@ fn settings() -> Vec<[String; 4]> {
         let end = rest.find([':', '(', ';', ',']).unwrap_or(rest.len());
         let (default, why) = rest.split_at(end);
         let why = why.trim_start_matches(':').trim().replace(['[', ']'], "");
+        let why = match why.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+            Some((head, tail)) => format!("{head}{tail}"),
+            None => why,
+        };
         Some([name, unit, default.trim(), &why].map(str::to_owned))
     };
     comments.iter().filter_map(setting).collect()
@@ -246,7 +268,8 @@ fn settings() -> Vec<[String; 4]> {
 fn of_settings() -> String {
     let mut out = "| setting | default | unit | why |\n|---|---|---|---|\n".to_owned();
     for [name, unit, default, why] in settings() {
-        writeln!(out, "| `{name}` | {default} | {unit} | {why} |").unwrap();
+        writeln!(out, "| `{name}` | {default} | {unit} | {why} |")
+            .expect("a string takes everything");
     }
     out
 }
@@ -255,7 +278,8 @@ fn of_rules() -> String {
     let mut out = "| rule | burn rate | severity |\n|---|---|---|\n".to_owned();
     for rule in Rule::ALL {
         let (threshold, severity) = (rule.threshold(), rule.severity());
-        writeln!(out, "| {rule:?} | {threshold} | {severity} |").unwrap();
+        writeln!(out, "| {rule:?} | {threshold} | {severity} |")
+            .expect("a string takes everything");
     }
     out
 }
@@ -263,7 +287,7 @@ fn of_rules() -> String {
 fn table(what: &str) -> String {
     match what {
         "settings" => of_settings(),
-        "classes" => traits::markdown(),
+        "classes" => markdown::table(),
         "burn rates" => of_rules(),
         files => of_files(files),
     }
@@ -351,14 +375,7 @@ fn settings_are_those_that_are_read_with_their_defaults() {
     let told = settings();
     let in_document: BTreeSet<&str> = told.iter().map(|[name, ..]| name.as_str()).collect();
     assert_eq!(in_document, in_code);
-    let example = read(&crate_path("../../.env.example"));
     for [name, _, default, _] in &told {
-        let offered = |line: &str| {
-            let line = line.trim_start_matches('#').trim_start();
-            line.strip_prefix(name.as_str())
-                .is_some_and(|rest| rest.starts_with('='))
-        };
-        assert!(example.lines().any(offered), "add {name} to .env.example");
         let mut wrong = Settings::from_values([(name.clone(), "\u{1}".to_owned())]);
         drop(DetectionConfig::from_settings(&mut wrong));
         let ConfigError(problems) = wrong.finish().expect_err(name);
@@ -373,6 +390,20 @@ fn settings_are_those_that_are_read_with_their_defaults() {
             "{name}, default {default}: {problems:?}"
         );
     }
+}
+
+#[test]
+fn settings_are_in_the_example_of_the_environment() {
+    let example = read(&crate_path("../../.env.example"));
+    let offered = |name: &str, line: &str| {
+        let line = line.trim_start_matches('#').trim_start();
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('='))
+    };
+    let mut missing = settings();
+    missing.retain(|[name, ..]| !example.lines().any(|line| offered(name, line)));
+    let names: Vec<&String> = missing.iter().map(|[name, ..]| name).collect();
+    assert!(names.is_empty(), "add {names:?} to .env.example");
 }
 
 #[test]

@@ -7,6 +7,10 @@
 
 use std::collections::VecDeque;
 
+/// How often the sums over a window are renewed while it passes; those over
+/// fewer samples are with each.
+const RENEWALS: usize = 64;
+
 /// Which classic detector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Baseline {
@@ -99,8 +103,9 @@ impl BaselineWatch {
         self.count(value, 1.0);
         if self.until_renewal == 0 {
             self.renew();
+        } else {
+            self.until_renewal -= 1;
         }
-        self.until_renewal -= 1;
         verdict
     }
 
@@ -121,7 +126,8 @@ impl BaselineWatch {
         self.squares += times * value * value;
     }
 
-    /// Adds up anew once a window, so that rounding does not pile up.
+    /// Adds up anew, so that rounding does not pile up and what an outlier left
+    /// behind is gone soon.
     fn renew(&mut self) {
         let count = self.values.len() as f64;
         self.origin = self.values.iter().sum::<f64>() / count;
@@ -129,7 +135,7 @@ impl BaselineWatch {
         for index in 0..self.values.len() {
             self.count(self.values[index], 1.0);
         }
-        self.until_renewal = self.values.len();
+        self.until_renewal = self.values.len() / RENEWALS;
     }
 }
 

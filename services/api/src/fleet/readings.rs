@@ -195,7 +195,7 @@ fn judge(metric: &str, members: &[String], now_ms: i64) -> Option<MetricNow> {
         .filter(|(point, _)| point.value.is_finite())
         .collect();
     read.reverse();
-    let (newest, wall_ms) = *read.last()?;
+    let (newest, wall_ms) = read.last()?.clone();
     let mut pauses: Vec<i64> = read
         .windows(2)
         .filter_map(|pair| Some(pair[1].1? - pair[0].1?))

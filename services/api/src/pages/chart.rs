@@ -2,6 +2,7 @@
 //! it. Two sizes are made of each, because text in a drawing shrinks with it.
 
 use super::format;
+use super::score::{self, Spot, Strip};
 pub use super::size::{HALF, NARROW, Size, WIDE};
 use crate::series::{Point, Series};
 use serde::Serialize;
@@ -39,6 +40,11 @@ pub struct Chart {
     /// Where the plot ends, to the right and below.
     pub end_x: f64,
     pub end_y: f64,
+    /// Where the times stand; below the scores, where there are any.
+    pub axis_y: f64,
+    pub strip: Option<Strip>,
+    /// The readings that stood out, one for each stretch of the drawing.
+    pub spots: Vec<Spot>,
     /// The normal range, one path for each stretch without gap.
     pub band: Vec<String>,
     /// The value that was expected.
@@ -59,30 +65,59 @@ pub struct Chart {
 }
 
 /// The mapping from readings to the drawing.
-struct Scale {
-    size: Size,
+pub(super) struct Scale {
+    pub(super) size: Size,
     from_ms: f64,
     to_ms: f64,
     least: f64,
     most: f64,
+    /// Where the plot ends below.
+    pub(super) end_y: f64,
 }
 
 impl Scale {
-    fn x(&self, at_ms: i64) -> f64 {
-        let share = (at_ms as f64 - self.from_ms) / (self.to_ms - self.from_ms);
-        let width = self.size.width - self.size.left - self.size.right;
-        round(self.size.left + share.clamp(0.0, 1.0) * width)
+    /// How wide the plot is.
+    pub(super) fn width(&self) -> f64 {
+        self.size.width - self.size.left - self.size.right
     }
 
-    fn y(&self, value: f64) -> f64 {
+    pub(super) fn x(&self, at_ms: i64) -> f64 {
+        let share = (at_ms as f64 - self.from_ms) / (self.to_ms - self.from_ms);
+        round(self.size.left + share.clamp(0.0, 1.0) * self.width())
+    }
+
+    pub(super) fn y(&self, value: f64) -> f64 {
         let share = (value - self.least) / (self.most - self.least);
-        let height = self.size.height - self.size.top - self.size.bottom;
+        let height = self.end_y - self.size.top;
         round(self.size.top + (1.0 - share.clamp(0.0, 1.0)) * height)
+    }
+
+    /// What a reading says when pointed at.
+    pub(super) fn told(&self, point: &Point, metric: &str) -> String {
+        let mut told = format!(
+            "{}: {}",
+            format::clock(point.at_ms),
+            format::measure(point.value, metric)
+        );
+        if let (Some(low), Some(high)) = (point.low, point.high) {
+            told.push_str(&format!(
+                ", normal {} to {}",
+                format::number(low.max(self.least)),
+                format::measure(high, metric)
+            ));
+        }
+        if let Some(score) = point.score {
+            told.push_str(&format!(", score {:.2}", score.clamp(0.0, 1.0)));
+        }
+        if !point.reason.is_empty() {
+            told.push_str(&format!(": {}", point.reason));
+        }
+        told
     }
 }
 
 /// Tenths are finer than any screen shows.
-fn round(position: f64) -> f64 {
+pub(super) fn round(position: f64) -> f64 {
     (position * 10.0).round() / 10.0
 }
 
@@ -94,14 +129,17 @@ pub fn draw(series: &Series, end_ms: Option<i64>, size: Size) -> Option<Chart> {
     if first.at_ms == last.at_ms {
         return None;
     }
-    let points = thin(&series.points, size.columns);
+    let stretches = stretches(&series.points, size.columns);
     let steps = nice_range(series);
+    let axis_y = size.height - size.bottom;
+    let has_scores = series.points.iter().any(|point| point.score.is_some());
     let scale = Scale {
         size,
         from_ms: first.at_ms as f64,
         to_ms: last.at_ms as f64,
         least: *steps.first()?,
         most: *steps.last()?,
+        end_y: axis_y - if has_scores { size.strip } else { 0.0 },
     };
     let start = series.onset_ms.or(series.detected_at_ms);
     let stop = series.cleared_at_ms.or(end_ms).unwrap_or(last.at_ms);
@@ -109,24 +147,24 @@ pub fn draw(series: &Series, end_ms: Option<i64>, size: Size) -> Option<Chart> {
         let left = scale.x(start);
         (left, round((scale.x(stop) - left).max(2.0)))
     });
-    let gap = gap_ms(&series.points);
-    let hot: Vec<Point> = points
-        .iter()
-        .copied()
-        .filter(|point| start.is_some_and(|start| point.at_ms >= start && point.at_ms <= stop))
-        .collect();
-    let has_band = points.iter().any(|point| point.low.is_some());
+    let is_hot = |at_ms| start.is_some_and(|start| (start..=stop).contains(&at_ms));
+    let has_band = series.points.iter().any(|point| point.low.is_some());
     Some(Chart {
         end_x: size.width - size.right,
-        end_y: size.height - size.bottom,
-        band: band(&scale, &points, gap),
-        expected: path(&scale, &points, gap, |point| point.expected),
+        end_y: scale.end_y,
+        axis_y,
+        strip: score::strip(&scale, &series.points),
+        spots: score::spots(&scale, &series.points, &series.metric),
+        band: band(&scale, &stretches),
+        expected: path(&scale, &stretches, |point| point.expected),
         baseline: series
             .baseline_value
             .filter(|_| !has_band)
             .map(|value| scale.y(value)),
-        line: path(&scale, &points, gap, |point| Some(point.value)),
-        hot: path(&scale, &hot, gap, |point| Some(point.value)),
+        line: path(&scale, &stretches, |point| Some(point.value)),
+        hot: path(&scale, &stretches, |point| {
+            Some(point.value).filter(|_| is_hot(point.at_ms))
+        }),
         region,
         mark: mark(&scale, series),
         x_ticks: time_ticks(&scale, size.x_ticks),
@@ -137,7 +175,7 @@ pub fn draw(series: &Series, end_ms: Option<i64>, size: Size) -> Option<Chart> {
                 label: format::number(*value),
             })
             .collect(),
-        dots: dots(&scale, &points, &series.metric),
+        dots: dots(&scale, &stretches, &series.metric),
         label: spoken(series, first, last),
         size,
     })
@@ -177,28 +215,37 @@ fn nice_range(series: &Series) -> Vec<f64> {
         .collect()
 }
 
-/// Keeps the lowest and the highest reading of each column.
-fn thin(points: &[Point], columns: usize) -> Vec<Point> {
-    if points.len() <= columns * 2 {
-        return points.to_vec();
-    }
-    let chunk = points.len().div_ceil(columns);
+/// The readings to draw: those between two gaps together, and of each column
+/// the lowest, the highest and the one that stood out most.
+fn stretches(points: &[Point], columns: usize) -> Vec<Vec<&Point>> {
+    let gap = gap_ms(points);
+    let column = match points.len() {
+        few if few <= columns * 2 => 1,
+        many => many.div_ceil(columns),
+    };
     points
-        .chunks(chunk)
-        .flat_map(|column| {
-            let by_value = |one: &&Point, other: &&Point| one.value.total_cmp(&other.value);
-            let low = column.iter().min_by(by_value);
-            let high = column.iter().max_by(by_value);
-            let mut both: Vec<Point> = low.into_iter().chain(high).copied().collect();
-            both.sort_by_key(|point| point.at_ms);
-            both.dedup_by_key(|point| point.at_ms);
-            both
-        })
+        .chunk_by(|one, next| next.at_ms - one.at_ms <= gap)
+        .map(|stretch| stretch.chunks(column).flat_map(thin).collect())
         .collect()
 }
 
+fn thin(column: &[Point]) -> Vec<&Point> {
+    let by_value = |one: &&Point, other: &&Point| one.value.total_cmp(&other.value);
+    let low = column.iter().min_by(by_value);
+    let high = column.iter().max_by(by_value);
+    let by_score = |one: &&Point, other: &&Point| {
+        let score = |point: &Point| point.score.unwrap_or(0.0);
+        score(one).total_cmp(&score(other))
+    };
+    let unusual = score::decided(column).max_by(by_score);
+    let mut kept: Vec<&Point> = [low, high, unusual].into_iter().flatten().collect();
+    kept.sort_by_key(|point| point.at_ms);
+    kept.dedup_by_key(|point| point.at_ms);
+    kept
+}
+
 /// A pause longer than five usual ones is a gap, which no line crosses.
-fn gap_ms(points: &[Point]) -> i64 {
+pub(super) fn gap_ms(points: &[Point]) -> i64 {
     let mut pauses: Vec<i64> = points
         .windows(2)
         .map(|pair| pair[1].at_ms - pair[0].at_ms)
@@ -209,58 +256,34 @@ fn gap_ms(points: &[Point]) -> i64 {
         .map_or(i64::MAX, |usual| usual.max(&1_000) * 5)
 }
 
-fn path(
-    scale: &Scale,
-    points: &[Point],
-    gap: i64,
-    value: impl Fn(&Point) -> Option<f64>,
-) -> String {
+fn path(scale: &Scale, stretches: &[Vec<&Point>], value: impl Fn(&Point) -> Option<f64>) -> String {
     let mut drawn = String::new();
-    let mut before: Option<i64> = None;
-    for point in points {
-        let Some(reading) = value(point) else {
-            before = None;
-            continue;
-        };
-        let joined = before.is_some_and(|before| point.at_ms - before <= gap);
-        let step = if joined { 'L' } else { 'M' };
-        drawn.push_str(&format!(
-            "{step}{} {}",
-            scale.x(point.at_ms),
-            scale.y(reading)
-        ));
-        before = Some(point.at_ms);
+    for stretch in stretches {
+        let mut step = 'M';
+        for point in stretch {
+            let Some(reading) = value(point) else {
+                step = 'M';
+                continue;
+            };
+            let (x, y) = (scale.x(point.at_ms), scale.y(reading));
+            drawn.push_str(&format!("{step}{x} {y}"));
+            step = 'L';
+        }
     }
     drawn
 }
 
-fn band(scale: &Scale, points: &[Point], gap: i64) -> Vec<String> {
-    let mut stretches: Vec<Vec<(i64, f64, f64)>> = Vec::new();
-    for point in points {
-        let (Some(low), Some(high)) = (point.low, point.high) else {
-            continue;
-        };
-        let joined = stretches
-            .last()
-            .and_then(|stretch| stretch.last())
-            .is_some_and(|(at, ..)| point.at_ms - at <= gap);
-        if !joined {
-            stretches.push(Vec::new());
-        }
-        if let Some(stretch) = stretches.last_mut() {
-            stretch.push((point.at_ms, low, high));
-        }
-    }
+/// The normal range; where none was known it has a gap.
+fn band(scale: &Scale, stretches: &[Vec<&Point>]) -> Vec<String> {
+    let range = |point: &Point| Some((scale.x(point.at_ms), point.low?, point.high?));
     stretches
         .iter()
-        .map(|stretch| {
-            let above = stretch
-                .iter()
-                .map(|(at, _, high)| (scale.x(*at), scale.y(*high)));
-            let below = stretch
-                .iter()
-                .rev()
-                .map(|(at, low, _)| (scale.x(*at), scale.y(*low)));
+        .flat_map(|stretch| stretch.split(|point| range(point).is_none()))
+        .filter(|known| !known.is_empty())
+        .map(|known| {
+            let ranges = || known.iter().filter_map(|point| range(point));
+            let above = ranges().map(|(x, _, high)| (x, scale.y(high)));
+            let below = ranges().rev().map(|(x, low, _)| (x, scale.y(low)));
             let corners: Vec<String> = above
                 .chain(below)
                 .map(|(x, y)| format!("{x} {y}"))
@@ -331,29 +354,14 @@ fn time_ticks(scale: &Scale, wanted: i64) -> Vec<Tick> {
         .collect()
 }
 
-fn dots(scale: &Scale, points: &[Point], metric: &str) -> Vec<Dot> {
-    points
+fn dots(scale: &Scale, stretches: &[Vec<&Point>], metric: &str) -> Vec<Dot> {
+    stretches
         .iter()
-        .map(|point| {
-            let range = match (point.low, point.high) {
-                (Some(low), Some(high)) => {
-                    format!(
-                        ", normal {} to {}",
-                        format::number(low.max(scale.least)),
-                        format::measure(high, metric)
-                    )
-                }
-                _ => String::new(),
-            };
-            Dot {
-                x: scale.x(point.at_ms),
-                y: scale.y(point.value),
-                text: format!(
-                    "{}: {}{range}",
-                    format::clock(point.at_ms),
-                    format::measure(point.value, metric)
-                ),
-            }
+        .flatten()
+        .map(|point| Dot {
+            x: scale.x(point.at_ms),
+            y: scale.y(point.value),
+            text: scale.told(point, metric),
         })
         .collect()
 }
@@ -364,8 +372,13 @@ fn spoken(series: &Series, first: &Point, last: &Point) -> String {
         .iter()
         .map(|point| point.value)
         .fold(f64::NEG_INFINITY, f64::max);
+    let stood_out = match score::decided(&series.points).count() {
+        0 => String::new(),
+        1 => "; one reading stood out".to_owned(),
+        many => format!("; {many} readings stood out"),
+    };
     format!(
-        "{} of {} from {} to {}: at most {}",
+        "{} of {} from {} to {}: at most {}{stood_out}",
         series.metric,
         series.service,
         format::clock(first.at_ms),
@@ -387,7 +400,7 @@ mod tests {
                 expected: Some(100.0),
                 low: Some(80.0),
                 high: Some(120.0),
-                score: None,
+                ..Point::default()
             })
             .collect();
         Series {
@@ -442,16 +455,22 @@ mod tests {
     }
 
     #[test]
-    fn thinning_keeps_every_extreme() {
+    fn thinning_keeps_every_extreme_and_breaks_nothing() {
+        let at = |index: i64| index + if index < 2_000 { 0 } else { 900 };
         let values: Vec<(i64, f64)> = (0..5_000)
-            .map(|at| (at, if at == 3_333 { 900.0 } else { 100.0 }))
+            .map(|index| (at(index), if index == 3_333 { 900.0 } else { 100.0 }))
             .collect();
-        let thinned = thin(&series(&values).points, 100);
-        assert!(thinned.len() <= 200);
-        assert!(
-            thinned
-                .iter()
-                .any(|point| (point.value - 900.0).abs() < f64::EPSILON)
-        );
+        let mut long = series(&values);
+        long.points[4_444].score = Some(0.6);
+        let thinned = stretches(&long.points, 100);
+        let lengths: Vec<usize> = thinned.iter().map(Vec::len).collect();
+        assert!(lengths.len() == 2 && lengths.iter().sum::<usize>() <= 203);
+        let kept = |wanted: &Point| thinned.iter().flatten().any(|point| *point == wanted);
+        assert!(kept(&long.points[3_333]) && kept(&long.points[4_444]));
+        // The readings that are left lie further apart than a gap is long.
+        let chart = draw(&long, None, NARROW).unwrap();
+        assert_eq!(chart.line.matches('M').count(), 2);
+        assert_eq!(chart.expected.matches('M').count(), 2);
+        assert_eq!(chart.band.len(), 2);
     }
 }

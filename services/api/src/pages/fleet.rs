@@ -1,6 +1,7 @@
 //! `/fleet`: every service with its metrics now; `/fleet/{service}`: one.
 
 use super::chart::{self, Chart};
+use super::score::{self, Reasons};
 use super::spark::{self, Spark};
 use super::{Frame, Section, format};
 use crate::App;
@@ -77,6 +78,7 @@ struct Drawing {
     newest_ms: i64,
     half: Option<Chart>,
     narrow: Option<Chart>,
+    reasons: Reasons,
 }
 
 #[derive(Serialize)]
@@ -266,6 +268,7 @@ fn drawing(service: &str, metric: &MetricNow, anomaly: Option<Mark>) -> Drawing 
     Drawing {
         half: chart::draw(&series, None, chart::HALF),
         narrow: chart::draw(&series, None, chart::NARROW),
+        reasons: score::reasons(&metric.points),
         newest_ms: metric.at_ms,
         line: metric_line(metric),
     }

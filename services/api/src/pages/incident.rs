@@ -3,6 +3,7 @@
 use super::chart::{self, Chart};
 use super::evidence::{self, Table};
 use super::graph::{self, Graph};
+use super::score::{self, Reasons};
 use super::{Frame, Section, format, markdown};
 use crate::App;
 use crate::error::ApiError;
@@ -59,6 +60,7 @@ struct Drawing {
     trigger: bool,
     wide: Chart,
     narrow: Chart,
+    reasons: Reasons,
 }
 
 /// A service and what it has to do with the incident.
@@ -438,6 +440,7 @@ async fn drawings(app: &App, row: &IncidentRow, known: &Known) -> Result<Vec<Dra
                 trigger: index == 0,
                 wide,
                 narrow,
+                reasons: score::reasons(&series.points),
             });
         }
     }

@@ -168,3 +168,60 @@ async fn pages_hold_them(server: &Server, environment: &str) {
     crate::pages::assert_harmless(&hostile, "the service");
     assert!(hostile.contains("<h1>&lt;img src=x onerror=alert(1)&gt;</h1>"));
 }
+
+#[tokio::test]
+async fn a_services_page_tells_what_stood_out_and_why() {
+    let client = fleet::redis().await;
+    let environment = format!("fleet-{}", clock::random_id().simple());
+    let service = format!("why-{}", clock::random_id().simple());
+    let now_ms = clock::now_ms();
+    let member = |seconds_ago: i64, value: f64, score: f64| {
+        let at_ms = now_ms - seconds_ago * 1_000;
+        json!([at_ms, value, score, 30.0, 26.0, 34.0, at_ms, "id"])
+    };
+    let with = |mut member: Value, reason: &str| {
+        member.as_array_mut().unwrap().push(json!(reason));
+        member
+    };
+    let warning = format!("{HOSTILE}: above the range ever seen");
+    let members = [
+        // From before reasons were kept.
+        member(50, 30.0, 0.1),
+        member(40, 62.0, 0.7),
+        with(member(30, 30.5, 0.1), ""),
+        with(member(20, 71.5, 0.97), &warning),
+        with(member(10, 31.0, 0.2), ""),
+    ];
+    let name = (service.as_str(), "service_db_connections");
+    fleet::keep_members(&client, &environment, name, &members).await;
+    let recent = Recent::of(client.clone());
+    let server = Server::with(KafkaSettings::at("127.0.0.1:1"), recent, |_| {}).await;
+    let view = server.json(&format!("/api/fleet/{service}")).await;
+    let told: Vec<(&Value, &Value)> = view["environments"][0]["metrics"][0]["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| (&point["score"], &point["reason"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (&json!(0.1), &json!("")),
+            (&json!(0.7), &json!("")),
+            (&json!(0.1), &json!("")),
+            (&json!(0.97), &json!(warning)),
+            (&json!(0.2), &json!("")),
+        ]
+    );
+    let page = server.page(&format!("/fleet/{service}")).await;
+    crate::pages::assert_harmless(&page, "the service");
+    let escaped = "&lt;img src=x onerror=alert(1)&gt;: above the range ever seen";
+    assert!(page.contains(&format!("<p>{escaped}</p>")), "{page}");
+    // Two readings stood out; one of them has a reason, and is one of a list.
+    assert_eq!(page.matches("class=\"spot\"").count(), 2 * 2);
+    assert_eq!(page.matches("<ol class=\"reasons\"").count(), 1);
+    assert_eq!(page.matches("<span>score 0.97</span>").count(), 1);
+    assert!(page.contains("62 connections, normal 26 to 34 connections, score 0.70</title>"));
+    fleet::forget_readings(&client, &environment).await;
+    server.stop().await;
+}

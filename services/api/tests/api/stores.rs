@@ -29,13 +29,14 @@ async fn recent_readings_extend_the_kept_ones_and_say_what_was_expected() {
     let client = redis::connect(&url).await.unwrap();
     let key = format!("midwatch:recent:simulation:{}:{METRIC}", cast.primary);
     let last = cast.wall_ms + 420_000;
-    for (at_ms, value) in [
-        (cast.wall_ms, 71.5),
-        (last + 10_000, 30.5),
+    for (at_ms, value, reason) in [
+        // From before reasons were kept.
+        (cast.wall_ms, 71.5, ""),
+        (last + 10_000, 30.5, ",\"twice the largest error\""),
         // More than ten minutes after the end: not part of this incident.
-        (last + 3_600_000, 99.0),
+        (last + 3_600_000, 99.0, ",\"\""),
     ] {
-        let member = format!("[{at_ms},{value},0.5,30.0,26.0,34.0,{at_ms},\"id\"]");
+        let member = format!("[{at_ms},{value},0.5,30.0,26.0,34.0,{at_ms},\"id\"{reason}]");
         let added: i64 = client
             .zadd(&key, None, None, false, false, (at_ms as f64, member))
             .await
@@ -56,15 +57,18 @@ async fn recent_readings_extend_the_kept_ones_and_say_what_was_expected() {
     assert_eq!(series.points.len(), 134);
     let end = series.points.last().unwrap();
     assert_eq!(
-        (end.at_ms, end.value, end.high),
-        (last + 10_000, 30.5, Some(34.0))
+        (end.at_ms, end.value, end.high, end.reason.as_str()),
+        (last + 10_000, 30.5, Some(34.0), "twice the largest error")
     );
     let trigger = series
         .points
         .iter()
         .find(|point| point.at_ms == cast.wall_ms)
         .unwrap();
-    assert_eq!((trigger.value, trigger.score), (71.5, Some(0.5)));
+    assert_eq!(
+        (trigger.value, trigger.score, trigger.reason.as_str()),
+        (71.5, Some(0.5), "")
+    );
     let removed: i64 = client.del(&key).await.unwrap();
     assert_eq!(removed, 1);
     app.pool.close().await;

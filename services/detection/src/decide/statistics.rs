@@ -91,7 +91,9 @@ impl Profile {
         let inner = &mut self.inner;
         let value = value.clamp(-baseline::HUGE, baseline::HUGE);
         let first = inner.pace.samples() == 0;
-        inner.pace.tick((!first).then(|| at_ms - inner.last_ms));
+        inner
+            .pace
+            .tick((!first).then(|| at_ms.saturating_sub(inner.last_ms)));
         inner.last_ms = at_ms;
         let season = inner.season.as_deref();
         let usual = season.and_then(|season| season.usual(at_ms));

@@ -43,7 +43,7 @@ pub(super) struct Habits(Vec<Habit>);
 
 impl Habit {
     /// How long after its usual beginning `at_ms` lies; negative before it.
-    fn into_ms(&self, at_ms: i64) -> i64 {
+    fn past_ms(&self, at_ms: i64) -> i64 {
         let past = (at_ms - self.begins_ms).rem_euclid(DAY_MS);
         if past > DAY_MS / 2 {
             past - DAY_MS
@@ -65,7 +65,7 @@ impl Habits {
         let known = self
             .0
             .iter_mut()
-            .find(|habit| habit.into_ms(began_ms).abs() <= SLACK_MS);
+            .find(|habit| habit.past_ms(began_ms).abs() <= SLACK_MS);
         if let Some(habit) = known {
             habit.days += u32::from(day != habit.last_day);
             habit.last_day = day;
@@ -90,9 +90,9 @@ impl Habits {
     pub fn explain(&mut self, at_ms: i64, size: f64) -> bool {
         let day = at_ms.div_euclid(DAY_MS);
         let habit = self.0.iter_mut().find(|habit| {
-            let into_ms = habit.into_ms(at_ms);
+            let past_ms = habit.past_ms(at_ms);
             habit.days >= DAYS
-                && (-SLACK_MS..=habit.lasts_ms + SLACK_MS).contains(&into_ms)
+                && (-SLACK_MS..=habit.lasts_ms + SLACK_MS).contains(&past_ms)
                 && day - habit.last_day <= FORGET_DAYS
                 && size <= FURTHER * habit.size
         });

@@ -16,9 +16,12 @@ use super::maxima::{DAY_MS, Maxima, Pace};
 use super::season::Season;
 use serde::{Deserialize, Serialize};
 
-/// The σ that the largest error of the past day stands for: the reference's
-/// threshold, so that its numbers for severity keep their meaning.
-pub const REFERENCE_SIGMA: f64 = 2.5;
+/// The σ that the largest error of the past day stands for. So the default
+/// `SIGMA_THRESHOLD` is a quarter beyond it: over a fleet's day some reading
+/// passes the largest error of the day before, and none should by so much.
+pub const REFERENCE_SIGMA: f64 = 2.0;
+/// The σ of a reading at the edge of what is usual, by the rhythm or the range.
+const EDGE: f64 = 2.5;
 /// Beyond this many σ a larger number says nothing more.
 pub const SIGMA_CAP: f64 = 100.0;
 /// Readings are held within this for arithmetic, single precision included.
@@ -109,7 +112,7 @@ impl Baseline {
         let usual = season.usual(at_ms);
         let rhythm = usual.map(|usual| around(usual.value));
         let other = season.otherwise(at_ms).map(|usual| around(usual.value));
-        let explained = |distance: &Distance| distance.z.abs() < REFERENCE_SIGMA;
+        let explained = |distance: &Distance| distance.z.abs() < EDGE;
         if let Some(explanation) = [rhythm, other].into_iter().flatten().find(explained) {
             return if explanation.z.abs() < recent.z.abs() {
                 explanation
@@ -119,7 +122,7 @@ impl Baseline {
         }
         let trusted = usual.is_some_and(|usual| usual.days >= TRUSTED_DAYS);
         match rhythm {
-            Some(rhythm) if trusted && rhythm.z.abs() >= RHYTHM_MARGIN * REFERENCE_SIGMA => {
+            Some(rhythm) if trusted && rhythm.z.abs() >= RHYTHM_MARGIN * EDGE => {
                 if explained(&recent) {
                     Distance {
                         z: rhythm.z / RHYTHM_MARGIN,
@@ -146,8 +149,8 @@ impl Baseline {
         } else {
             ((value - self.low) / width).min(0.0)
         };
-        let z = (REFERENCE_SIGMA * out / BEYOND_RANGE).clamp(-SIGMA_CAP, SIGMA_CAP);
-        if z.abs() > recent.z.abs() && z.abs() >= REFERENCE_SIGMA {
+        let z = (EDGE * out / BEYOND_RANGE).clamp(-SIGMA_CAP, SIGMA_CAP);
+        if z.abs() > recent.z.abs() && z.abs() >= EDGE {
             Distance { z, ..recent }
         } else {
             recent

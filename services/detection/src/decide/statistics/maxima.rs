@@ -119,7 +119,7 @@ struct Peak {
 const ONE_PEAK: u32 = 5;
 /// What remains after one sample of the lead of a lone largest peak over the
 /// second: half of it is gone after 2000.
-const LONE_FADE: f32 = 0.999_653_486;
+const LONE_FADE: f32 = 0.999_653_5;
 
 /// The second largest recent peaks, upward and downward apart.
 ///
@@ -165,17 +165,17 @@ impl Peaks {
             let lead = (peak.largest * fade as f32 - peak.second).max(0.0);
             peak.largest = peak.second + lead * LONE_FADE;
         }
+        let size = error.abs();
+        // Rounding is no peak, and must not pass for the neighbour of one.
+        if size <= least {
+            return 0.0;
+        }
         let peak = if error >= 0.0 {
             &mut self.above
         } else {
             &mut self.below
         };
-        let size = error.abs();
-        let ratio = if size <= least {
-            0.0
-        } else {
-            (size / f64::from(peak.second).max(least)).min(1e6)
-        };
+        let ratio = (size / f64::from(peak.second).max(least)).min(1e6);
         let size = size as f32;
         let sample = u32::try_from(sample).unwrap_or(u32::MAX);
         let another = sample.saturating_sub(peak.at) > ONE_PEAK;

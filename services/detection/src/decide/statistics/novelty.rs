@@ -235,10 +235,11 @@ impl Novelty {
             self.peaks.iter_mut().zip(MEASURED).zip(answers)
         {
             let Some(answer) = answer else { continue };
-            let least = if question == Question::Activity {
-                1e-9
-            } else {
-                least
+            let least = match question {
+                Question::Activity => 1e-9,
+                // What the hours are like is kept in single precision.
+                Question::Hour => 1e3 * least + 1e-37,
+                _ => least,
             };
             let ratio = peaks.measure(answer, pace.samples(), pace.fade(), least);
             let usual = answer.abs() / ratio.max(1e-9);
