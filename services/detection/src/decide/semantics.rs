@@ -23,6 +23,7 @@ pub mod traits;
 mod tests;
 
 use crate::config::Tuning;
+use crate::decide::naming::write_series_name;
 use crate::decide::statistics::{self, Judgement};
 use midwatch_events::{AnomalyType, Direction, Severity};
 use names::{Unit, Words, Written};
@@ -37,21 +38,6 @@ const GROSS_SIGMA: f64 = 4.0;
 const BLATANT: f64 = 2.0;
 /// Readings in a row that start an anomaly of what is known by words alone.
 const GUESSED_READINGS: usize = 3;
-
-/// The labels that tell instances of one metric apart. Other labels describe
-/// (version, region, …) and may change without making a new series.
-const INSTANCE_LABELS: [&str; 10] = [
-    "group",
-    "mount",
-    "device",
-    "interface",
-    "gpu",
-    "pod",
-    "container",
-    "instance",
-    "topic",
-    "partition",
-];
 
 /// A class of metrics that are judged alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,21 +101,18 @@ pub struct Standing {
     pub blatant: bool,
 }
 
-/// The series' name: the metric's, and what tells instances apart:
+/// The series' name, where labels tell instances of the metric apart:
 /// `host_disk_percent{mount=/data}`.
 #[must_use]
 pub fn series_name(
     metric_name: &str,
     labels: &std::collections::BTreeMap<String, String>,
 ) -> Option<String> {
-    if labels.is_empty() {
-        return None;
-    }
-    let parts: Vec<String> = INSTANCE_LABELS
-        .iter()
-        .filter_map(|label| Some(format!("{label}={}", labels.get(*label)?)))
-        .collect();
-    (!parts.is_empty()).then(|| format!("{metric_name}{{{}}}", parts.join(",")))
+    let mut name = String::new();
+    write_series_name(&mut name, metric_name, |label| {
+        labels.get(label).map(String::as_str)
+    });
+    (name != metric_name).then_some(name)
 }
 
 /// What one series means. It is no part of the stored state: a file that says

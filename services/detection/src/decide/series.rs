@@ -106,8 +106,6 @@ pub struct Series {
     /// Consecutive samples from before the last one, and the newest of them.
     behind: u32,
     behind_ms: i64,
-    #[serde(skip)]
-    pub(super) dirty: bool,
 }
 
 /// What became of a sample.
