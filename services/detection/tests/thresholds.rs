@@ -61,7 +61,7 @@ const UNITS: &[(&str, &str, &str)] = &[
     ("baseline.rs", "BEYOND_RANGE", "parts of the range"),
     ("baseline.rs", "FEW", "samples"),
     ("baseline.rs", "CALM", "parts of the largest error"),
-    ("maxima.rs", "LEAST_MEMORY ONE_PEAK", "samples"),
+    ("maxima.rs", "LEAST_MEMORY ONE_PEAK YOUNG", "samples"),
     ("season.rs", "LATEST", "weight, 0..1"),
     (
         "novelty.rs",

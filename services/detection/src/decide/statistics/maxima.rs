@@ -115,6 +115,9 @@ struct Peak {
     at: u32,
 }
 
+/// Until so many samples are known, what happened on the other side counts on
+/// this one, too: a series that only rose so far may well fall as far.
+const YOUNG: u64 = 1_000;
 /// Errors closer together than this many samples are one peak.
 const ONE_PEAK: u32 = 5;
 /// What remains after one sample of the lead of a lone largest peak over the
@@ -170,12 +173,17 @@ impl Peaks {
         if size <= least {
             return 0.0;
         }
-        let peak = if error >= 0.0 {
-            &mut self.above
+        let (peak, other) = if error >= 0.0 {
+            (&mut self.above, &self.below)
         } else {
-            &mut self.below
+            (&mut self.below, &self.above)
         };
-        let ratio = (size / f64::from(peak.second).max(least)).min(1e6);
+        let usual = if sample < YOUNG {
+            peak.second.max(other.second)
+        } else {
+            peak.second
+        };
+        let ratio = (size / f64::from(usual).max(least)).min(1e6);
         let size = size as f32;
         let sample = u32::try_from(sample).unwrap_or(u32::MAX);
         let another = sample.saturating_sub(peak.at) > ONE_PEAK;
