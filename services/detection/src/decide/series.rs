@@ -21,6 +21,10 @@
 //! - A level that has been abnormal for `DETECTION_RELEARN_MINUTES` and is
 //!   stable (or, after twelve times that, whatever it is) becomes the new
 //!   baseline; the anomaly clears and says so.
+//! - What leaves its range every day at the same time and comes back by itself
+//!   is a habit and starts nothing ([`habit`]); a resource that is filling up
+//!   starts an anomaly before it is full ([`standing`]).
+//! - No anomaly is CRITICAL by its first crossing, unless its limit is near.
 //! - A sample not newer than the last one is ignored. Only when 10 in a row
 //!   lie more than 10 minutes back, in rising order, was the source's clock
 //!   set back; the series goes on from there.
@@ -39,7 +43,7 @@ use follow::Follows;
 use habit::Habits;
 use midwatch_events::{AnomalyType, Direction, Severity, Transition, ids};
 use serde::{Deserialize, Serialize};
-use standing::{Found, Heading, grade, is_out_by_itself};
+use standing::{Found, Heading, grade};
 use std::collections::VecDeque;
 use uuid::Uuid;
 
@@ -239,18 +243,7 @@ impl Series {
                 onset.at_ms,
             )
         });
-        let mut evidence = vec![onset];
-        for reading in run {
-            if evidence
-                .iter()
-                .all(|other| other.event_id != reading.event_id)
-            {
-                evidence.push(reading);
-            }
-        }
-        if evidence.len() > QUOTED {
-            evidence.drain(1..=evidence.len() - QUOTED);
-        }
+        let evidence = quoted(onset, run);
         self.open = Some(Box::new(OpenAnomaly {
             anomaly_id,
             kind,
@@ -264,7 +257,10 @@ impl Series {
             normal: Vec::new(),
             recent: evidence.iter().map(|reading| reading.value).collect(),
         }));
-        let by_itself = is_out_by_itself(&self.meaning, mark, judgement, origin.tuning);
+        let by_itself = self
+            .meaning
+            .standing(mark.value, judgement, origin.tuning)
+            .out_of_range;
         let description = match self.meaning.limit() {
             _ if !by_itself && let Some(outlook) = outlook => {
                 let limit = self.meaning.exhausts_at().unwrap_or(f64::INFINITY);
@@ -450,6 +446,23 @@ impl Series {
             _ => false,
         }
     }
+}
+
+/// What an anomaly that starts quotes: its onset and the latest of its run.
+fn quoted(onset: Mark, run: Vec<Mark>) -> Vec<Mark> {
+    let mut evidence = vec![onset];
+    for reading in run {
+        if evidence
+            .iter()
+            .all(|other| other.event_id != reading.event_id)
+        {
+            evidence.push(reading);
+        }
+    }
+    if evidence.len() > QUOTED {
+        evidence.drain(1..=evidence.len() - QUOTED);
+    }
+    evidence
 }
 
 impl Origin<'_> {

@@ -2,7 +2,6 @@
 //! heading, and by what the series does every day; and how grave it is.
 
 use super::{OpenAnomaly, Series};
-use crate::config::Tuning;
 use crate::decide::exact;
 use crate::decide::forecast::{self, Forecast, Outlook};
 use crate::decide::semantics::{Meaning, Standing};
@@ -155,14 +154,4 @@ pub(super) fn grade(
         }
     });
     meaning.capped(severity.max(heading))
-}
-
-/// Whether `judgement` alone has the reading out of range.
-pub(super) fn is_out_by_itself(
-    meaning: &Meaning,
-    mark: &Mark,
-    judgement: &Judgement,
-    tuning: &Tuning,
-) -> bool {
-    meaning.standing(mark.value, judgement, tuning).out_of_range
 }
