@@ -169,6 +169,8 @@ impl Story {
             .iter()
             .find(|opened| opened.header.incident_id == incident);
         let resolved = IncidentResolved {
+            mttd_ms: None,
+            mtta_ms: None,
             header: opened.expect("it was opened").header.clone(),
             resolved_at_ms: T0,
             resolved_wall_ms: T0,

@@ -41,6 +41,7 @@ fn member(service: &str, kind: AnomalyType, metric: &str, at_s: i64, sigma: f64)
 fn opened(members: &[GroupedAnomaly]) -> IncidentOpened {
     let incident_id = ids::incident(members[0].anomaly_id);
     IncidentOpened {
+        left_out: Vec::new(),
         header: IncidentHeader {
             incident_id,
             short_id: ids::short_incident(incident_id),

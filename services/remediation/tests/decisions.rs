@@ -141,6 +141,8 @@ fn a_merged_incident_is_planned_for_elsewhere() {
 fn a_command_is_written_down_and_nothing_more() {
     let (core, mut state) = (core(), State::default());
     let command = OperatorCommand {
+        environment: None,
+        until_ms: None,
         incident_id: connections().header.incident_id,
         command: "approve".to_owned(),
         target: "S1".to_owned(),

@@ -142,6 +142,21 @@ pub struct GroupedAnomaly {
     pub cleared_at_ms: Option<i64>,
 }
 
+/// Something that was near an incident in time and is not part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// `anomaly`, `deployment`, `kubernetes` or `log`.
+    pub kind: String,
+    /// The id of the anomaly or of its record.
+    pub id: String,
+    pub service: String,
+    /// Event time, epoch milliseconds: the onset of an anomaly.
+    pub at_ms: i64,
+    pub description: String,
+    /// Why it was left out.
+    pub reason: String,
+}
+
 /// A reading that the incident was opened on, for the mail and the chart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricReading {
@@ -179,6 +194,9 @@ pub struct IncidentOpened {
     pub recent_metrics: Vec<MetricReading>,
     pub recent_errors: Vec<LogExcerpt>,
     pub grouped_anomalies: Vec<GroupedAnomaly>,
+    /// What was near in time and left out, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     pub description: String,
 }
 
@@ -210,6 +228,12 @@ pub struct IncidentUpdated {
     pub correlation_signals: Vec<CorrelationSignal>,
     pub deployment_context: Option<RawDeployment>,
     pub grouped_anomalies: Vec<GroupedAnomaly>,
+    /// What was near in time and left out, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+    /// The other incidents of a merge or a split.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<Uuid>,
 }
 
 /// A past incident that resembles this one.
@@ -236,6 +260,13 @@ pub struct RootCauseCandidate {
     /// 0..1, computed by code.
     pub confidence: f64,
     pub evidence: Vec<EvidenceRef>,
+    /// Records that speak against it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refuting: Vec<EvidenceRef>,
+    /// The observation that would refute it, or separate it from the next
+    /// candidate; one sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub discriminator: String,
     pub similar_incidents: Vec<SimilarIncident>,
     pub runbook_refs: Vec<String>,
 }
@@ -246,6 +277,15 @@ pub struct RootCauseCandidate {
 pub enum Verdict {
     Conclusive,
     Inconclusive,
+}
+
+/// Something that a model claimed and that its check dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RejectedClaim {
+    /// The claim, as it was made, cut to a bounded length.
+    pub claim: String,
+    /// The rule that it broke.
+    pub reason: String,
 }
 
 /// The investigation's answer, or a revision of it.
@@ -268,6 +308,15 @@ pub struct RcaCompleted {
     pub revision_reason: String,
     /// `deterministic`, or the model that ordered the candidates.
     pub method: String,
+    /// Whether another cause came first than in the revision before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub top_changed: bool,
+    /// What a model claimed in vain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected_claims: Vec<RejectedClaim>,
+    /// What was meant to be looked at and could not be, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degradations: Vec<String>,
     pub trigger_metric: String,
     pub observed_value: f64,
     pub baseline_value: f64,
@@ -286,6 +335,13 @@ pub struct IncidentResolved {
     /// From detection to resolution, in event time.
     pub mttr_ms: i64,
     pub mttr_minutes: f64,
+    /// From onset to detection, in event time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mttd_ms: Option<i64>,
+    /// From detection to the first acknowledgement, wall clock; absent where
+    /// nobody acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtta_ms: Option<i64>,
     /// `RECOVERED`, `REMEDIATED`, `MERGED`, `CLOSED_BY_OPERATOR`.
     pub resolution_method: String,
     pub top_root_cause: String,

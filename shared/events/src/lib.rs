@@ -13,6 +13,7 @@
 //!   so a replay names the same things by the same names.
 
 pub mod anomaly;
+pub mod artifact;
 pub mod decode;
 pub mod ids;
 pub mod incident;
@@ -29,7 +30,8 @@ pub use anomaly::{Anomaly, AnomalyType, Direction, Severity, Transition};
 pub use decode::{Coordinates, DecodeError, Envelope, Event, Meta, decode};
 pub use incident::{
     BlastRadius, CorrelationSignal, EvidenceKind, EvidenceRef, GroupedAnomaly, IncidentHeader,
-    IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted, RootCauseCandidate,
+    IncidentOpened, IncidentResolved, IncidentUpdated, LeftOut, RcaCompleted, RejectedClaim,
+    RootCauseCandidate,
 };
 pub use lifecycle::IncidentState;
 pub use raw::{GroundTruth, RawDeployment, RawKubernetes, RawLog, RawMetric, RawSpan, SpanStatus};

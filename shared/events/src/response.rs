@@ -82,20 +82,32 @@ pub struct RemediationAction {
     pub at_ms: i64,
 }
 
-/// What a person asks for.
+/// What a person asks for. `maintain` is about no incident: its id is nil.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OperatorCommand {
     pub incident_id: Uuid,
     /// `approve`, `reject`, `acknowledge`, `snooze`, `merge`, `split`,
     /// `reopen`, `close`, `maintain`.
     pub command: String,
+    /// What it is about beside the incident. `merge`: the incident that goes
+    /// into `incident_id`; `split`: the anomaly ids that leave, separated by
+    /// commas, or one service; `maintain`: a service, or `*` for all;
+    /// `approve`, `reject`: a step.
     pub target: String,
     pub by: String,
     pub credential_id: String,
     #[serde(default)]
     pub reason: String,
+    /// Wall clock, epoch milliseconds.
     pub issued_at_ms: i64,
+    /// Wall clock; a command that comes later is not obeyed.
     pub expires_at_ms: i64,
+    /// The environment of the incident, or the one that `maintain` is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// Until when a `snooze` or `maintain` lasts, wall clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<i64>,
 }
 
 /// Something to do so that it does not happen again.

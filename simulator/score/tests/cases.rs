@@ -75,6 +75,7 @@ fn grouped(anomaly: &Anomaly) -> GroupedAnomaly {
 fn opened(minute: i64, of: &[&Anomaly]) -> Event {
     let first = of[0];
     Event::Opened(Box::new(IncidentOpened {
+        left_out: Vec::new(),
         header: IncidentHeader {
             incident_id: Uuid::from_u128(u128::from(minute.unsigned_abs())),
             short_id: format!("INC-{minute:08}"),

@@ -204,6 +204,7 @@ pub(super) fn open(config: &Config, group: &mut Group, at: Moment) -> Vec<Effect
     let header = header(group);
     let radius = blast_radius(group);
     let opened = IncidentOpened {
+        left_out: Vec::new(),
         header: header.clone(),
         opened_at_ms: group.last_ms,
         trigger_metric: group.trigger.metric.clone(),
@@ -258,6 +259,8 @@ pub(super) fn update(config: &Config, group: &mut Group, at: Moment) -> Vec<Effe
     let header = header(group);
     let radius = blast_radius(group);
     let updated = IncidentUpdated {
+        left_out: Vec::new(),
+        related: Vec::new(),
         header: header.clone(),
         change,
         reason: reason.clone(),

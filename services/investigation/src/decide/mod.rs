@@ -225,6 +225,9 @@ impl Core {
         case.published = case.candidates.clone();
         case.answer.clone_from(&top_root_cause);
         let rca = RcaCompleted {
+            top_changed: false,
+            rejected_claims: Vec::new(),
+            degradations: Vec::new(),
             header: case.header.clone(),
             rca_id: ids::derive(&["rca", &id.to_string(), &case.revision.to_string()]),
             completed_at_ms: at.event_ms,

@@ -142,6 +142,8 @@ fn candidate(
         .collect();
     runbooks.truncate(3);
     Some(RootCauseCandidate {
+        refuting: Vec::new(),
+        discriminator: String::new(),
         rank: 0,
         service: service.to_owned(),
         cause: cause.as_str().to_owned(),

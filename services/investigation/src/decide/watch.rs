@@ -124,6 +124,8 @@ pub fn resolve(case: &mut Case) -> Vec<Effect> {
     )]
     let mttr_minutes = mttr_ms as f64 / 60_000.0;
     let resolved = IncidentResolved {
+        mttd_ms: None,
+        mtta_ms: None,
         header: case.header.clone(),
         resolved_at_ms: recovery.at_ms,
         resolved_wall_ms: recovery.wall_ms,
