@@ -4,6 +4,8 @@
 //! no code with the generator that the detector is tuned on, and its anomalies act on causes
 //! (arrival rates, cooling, pool sizes), so that what is seen is what the system makes of them.
 //!
+//! [`faults`] does the same for the investigator: recordings of systems in which something broke.
+//!
 //! Guarantees: the same seed gives the same series; timestamps rise strictly and readings are
 //! finite; windows are sorted and disjoint, together about a tenth of the series, each centred
 //! on where a person would mark the beginning; no anomaly begins in the first 15 % of the
@@ -12,6 +14,7 @@
 
 mod dice;
 mod families;
+pub mod faults;
 mod frame;
 mod make;
 mod plan;

@@ -1,4 +1,5 @@
-//! `midwatch-holdout`: prints labelled series for grading a detector on data nobody tuned on.
+//! `midwatch-holdout`: labelled series for grading a detector, and recorded faults for grading an
+//! investigator, on data nobody tuned on.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -6,11 +7,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use midwatch_holdout::faults;
 
 #[derive(Parser)]
 #[command(
     name = "midwatch-holdout",
-    about = "Labelled telemetry series that the detector was not tuned on"
+    about = "Labelled telemetry that neither detector nor investigator was tuned on"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -33,6 +35,29 @@ enum Command {
     },
     /// Print the names of the families.
     Families,
+    /// Write recorded faults: DIR/cases, and the truth apart from them.
+    Recordings {
+        /// The same seed gives the same bytes.
+        #[arg(long)]
+        seed: u64,
+        /// Cases; a multiple of 28 has every shape with every class equally often.
+        #[arg(long, default_value_t = 112)]
+        count: usize,
+        /// A folder without cases.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Run an investigator over recorded faults and print sums, never a single case.
+    RecordingsScore {
+        /// What `recordings` wrote.
+        dir: PathBuf,
+        /// The program whose subcommand `investigate` is examined.
+        #[arg(long)]
+        investigate: PathBuf,
+        /// One JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -58,7 +83,27 @@ fn main() -> anyhow::Result<()> {
                 .try_for_each(|name| writeln!(out, "{name}"))
                 .context("cannot write to standard output")
         }
+        Command::Recordings { seed, count, out } => {
+            let tally = faults::generate(seed, count, &out)?;
+            tell(&serde_json::to_string(&tally)?)
+        }
+        Command::RecordingsScore {
+            dir,
+            investigate,
+            json,
+        } => {
+            let report = faults::score::score(&dir, &investigate)?;
+            if json {
+                tell(&serde_json::to_string(&report)?)
+            } else {
+                tell(&report.text())
+            }
+        }
     }
+}
+
+fn tell(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}").context("cannot write to standard output")
 }
 
 fn write(seed: u64, per_family: usize, out: impl Write) -> anyhow::Result<()> {
