@@ -14,13 +14,13 @@ export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
 .PHONY: help demo start stop status clean logs logs-sim logs-api build seed \
-	restart-agents inject scale score exam soak bench screenshots test reference lint fmt
+	restart-agents inject scale score exam exam-rca soak test-model bench screenshots test reference lint fmt
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
 		| while IFS=$$'\t' read -r name text; do printf '  %-15s %s\n' "$$name" "$$text"; done
-	@echo 'Options of demo: ONCE=1 SCENARIO=name KILL=1 MODEL=scripted SEED=n SPEED=x'
-	@echo '                 BROKER=kafka|tansu KEEP=1 SCALE=investigation=3,detection=2'
+	@echo 'Options of demo: ONCE=1 SCENARIO=name KILL=1 MODEL=scripted|lies SEED=n'
+	@echo '                 SPEED=x BROKER=kafka|tansu KEEP=1 SCALE=investigation=3,detection=2'
 	@echo '                 RESCALE=1 (with ONCE=1: scale up and down meanwhile)'
 
 demo: ## Build what changed and run everything until Ctrl-C (STACK=local|compose).
@@ -84,7 +84,7 @@ test: ## Run all tests on real servers.
 	@echo 'the pages in a browser'
 	@$(STACK_PROGRAM) run --quiet --speed 10 -- node infrastructure/browser/run.mjs
 
-score: ## Judge Midwatch by faults whose truth is known: SEED=n, VIRTUAL=1 COUNT=k
+score: ## Judge Midwatch by faults of known truth: SEED=n TRIALS=200 VIRTUAL=1
 	@$(SETUP) demo
 	@cargo build --workspace --bins
 	@infrastructure/local/checks/score.sh
@@ -92,6 +92,15 @@ score: ## Judge Midwatch by faults whose truth is known: SEED=n, VIRTUAL=1 COUNT
 exam: ## Score detection on labelled series, seen and unseen: SEED=n PER_FAMILY=8
 	@cargo build -p midwatch-cli -p midwatch-series -p midwatch-holdout --bins
 	@infrastructure/local/checks/exam.sh
+
+exam-rca: ## Score the investigator on recorded faults: SEED=n COUNT=112
+	@cargo build -p midwatch-cli -p midwatch-recordings -p midwatch-holdout --bins
+	@infrastructure/local/checks/exam-rca.sh
+
+test-model: ## Investigate once with a real small model (1.2 GB of packages).
+	@$(SETUP) test
+	@cargo build -p midwatch-local -p midwatch-runtime --bins
+	@infrastructure/local/checks/model.sh
 
 soak: ## Long proofs on N seeds (3): kills, scaling, brokers, scores.
 	@$(SETUP) test

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// How long one answer may take; lists take a fraction of a second.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// The same for what is published: the API waits for the broker.
+const POST_LIMIT: Duration = Duration::from_secs(45);
+
 /// A client of the API.
 #[derive(Clone, Debug)]
 pub struct Api {
@@ -51,9 +54,29 @@ impl Api {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
+        self.answer(self.client.get(url.clone()), &url).await
+    }
+
+    /// `POST`s JSON to a path below the API's address, with an operator's
+    /// token.
+    ///
+    /// # Errors
+    /// As [`Api::get`]. Where no answer came in time, the message says that
+    /// the request may have been heard.
+    pub async fn post(&self, path: &str, body: &Value, token: &str) -> Result<Value, Failure> {
+        let mut url = self.base.clone();
+        let root = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{root}{path}"));
+        // A broker that is away is waited for by the API.
+        let request = self.client.post(url.clone()).timeout(POST_LIMIT);
+        self.answer(request.bearer_auth(token).json(body), &url)
+            .await
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder, url: &Url) -> Result<Value, Failure> {
         let away = |error: reqwest::Error| {
             let why = if error.is_timeout() {
-                format!("no answer within {} s", LIMIT.as_secs())
+                "no answer came in time; a command may have been heard".to_owned()
             } else {
                 "nobody answers there".to_owned()
             };
@@ -62,7 +85,7 @@ impl Api {
                 "start Midwatch (`make demo`), or say with --api or MIDWATCH_API_URL where its API is",
             )
         };
-        let response = self.client.get(url.clone()).send().await.map_err(away)?;
+        let response = request.send().await.map_err(away)?;
         let status = response.status();
         let body = response.text().await.map_err(away)?;
         let answer: Option<Value> = serde_json::from_str(&body).ok();

@@ -41,6 +41,15 @@ null where all is well. Nothing is created, written or sent.")]
     /// Say what would have paged, and what other settings would change
     #[command(after_help = crate::backtest::AFTER_HELP)]
     Backtest(Box<crate::backtest::Flags>),
+    /// Name the culprit of a recorded fault, with evidence
+    #[command(
+        after_help = crate::investigate::HELP,
+        override_usage = "midwatch investigate --topology FILE --metrics FILE --target SERVICE\n       --target-metric NAME --start MS --at MS [OPTIONS]"
+    )]
+    Investigate(crate::investigate::Options),
+    /// Decide an incident of the broker again; compare with then
+    #[command(after_help = crate::replay::AFTER_HELP)]
+    Replay(crate::replay::Flags),
     /// List incidents, newest first, or show one
     #[command(
         args_conflicts_with_subcommands = true,
@@ -54,7 +63,9 @@ gives them; GET /openapi.json describes each field. Times: epoch milliseconds."
         #[command(flatten)]
         filter: IncidentsFilter,
     },
-    /// List topics and groups, or read messages, straight from the broker
+    #[command(flatten)]
+    Operate(OperatorCommand),
+    /// List topics and groups, or read messages from the broker
     #[command(
         args_conflicts_with_subcommands = true,
         after_help = "\
@@ -66,6 +77,110 @@ With --json: {\"topics\": [{\"name\", \"partitions\", \"messages\"}],\n\
         #[command(subcommand)]
         tail: Option<TopicsCommand>,
     },
+}
+
+/// What operators ask of the agents.
+#[derive(Debug, Subcommand)]
+pub enum OperatorCommand {
+    /// Say that somebody looks after an incident
+    #[command(after_help = OPERATOR_HELP)]
+    Ack {
+        /// Its short id (INC-A1B2C3D4) or UUID
+        id: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Tell nobody about an incident for a while
+    #[command(after_help = OPERATOR_HELP)]
+    Snooze {
+        /// Its short id (INC-A1B2C3D4) or UUID
+        id: String,
+        /// For so long
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+        minutes: u32,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Put another incident into this one
+    #[command(after_help = OPERATOR_HELP)]
+    Merge {
+        /// The one that stays: its short id or UUID
+        id: String,
+        /// The one that goes into it
+        other: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Let a service or some anomalies leave an incident
+    #[command(after_help = OPERATOR_HELP)]
+    Split {
+        /// Its short id (INC-A1B2C3D4) or UUID
+        id: String,
+        #[command(flatten)]
+        what: SplitOff,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Go on with an incident that was resolved
+    #[command(after_help = OPERATOR_HELP)]
+    Reopen {
+        /// Its short id (INC-A1B2C3D4) or UUID
+        id: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// End an incident
+    #[command(after_help = OPERATOR_HELP)]
+    Close {
+        /// Its short id (INC-A1B2C3D4) or UUID
+        id: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Announce maintenance: no new incidents of a service until it ends
+    #[command(after_help = OPERATOR_HELP)]
+    Maintain(Window),
+}
+
+/// What `--help` of the operators' commands says below the flags.
+const OPERATOR_HELP: &str = "\
+Needs OPERATOR_TOKEN, your token of the API's OPERATOR_TOKENS_FILE. The answer\n\
+says where the command lies on the broker; the incident's timeline tells what\n\
+came of it. With --json: the command as it was published, partition, offset.";
+
+/// Why; it goes into the audit trail.
+#[derive(Clone, Debug, Args)]
+pub struct Reason {
+    /// Why; it goes into the audit trail
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// What leaves an incident.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SplitOff {
+    /// All of this service
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// This anomaly, by its UUID; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub anomaly: Vec<String>,
+}
+
+/// A maintenance window.
+#[derive(Clone, Debug, Args)]
+pub struct Window {
+    /// A service, or * for all of the environment
+    pub service: String,
+    /// Where
+    #[arg(long, value_name = "NAME")]
+    pub environment: String,
+    /// For so long from now on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    pub minutes: u32,
+    #[command(flatten)]
+    pub reason: Reason,
 }
 
 /// Below `incidents`.
@@ -133,8 +248,13 @@ mod tests {
         command.clone().debug_assert();
         command.build();
         let mut helps = vec![command.render_long_help().to_string()];
-        for name in ["doctor", "detect", "backtest", "incidents", "topics"] {
-            let below = command.find_subcommand_mut(name).unwrap();
+        let names: Vec<String> = command
+            .get_subcommands()
+            .map(|below| below.get_name().to_owned())
+            .collect();
+        assert!(names.len() >= 12, "{names:?}");
+        for name in names {
+            let below = command.find_subcommand_mut(&name).unwrap();
             helps.push(below.render_long_help().to_string());
             for further in ["show", "tail"] {
                 if let Some(further) = below.find_subcommand_mut(further) {
@@ -165,6 +285,11 @@ mod tests {
             "midwatch topics tail",
             "midwatch topics tail raw.logs --partition -1",
             "midwatch heal",
+            "midwatch ack",
+            "midwatch split INC-00000001",
+            "midwatch split INC-00000001 --service a --anomaly b",
+            "midwatch snooze INC-00000001 --minutes 0",
+            "midwatch maintain payment-service --minutes 5",
         ] {
             let error = Arguments::try_parse_from(bad.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{bad}");

@@ -5,14 +5,14 @@
 //! and investigation in its own time, once for each configuration. It changes
 //! nothing: no group is joined, no offset committed, nothing written.
 
-mod broker;
-mod candidate;
+pub(crate) mod broker;
+pub(crate) mod candidate;
 mod difference;
 mod render;
-mod source;
-mod stamp;
+pub(crate) mod source;
+pub(crate) mod stamp;
 mod tally;
-mod when;
+pub(crate) mod when;
 
 pub use render::render;
 

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub const DEFAULT_API_URL: &str = "http://127.0.0.1:8000";
 
 /// What this program reads beyond the settings of the services.
-pub const OWN_NAMES: [&str; 3] = ["MIDWATCH_API_URL", "NO_COLOR", "TERM"];
+pub const OWN_NAMES: [&str; 4] = ["MIDWATCH_API_URL", "OPERATOR_TOKEN", "NO_COLOR", "TERM"];
 
 /// One assignment of a `.env` file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@
 mod calendar;
 mod columns;
 mod json;
-mod lines;
+pub(crate) mod lines;
 mod plot;
 mod svg;
 mod write;

@@ -74,7 +74,15 @@ pub async fn list(api: &Api, filter: &Filter) -> Result<Value, Failure> {
 /// # Errors
 /// As [`Api::get`]; also where there is no such incident.
 pub async fn get(api: &Api, id: &str) -> Result<Value, Failure> {
-    // The id becomes a part of the path.
+    harmless(id)?;
+    api.get(&format!("/api/incidents/{id}"), &[]).await
+}
+
+/// Refuses what cannot be an id: it becomes a part of a path.
+///
+/// # Errors
+/// Says what an id looks like.
+pub fn harmless(id: &str) -> Result<(), Failure> {
     let harmless = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
     if id.is_empty() || !id.chars().all(harmless) {
         return Err(Failure::new(
@@ -82,7 +90,7 @@ pub async fn get(api: &Api, id: &str) -> Result<Value, Failure> {
             "write its short id (INC-A1B2C3D4) or its UUID; `midwatch incidents` lists them",
         ));
     }
-    api.get(&format!("/api/incidents/{id}"), &[]).await
+    Ok(())
 }
 
 /// A field as text, empty where it has none.

@@ -6,13 +6,14 @@
 //! Produces: text for people in 80 columns, or JSON for programs.
 //!
 //! Guarantees
-//! - it changes nothing: no topic, key, row, offset or mail; the one file that
-//!   it writes is the picture that `detect --plot` names;
+//! - it changes nothing: no topic, key, row, offset or mail. What an operator
+//!   asks for ([`operate`]) goes to the API, which publishes it; the one file
+//!   that it writes is the picture that `detect --plot` names;
 //! - every wait has a limit, except that of `--follow` and that of a filter;
 //! - no key, password or token is shown, and nothing that came from telemetry
 //!   reaches a terminal as anything but text;
 //! - exit codes: 0 all is well, 1 a problem was found, 2 a wrong command line,
-//!   3 a filter skipped lines.
+//!   3 a filter skipped lines; `replay` has its own.
 
 mod api;
 pub mod arguments;
@@ -22,7 +23,10 @@ pub mod detect;
 pub mod doctor;
 pub mod failure;
 pub mod incidents;
+pub mod investigate;
+pub mod operate;
 pub mod output;
+pub mod replay;
 pub mod topics;
 
 use api::Api;
@@ -39,6 +43,9 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     // A filter needs no settings, so that broken ones cannot keep it from work.
     if let Command::Detect(options) = &arguments.command {
         return detect::run(options).unwrap_or_else(|failure| report(&failure, str::to_owned));
+    }
+    if let Command::Investigate(options) = &arguments.command {
+        return investigate::run(options).unwrap_or_else(|failure| report(&failure, str::to_owned));
     }
     let configuration = match Configuration::load(arguments.env_file.as_deref()) {
         Ok(configuration) => configuration,
@@ -77,11 +84,19 @@ async fn carry_out(
             return Ok(ExitCode::from(u8::from(failed)));
         }
         Command::Detect(options) => return detect::run(&options),
+        Command::Investigate(options) => return investigate::run(&options),
         Command::Backtest(flags) => {
             let report = backtest::run(configuration, &flags).await?;
             show(json, &report, || {
                 backtest::render(&report, flags.limit(), paint)
             })?;
+        }
+        Command::Replay(flags) => {
+            let api = Api::new(&configuration.api_url(api))?;
+            return replay_one(configuration, &api, &flags, |found| {
+                show(json, found, || replay::render(found, paint))
+            })
+            .await;
         }
         Command::Incidents {
             show: Some(IncidentsCommand::Show { id }),
@@ -95,6 +110,12 @@ async fn carry_out(
             let api = Api::new(&configuration.api_url(api))?;
             let page = incidents::list(&api, &filter.into()).await?;
             show(json, &page, || incidents::render_list(&page, paint))?;
+        }
+        Command::Operate(command) => {
+            let asked = operate::asked(&command)?;
+            let api = Api::new(&configuration.api_url(api))?;
+            let answer = operate::ask(configuration, &api, asked).await?;
+            show(json, &answer, || operate::render(&answer, paint))?;
         }
         Command::Topics { tail: Some(tail) } => {
             let TopicsCommand::Tail {
@@ -120,6 +141,25 @@ async fn carry_out(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Replays an incident; what cannot be compared has an exit code of its own.
+async fn replay_one(
+    configuration: &Configuration,
+    api: &Api,
+    flags: &replay::Flags,
+    show: impl FnOnce(&replay::Found) -> std::io::Result<()>,
+) -> Result<ExitCode, Failure> {
+    match replay::run(configuration, api, flags).await {
+        Ok(found) => {
+            show(&found)?;
+            Ok(ExitCode::from(u8::from(!found.same)))
+        }
+        Err(failure) => {
+            report(&failure, |text| configuration.mask(text));
+            Ok(ExitCode::from(replay::COULD_NOT))
+        }
+    }
 }
 
 /// Writes an answer, for programs or for people.

@@ -41,7 +41,10 @@ LEFT_OUT = {
     "SMTP_CA_FILE": "mailpit speaks no TLS; a real server comes with an override file",
     "QDRANT_API_KEY": "the store in this network has none",
     "EMBEDDINGS_API_KEY": "the embedder has none",
+    "OPERATOR_TOKENS_FILE": "a file of people's credentials; an override file mounts it and names it",
+    "BACKSTAGE_CATALOG": "a file of the user's; an override file mounts it and names it",
     "SIM_PLAN": "for scored runs",
+    "SIM_TRIALS": "for scored runs",
     "SIM_VARIED": "for scored runs",
 }
 SECRET = re.compile(r"KEY|PASSWORD|SECRET|TOKEN")

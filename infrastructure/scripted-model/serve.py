@@ -11,9 +11,13 @@ What it answers depends on what is asked for:
 - a reply schema `tool_call` (tools expressed as a schema): the same, one tool per reply;
 - any other schema: the smallest object that satisfies it; no schema: one sentence.
 
-The context is the JSON object between the lines `<<<CONTEXT` and `CONTEXT>>>` of a user message.
+The context is the JSON object between the lines `<<<CONTEXT` and `CONTEXT>>>` of a user message, or
+in its first block of data (`<<<DATA … mark`, lines behind `| `, `DATA mark>>>`).
 
-Usage: serve.py --bind 127.0.0.1:8090 [--fail-mode none|429|500|stall|malformed|empty]
+With `--lie` it says what is not so, one kind of lie for each mode; `truthful` speaks of records that
+tools returned, `mixed` tells several lies at once. See lies.py.
+
+Usage: serve.py --bind 127.0.0.1:8090 [--fail-mode none|429|500|stall|malformed|empty] [--lie MODE]
 """
 
 import argparse
@@ -25,15 +29,20 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+sys.dont_write_bytecode = True  # the folder may be read-only, and is not for such files
+
+import lies  # noqa: E402
+from reading import context_of, first, rows_in_results, text_of  # noqa: E402
+
 MODEL = "scripted"
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 SOCKET_TIMEOUT_S = 30
 STALL_S = 600
 EVIDENCE_TOOLS = (
-    "search_similar_incidents",
-    "get_runbooks",
     "query_metrics",
     "search_logs",
+    "search_similar_incidents",
+    "get_runbooks",
     "get_deployments",
     "get_kubernetes_state",
     "compare_candidates",
@@ -50,39 +59,6 @@ TYPES_BY_METRIC = (
     ("request_rate", "TRAFFIC_DROP"),
 )
 SEVERITIES = ("MEDIUM", "HIGH", "CRITICAL")
-
-
-def text_of(message):
-    """The words of a message, whichever of the protocol's two forms they come in."""
-    content = message.get("content")
-    if isinstance(content, list):
-        return "\n".join(part.get("text", "") for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
-
-
-def context_of(messages):
-    """The last context object of the conversation; empty where there is none."""
-    for message in reversed(messages):
-        if message.get("role") != "user":
-            continue
-        found = re.search(r"^<<<CONTEXT[ \t]*\n(.*?)\n?^CONTEXT>>>", text_of(message), re.S | re.M)
-        if found:
-            try:
-                context = json.loads(found.group(1))
-            except ValueError:
-                return {}
-            return context if isinstance(context, dict) else {}
-    return {}
-
-
-def first(context, *names, default=""):
-    """The first of these fields that holds something, also one level down."""
-    places = [context] + [value for value in context.values() if isinstance(value, dict)]
-    for name in names:
-        for place in places:
-            if place.get(name) not in (None, "", [], {}):
-                return place[name]
-    return default
 
 
 def property_of(schema, name):
@@ -297,40 +273,47 @@ def tools_used(messages):
     return [name for name in used if name in EVIDENCE_TOOLS]
 
 
-def next_calls(request, per_round):
+def next_calls(request, per_round, lie):
     """The tool calls of this round: evidence first, then the verdict."""
     messages = request.get("messages", [])
     offered, used, context = offered_tools(request), tools_used(messages), context_of(messages)
+    if lie == "endless-tools":
+        return lies.endless_calls(len(messages))
     wanted = [name for name in EVIDENCE_TOOLS if name in offered and name not in used]
     room = min(per_round, EVIDENCE_TOOLS_PER_ROUND - len(used))
     chosen = wanted[:room] if room > 0 else []
     if chosen:
         return [(name, tool_arguments(name, offered[name], context)) for name in chosen]
     if "submit_rca" in offered:
-        return [("submit_rca", submit_rca(context, offered["submit_rca"], messages))]
+        honest = submit_rca(context, offered["submit_rca"], messages)
+        if lie == "none":
+            return [("submit_rca", honest)]
+        return [("submit_rca", lies.submission(lie, honest, context, rows_in_results(messages)))]
     return []
 
 
-def answer(request):
+def answer(request, lie="none"):
     """The assistant's message and the reason why it ended."""
     messages = request.get("messages", [])
     name, schema = reply_schema(request)
     if request.get("tools"):
-        calls = next_calls(request, EVIDENCE_TOOLS_PER_ROUND)
+        calls = next_calls(request, EVIDENCE_TOOLS_PER_ROUND, lie)
         if calls:
             digest = hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).hexdigest()[:12]
             wire = [
                 {"id": f"call_{digest}_{index}", "type": "function",
-                 "function": {"name": tool, "arguments": json.dumps(arguments)}}
+                 "function": {"name": tool, "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments)}}
                 for index, (tool, arguments) in enumerate(calls)
             ]
             return {"role": "assistant", "content": None, "tool_calls": wire}, "tool_calls"
         return {"role": "assistant", "content": "The evidence at hand says no more."}, "stop"
     if name == "tool_call":
-        calls = next_calls(request, 1)
+        calls = next_calls(request, 1, lie)
         reply = {"tool": calls[0][0], "arguments": calls[0][1]} if calls else sample(schema)
     elif name in BY_SCHEMA:
         reply = BY_SCHEMA[name](context_of(messages), schema)
+        if lie not in ("none", "truthful"):
+            reply = complete_object(schema, {**reply, **lies.SENTENCES.get(name, {})})
     elif name:
         reply = sample(schema)
     else:
@@ -338,8 +321,8 @@ def answer(request):
     return {"role": "assistant", "content": json.dumps(reply, ensure_ascii=False)}, "stop"
 
 
-def completion(request):
-    message, reason = answer(request)
+def completion(request, lie="none"):
+    message, reason = answer(request, lie)
     prompt_tokens = len(json.dumps(request.get("messages", []), ensure_ascii=False)) // 4 + 1
     completion_tokens = len(json.dumps(message, ensure_ascii=False)) // 4 + 1
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]
@@ -376,20 +359,21 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != "/v1/chat/completions":
             self.fail(404, f"there is nothing at {self.path}; post to /v1/chat/completions")
             return
-        mode = self.server.fail_mode
+        mode = lies.FAILURES.get(self.server.lie, self.server.fail_mode)
         if mode in ("429", "500"):
             self.fail(int(mode), "scripted failure")
         elif mode == "stall":
-            self.server.stopping.wait(STALL_S)
+            self.server.stopping.wait(self.server.stall_s)
             self.close_connection = True
         elif mode == "malformed":
             self.reply(200, b'{"choices": [{"mess', "application/json")
         elif mode == "empty":
             empty = completion(request)
+            empty["choices"][0]["finish_reason"] = "stop"
             empty["choices"][0]["message"] = {"role": "assistant", "content": ""}
             self.reply_json(200, empty)
         else:
-            self.reply_json(200, completion(request))
+            self.reply_json(200, completion(request, self.server.lie))
 
     def read_request(self):
         try:
@@ -431,8 +415,8 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address, fail_mode):
-        self.fail_mode = fail_mode
+    def __init__(self, address, fail_mode, lie, stall_s):
+        self.fail_mode, self.lie, self.stall_s = fail_mode, lie, stall_s
         self.stopping = threading.Event()
         super().__init__(address, Handler)
 
@@ -449,9 +433,11 @@ def main():
     parser.add_argument("--bind", type=address, default=("127.0.0.1", 8090), metavar="HOST:PORT")
     modes = ("none", "429", "500", "stall", "malformed", "empty")
     parser.add_argument("--fail-mode", choices=modes, default="none", help="how every completion fails")
+    parser.add_argument("--lie", choices=lies.MODES, default="none", help="what it says that is not so")
+    parser.add_argument("--stall-seconds", type=float, default=STALL_S, help="how long a stall lasts")
     options = parser.parse_args()
     try:
-        server = Server(options.bind, options.fail_mode)
+        server = Server(options.bind, options.fail_mode, options.lie, options.stall_seconds)
     except OSError as error:
         sys.exit(f"{options.bind[0]}:{options.bind[1]} cannot be bound ({error}); choose another with --bind")
 

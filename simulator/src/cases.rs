@@ -22,7 +22,7 @@
 //! woken.
 
 use crate::fleet::{Metric, Service, Strain};
-use crate::noise::{standard_normal, stream};
+use crate::noise::{heavy_tailed, stream};
 use crate::rhythm::{DAY_MS, HOUR_MS, Rhythm, real};
 use crate::scenario::{RECOVERY_MS, Scenario};
 use crate::world::TICK_MS;
@@ -287,7 +287,9 @@ impl Case {
                 factor: 1.0,
                 jitter: 0.0,
             },
-            (Kind::NoisyHealthy, _) => factor(self.noise(metric, at_ms)),
+            (Kind::NoisyHealthy, _) => {
+                factor(heavy_tailed(self.seed, "noisy", metric, self.size, at_ms))
+            }
             _ if !self.is_on(at_ms) => UNTOUCHED,
             (Kind::VanishedSeries, metric) if metric == self.metric => return None,
             (Kind::DropToZero, Metric::RequestRate | Metric::ErrorRate | Metric::Latency) => {
@@ -308,28 +310,6 @@ impl Case {
     #[must_use]
     pub fn follows_load(&self, metric: Metric) -> bool {
         !(self.kind == Kind::FlatThenJump && metric == Metric::Connections)
-    }
-
-    /// Lognormal noise, with a lone spike in seventy readings of what depends
-    /// on single requests.
-    fn noise(&self, metric: Metric, at_ms: i64) -> f64 {
-        let (width, spikes) = match metric {
-            Metric::RequestRate | Metric::Connections => (0.12, false),
-            Metric::Cpu => (0.2, false),
-            Metric::Memory => (0.02, false),
-            Metric::ConsumerLag => (0.5, false),
-            Metric::Latency => (0.25, true),
-            Metric::ErrorRate => (0.45, true),
-        };
-        let width = width * (0.8 + 0.4 * self.size);
-        let mut rng = stream(self.seed, &["noisy", metric.name(), &at_ms.to_string()]);
-        // The mean of a lognormal value exceeds its median by half the variance.
-        let usual = (width * standard_normal(&mut rng) - width * width / 2.0).exp();
-        if spikes && rng.random_range(0..70_u8) == 0 {
-            usual * rng.random_range(1.8..3.5)
-        } else {
-            usual
-        }
     }
 
     /// What it adds to the metrics of its service.

@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 /// Fastest simulated time, in simulated seconds per second. Above this the
 /// agents cannot tell a fault from its recovery before it is over.
 pub const MAX_SPEED: u32 = 120;
+/// Most stories of one fleet: a simulated week of them.
+pub const MAX_TRIALS: u16 = 252;
 
 /// A fleet of six simulated services with faults whose truth is known.
 ///
@@ -36,6 +38,10 @@ pub struct Flags {
     /// strike, and what the noise is like [env: SIM_VARIED]
     #[arg(long)]
     pub varied: bool,
+    /// So many small stories one after another, forty simulated minutes each,
+    /// instead of a plan [env: SIM_TRIALS]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_TRIALS)))]
+    pub trials: Option<u16>,
     /// The environment that the fleet reports [env: SIM_ENVIRONMENT] [default: simulation]
     #[arg(long)]
     pub environment: Option<String>,
@@ -51,6 +57,8 @@ pub struct SimulatorConfig {
     pub plan: Plan,
     /// Whether the seed draws the fleet, too.
     pub varied: bool,
+    /// Stories that the fleet lives through; 0 where it follows a plan.
+    pub trials: u16,
     /// Where the control page listens (SIM_BIND).
     pub bind: SocketAddr,
 }
@@ -84,6 +92,10 @@ impl SimulatorConfig {
             default_bind
         });
         let environment = settings.text("SIM_ENVIRONMENT", "simulation");
+        let trials = flags
+            .trials
+            .unwrap_or_else(|| settings.number("SIM_TRIALS", 0, 0..=MAX_TRIALS));
+        let plan = plan(flags, once, first, settings);
         SimulatorConfig {
             seed: flags
                 .seed
@@ -92,7 +104,8 @@ impl SimulatorConfig {
                 .speed
                 .unwrap_or_else(|| settings.number("SIM_SPEED", 1, 1..=MAX_SPEED)),
             environment: flags.environment.clone().unwrap_or(environment),
-            plan: plan(flags, once, first, settings),
+            plan: if trials > 0 { Plan::Quiet } else { plan },
+            trials,
             varied: flags.varied || settings.flag("SIM_VARIED", false),
             bind,
         }
@@ -149,6 +162,7 @@ mod tests {
                 environment: "simulation".to_owned(),
                 plan: Plan::Once(Some(Scenario::MemoryLeak)),
                 varied: false,
+                trials: 0,
                 bind: SocketAddr::from(([127, 0, 0, 1], 8100)),
             }
         );
@@ -162,24 +176,35 @@ mod tests {
             ("SIM_BIND", "everywhere"),
             ("SIM_PLAN", "calm"),
             ("SIM_VARIED", "1"),
+            ("SIM_TRIALS", "1000"),
         ]);
         let config = SimulatorConfig::read(&Flags::default(), &mut settings);
         assert_eq!((config.plan, config.varied), (Plan::Quiet, true));
-        let text = settings.finish().expect_err("four problems").to_string();
+        let text = settings.finish().expect_err("five problems").to_string();
         for words in [
             "\"FIRE\"",
             "LATENCY_SPIKE, ERROR_RATE_SPIKE",
             "from 1 to 120",
             "SIM_BIND",
             "quiet, once, continuous or round",
+            "SIM_TRIALS",
         ] {
             assert!(text.contains(words), "{words} in {text}");
         }
     }
 
     #[test]
+    fn trials_take_the_place_of_a_plan() {
+        let mut settings = settings(&[("SIM_PLAN", "round"), ("SIM_TRIALS", "12")]);
+        let config = SimulatorConfig::read(&Flags::default(), &mut settings);
+        assert_eq!(settings.finish(), Ok(()));
+        assert_eq!((config.plan, config.trials), (Plan::Quiet, 12));
+    }
+
+    #[test]
     fn flags_out_of_range_are_refused() {
         assert!(Flags::try_parse_from(["midwatch-simulator", "--speed", "121"]).is_err());
+        assert!(Flags::try_parse_from(["midwatch-simulator", "--trials", "0"]).is_err());
         let flags = Flags::try_parse_from(["midwatch-simulator", "--speed", "120", "--once"])
             .expect("the fastest speed is a speed");
         assert_eq!((flags.speed, flags.once), (Some(120), true));

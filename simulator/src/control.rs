@@ -26,6 +26,12 @@ pub const WAITING_COMMANDS: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Status {
     pub seed: u64,
+    /// Whether the seed drew the fleet, too.
+    pub varied: bool,
+    /// How many stories the fleet lives through; 0 where it follows a plan.
+    pub trials: u16,
+    /// When live time began, simulated epoch milliseconds.
+    pub live_ms: i64,
     pub environment: String,
     /// Simulated seconds per wall-clock second.
     pub speed: u32,

@@ -345,6 +345,19 @@ impl Strain {
         }
     }
 
+    /// The larger strain on each metric.
+    #[must_use]
+    pub fn larger(self, other: Strain) -> Strain {
+        Strain {
+            latency_ms: self.latency_ms.max(other.latency_ms),
+            error_percent: self.error_percent.max(other.error_percent),
+            cpu_percent: self.cpu_percent.max(other.cpu_percent),
+            memory_percent: self.memory_percent.max(other.memory_percent),
+            connections: self.connections.max(other.connections),
+            consumer_lag: self.consumer_lag.max(other.consumer_lag),
+        }
+    }
+
     /// Whether every metric is normal.
     #[must_use]
     pub fn is_none(&self) -> bool {

@@ -17,6 +17,8 @@
 //!   own call graph, and nobody else; one minute after its end all is normal.
 //! - A fleet may have a daily [`rhythm`], and one of the [`cases`] for judging
 //!   detection in virtual time; the documented fleet has neither.
+//! - A fleet may live through [`trials`] one after another: small stories for
+//!   judging correlation and investigation.
 //! - Values never leave their physical limits.
 
 pub mod cases;
@@ -32,5 +34,6 @@ pub mod scenario;
 pub mod shell;
 pub mod spans;
 pub mod stories;
+pub mod trials;
 pub mod variation;
 pub mod world;

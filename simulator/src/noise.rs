@@ -1,5 +1,6 @@
 //! The jitter of quiet readings.
 
+use crate::fleet::Metric;
 use midwatch_events::ids;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -35,6 +36,30 @@ pub fn stream(seed: u64, purpose: &[&str]) -> StdRng {
 /// (Irwin–Hall), and no value beyond ±6.
 pub fn standard_normal(rng: &mut StdRng) -> f64 {
     (0..12).map(|_| rng.random_range(-0.5..0.5)).sum::<f64>()
+}
+
+/// Lognormal noise around 1 for a metric of this `size`, 0..1, with a lone
+/// spike in seventy readings of what depends on single requests. The same
+/// purpose and moment give the same value.
+#[must_use]
+pub fn heavy_tailed(seed: u64, purpose: &str, metric: Metric, size: f64, at_ms: i64) -> f64 {
+    let (width, spikes) = match metric {
+        Metric::RequestRate | Metric::Connections => (0.12, false),
+        Metric::Cpu => (0.2, false),
+        Metric::Memory => (0.02, false),
+        Metric::ConsumerLag => (0.5, false),
+        Metric::Latency => (0.25, true),
+        Metric::ErrorRate => (0.45, true),
+    };
+    let width = width * (0.8 + 0.4 * size);
+    let mut rng = stream(seed, &[purpose, metric.name(), &at_ms.to_string()]);
+    // The mean of a lognormal value exceeds its median by half the variance.
+    let usual = (width * standard_normal(&mut rng) - width * width / 2.0).exp();
+    if spikes && rng.random_range(0..70_u8) == 0 {
+        usual * rng.random_range(1.8..3.5)
+    } else {
+        usual
+    }
 }
 
 /// What the jitter of a fleet's quiet readings is like. All have a mean of

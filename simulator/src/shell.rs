@@ -4,6 +4,7 @@
 use crate::config::{Flags, SimulatorConfig};
 use crate::control::{self, Command, Control, FaultView, Status, WAITING_COMMANDS};
 use crate::pace::Pace;
+use crate::trials;
 use crate::variation::Variation;
 use crate::world::{STEP_MS, TICK_MS, World, WorldConfig};
 use anyhow::Context as _;
@@ -40,6 +41,7 @@ struct Shell {
     producer: Producer,
     status: Arc<Mutex<Status>>,
     world: World,
+    live_ms: i64,
     pace: Pace,
     told_late: Option<Instant>,
 }
@@ -67,11 +69,7 @@ pub async fn run(mut context: ServiceContext, flags: Flags) -> anyhow::Result<()
         start_ms: live_ms - HISTORY_TICKS * TICK_MS,
         live_ms,
         plan: config.plan,
-        variation: if config.varied {
-            Variation::drawn(config.seed)
-        } else {
-            Variation::standard()
-        },
+        variation: fleet(&config, live_ms),
     });
     tracing::info!(
         seed = config.seed, speed = config.speed, environment = config.environment, plan = ?config.plan,
@@ -94,11 +92,26 @@ pub async fn run(mut context: ServiceContext, flags: Flags) -> anyhow::Result<()
         producer,
         status,
         world,
+        live_ms,
         told_late: None,
     };
     let result = shell.live(live_ms, commands).await;
     server.abort();
     result
+}
+
+/// What distinguishes this fleet from others.
+fn fleet(config: &SimulatorConfig, live_ms: i64) -> Variation {
+    let base = if config.varied {
+        Variation::drawn(config.seed)
+    } else {
+        Variation::standard()
+    };
+    if config.trials > 0 {
+        trials::sequence(config.seed, live_ms, config.trials, base)
+    } else {
+        base
+    }
 }
 
 impl Shell {
@@ -247,6 +260,9 @@ impl Shell {
         }
         status.over = self.world.is_over();
         status.seed = self.config.seed;
+        status.varied = self.config.varied;
+        status.trials = self.config.trials;
+        status.live_ms = self.live_ms;
         status.environment.clone_from(&self.config.environment);
         status.speed = self.config.speed;
         status.phase = phase;

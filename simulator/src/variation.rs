@@ -10,6 +10,7 @@ use crate::fleet::{CALLS, Call, Service};
 use crate::noise::{Character, stream};
 use crate::rhythm::Rhythm;
 use crate::scenario::Scenario;
+use crate::trials::Trial;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -41,6 +42,8 @@ pub struct Variation {
     pub rhythm: Option<Rhythm>,
     /// What is special about one service, where something is.
     pub case: Option<Case>,
+    /// Stories for correlation and investigation, one after another.
+    pub trials: Vec<Trial>,
 }
 
 /// Sizes that are drawn. Below, a fault of a noisy metric would hide in its
@@ -74,6 +77,7 @@ impl Variation {
             noise_width: 1.0,
             rhythm: None,
             case: None,
+            trials: Vec::new(),
         }
     }
 
@@ -94,6 +98,7 @@ impl Variation {
             noise_width: rng.random_range(0.5..1.25),
             rhythm: None,
             case: None,
+            trials: Vec::new(),
         }
     }
 

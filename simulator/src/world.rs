@@ -10,6 +10,7 @@ use crate::logs::{self, Line, Scene};
 use crate::noise::{Jitter, stream};
 use crate::scenario::{AFTERMATH_MS, Fault, Happening, Release, Scenario};
 use crate::spans::{self, Snapshot};
+use crate::trials::Strike;
 use midwatch_events::decode::SCHEMA_VERSION;
 use midwatch_events::raw::{Labels, LogLevel, SpanStatus};
 use midwatch_events::{Envelope, Event, GroundTruth, Meta, RawLog, RawMetric, ids};
@@ -50,6 +51,8 @@ pub struct World {
     next: Option<Fault>,
     /// The scenarios of [`Plan::Round`] that are still to come, last first.
     round: Vec<Scenario>,
+    /// The faults of the fleet's trials that are still to come, last first.
+    strikes: Vec<Strike>,
     /// What each service felt of its callees at the last tick.
     felt: [Strain; SERVICES],
     /// All strain of the last ticks, newest first.
@@ -94,6 +97,7 @@ impl World {
             faults: Vec::new(),
             next: None,
             round: Vec::new(),
+            strikes: Vec::new(),
             felt: [Strain::default(); SERVICES],
             past: VecDeque::new(),
             traces: std::array::from_fn(|_| None),
@@ -120,7 +124,11 @@ impl World {
     /// Whether no fault runs or fades and none comes by itself any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.faults.is_empty() && self.next.is_none()
+        let trials = &self.config.variation.trials;
+        let is_past = trials
+            .last()
+            .is_none_or(|last| last.slot.end <= self.now_ms);
+        self.faults.is_empty() && self.next.is_none() && self.strikes.is_empty() && is_past
     }
 
     /// The next fault that comes by itself.
@@ -137,6 +145,7 @@ impl World {
             self.start_planned();
             self.happen();
             self.case_happens();
+            self.trial_happens();
             self.talk();
             if (self.now_ms - self.config.start_ms) % TICK_MS == 0 {
                 self.tick();
@@ -263,10 +272,15 @@ impl World {
         let of_case = self
             .case_of(service)
             .map_or(Strain::default(), |case| case.strain_at(at_ms));
+        let of_trial = self
+            .trial_at(at_ms)
+            .map_or(Strain::default(), |trial| trial.strain(service, at_ms));
         self.faults
             .iter()
             .filter(|fault| fault.service == service)
-            .fold(of_case, |sum, fault| sum.plus(fault.strain_at(at_ms)))
+            .fold(of_case.plus(of_trial), |sum, fault| {
+                sum.plus(fault.strain_at(at_ms))
+            })
     }
 
     /// The strain of a callee as it has travelled to the caller by the last tick.

@@ -39,3 +39,27 @@ fn no_service_names_the_ground_truth() {
         }
     }
 }
+
+#[test]
+fn no_service_can_compute_the_stories_of_the_fleet() {
+    let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("../services");
+    let mut read = 0;
+    for entry in fs::read_dir(&services).expect("the services are beside the simulator") {
+        let folder = entry.expect("the folder can be listed").path();
+        let mut files = vec![folder.join("Cargo.toml")];
+        if folder.join("src").is_dir() {
+            sources(&folder.join("src"), &mut files);
+        }
+        for file in files.into_iter().filter(|file| file.is_file()) {
+            read += 1;
+            let bytes = fs::read(&file).expect("a file of a service is readable");
+            let text = String::from_utf8_lossy(&bytes).to_lowercase();
+            // Tests may live through a simulated world, programs may not.
+            let text = text.split("[dev-dependencies]").next().unwrap_or_default();
+            for name in ["midwatch-simulator", "midwatch_simulator", "sim_trials"] {
+                assert!(!text.contains(name), "{} names {name}", file.display());
+            }
+        }
+    }
+    assert!(read > 50, "{read} files of services");
+}

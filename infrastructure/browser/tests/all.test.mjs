@@ -12,3 +12,4 @@ await import("./pages.mjs");
 await import("./topics.mjs");
 await import("./hostile.mjs");
 await import("./phone.mjs");
+await import("./operate.mjs");

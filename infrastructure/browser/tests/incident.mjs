@@ -160,7 +160,7 @@ test("the model calls are shown with their cost, or that there were none", () =>
       assert.match(words, /None: every answer on this page was computed without a model/);
     } else {
       assert.match(words, new RegExp(`^Model calls ${found.llm_calls.length} calls?, [\\d ,]+ tokens, `));
-      assert.equal(await count(page, "#calls tbody tr"), found.llm_calls.length);
+      assert.equal(await count(page, "#calls details.round"), found.llm_calls.length);
     }
   }));
 

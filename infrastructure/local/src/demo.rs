@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -153,6 +154,10 @@ async fn live(
         "  dashboard  {}\n  topics     {}\n  inbox      {}\n  metrics    {}\n  simulator  {}   (make inject SCENARIO=…)\n",
         urls["dashboard"], urls["topics"], urls["inbox"], urls["prometheus"], urls["simulator"]
     ));
+    if let Some((_, token)) = &plan.operator {
+        let line = format!("  operator's token for the incidents' pages: {token}\n");
+        supervisor.screen.say(&line);
+    }
     // Room for a kill of each agent and then some.
     let (orders, mut inbox) = mpsc::channel(16);
     if !options.command.is_empty() {
@@ -198,6 +203,9 @@ struct Plan {
     /// The user's `.env`, for what the environment itself does not set.
     user: BTreeMap<String, String>,
     hidden: Vec<String>,
+    /// Where the API reads who may give commands, and the token that may;
+    /// none where the user says who may.
+    operator: Option<(PathBuf, String)>,
     urls: BTreeMap<String, String>,
     dashboard: u16,
     topics: u16,
@@ -226,6 +234,7 @@ impl Plan {
             environment: environment::of_services(&endpoints, dashboard)?,
             user: environment::dot_env(&supervisor.layout.root)?,
             hidden: Vec::new(),
+            operator: None,
             urls: BTreeMap::new(),
             dashboard,
             topics,
@@ -253,19 +262,25 @@ impl Plan {
             "KNOWLEDGE_DIR".to_owned(),
             knowledge.to_string_lossy().into_owned(),
         );
-        if options.model.is_some() {
-            plan.start_scripted_model(supervisor)?;
+        let named = "OPERATOR_TOKENS_FILE";
+        let given = |value: &String| !value.trim().is_empty();
+        if !environment::is_set(named) && !plan.user.get(named).is_some_and(given) {
+            plan.operator = Some(environment::operator(supervisor.run.path())?);
+        }
+        if let Some(model) = &options.model {
+            plan.start_scripted_model(supervisor, model == "lies")?;
         }
         supervisor.start_prometheus(metrics)?;
         supervisor.publish(|book| {
             book.urls.clone_from(&plan.urls);
             book.environment.clone_from(&plan.environment);
+            book.environment.extend(plan.token());
         })?;
         supervisor.wait_healthy(HEALTHY_LIMIT).await?;
         Ok(plan)
     }
 
-    fn start_scripted_model(&mut self, supervisor: &mut Supervisor) -> Result<()> {
+    fn start_scripted_model(&mut self, supervisor: &mut Supervisor, lies: bool) -> Result<()> {
         let script = supervisor
             .layout
             .root
@@ -275,6 +290,8 @@ impl Plan {
             script.to_string_lossy().into_owned(),
             "--bind".to_owned(),
             format!("127.0.0.1:{port}"),
+            "--lie".to_owned(),
+            if lies { "mixed" } else { "none" }.to_owned(),
         ]);
         supervisor.start(Kind::Server, spec, None, false)?;
         let url = format!("http://127.0.0.1:{port}/v1");
@@ -284,6 +301,12 @@ impl Plan {
             .map(str::to_owned)
             .to_vec();
         Ok(())
+    }
+
+    /// What the command line shows the API.
+    fn token(&self) -> Option<(String, String)> {
+        let (_, token) = self.operator.as_ref()?;
+        Some(("OPERATOR_TOKEN".to_owned(), token.clone()))
     }
 
     /// The variables of an attached command: those of the services, and the
@@ -296,6 +319,7 @@ impl Plan {
             (name, url.clone())
         });
         variables.extend(pages);
+        variables.extend(self.token());
         variables
     }
 
@@ -336,6 +360,12 @@ impl Plan {
             .env("TOPICS_URL", &self.urls["topics"])
             .env("INBOX_URL", &self.urls["inbox"])
             .env("AGENT_ENDPOINTS", format!("@{}", targets.display()));
+        let spec = match &self.operator {
+            Some((file, _)) => {
+                spec.env("OPERATOR_TOKENS_FILE", file.to_string_lossy().into_owned())
+            }
+            None => spec,
+        };
         supervisor.start(Kind::Agent, spec, Some(metrics), false)?;
         supervisor.wait_healthy(HEALTHY_LIMIT).await?;
 

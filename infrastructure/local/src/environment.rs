@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::io::{ErrorKind, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -98,6 +99,29 @@ pub(crate) fn random_seed() -> Result<u64> {
         .and_then(|mut source| source.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
     Ok(u64::from(u16::from_ne_bytes(bytes)))
+}
+
+/// The file that lets the operator of a demo in, in `folder`, and the token.
+/// Nobody else may read the file.
+///
+/// # Errors
+/// When there is no randomness, or the file cannot be written.
+pub(crate) fn operator(folder: &Path) -> Result<(PathBuf, String)> {
+    let mut bytes = [0_u8; 12];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = folder.join("operators");
+    File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(format!("demo {token}\n").as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((path, token))
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use midwatch_api::{App, serve};
 use midwatch_clients::kafka::KafkaSettings;
 use midwatch_runtime::{Settings, Shutdown};
 
+/// Opens the commands of the page.
+const TOKEN: &str = "preview-token-0001";
 const HOSTILE: &str = "<img src=x onerror=alert(1)>";
 
 #[tokio::main]
@@ -49,7 +51,10 @@ async fn main() -> anyhow::Result<()> {
     let knowledge = concat!(env!("CARGO_MANIFEST_DIR"), "/../../knowledge");
     let from_stack = Settings::from_env();
     let stack = |name: &str| from_stack.get(name).unwrap_or_default();
+    let operators = std::env::temp_dir().join(format!("operators-{}", std::process::id()));
+    std::fs::write(&operators, format!("preview {TOKEN}\n"))?;
     let values = [
+        ("OPERATOR_TOKENS_FILE", operators.display().to_string()),
         ("AGENT_ENDPOINTS", endpoints),
         ("KNOWLEDGE_DIR", knowledge.to_owned()),
         ("QDRANT_URL", stack("MIDWATCH_TEST_QDRANT_URL")),
@@ -60,12 +65,13 @@ async fn main() -> anyhow::Result<()> {
     let values = values.map(|(name, value)| (name.to_owned(), value));
     Setup::read(&Settings::from_values(values)).apply(&mut app);
     let listener = tokio::net::TcpListener::bind(&address).await?;
-    println!("http://{address}");
+    println!("http://{address}, operator's token {TOKEN}");
     let served = tokio::spawn(serve(app, listener));
     tokio::signal::ctrl_c().await?;
     switch.send_replace(true);
     served.await??;
     scratch.close().await;
+    std::fs::remove_file(&operators)?;
     Ok(())
 }
 

@@ -6,10 +6,12 @@ use crate::known;
 use crate::params::{Params, find_incident, incident_key};
 use axum::Json;
 use axum::extract::{Path, State};
+use midwatch_clients::postgres::artifacts;
 use midwatch_clients::postgres::read::{
     self, AgentEvent, Email, EmailFilter, IncidentFilter, IncidentRow, IncidentSummary, ModelCall,
     Record, RecordFilter,
 };
+use midwatch_events::artifact::Artifact;
 use midwatch_runtime::clock;
 use serde::Serialize;
 use serde_json::Value;
@@ -127,6 +129,8 @@ pub struct Parts {
     pub records: BTreeMap<String, i64>,
     /// Oldest first.
     pub calls: Vec<ModelCall>,
+    /// In the order of writing.
+    pub artifacts: Vec<Artifact>,
 }
 
 /// Reads what belongs to an incident.
@@ -143,6 +147,7 @@ pub async fn parts(app: &App, incident: Uuid) -> Result<Parts, ApiError> {
     let mut calls = read::model_calls(&app.pool, Some(incident), SOME).await?;
     calls.reverse();
     let counts = read::record_counts(&app.pool, incident).await?;
+    let artifacts = artifacts::of_incident(&app.pool, incident).await?;
     Ok(Parts {
         timeline: read::agent_events(&app.pool, Some(incident), None, TIMELINE).await?,
         mails,
@@ -151,6 +156,7 @@ pub async fn parts(app: &App, incident: Uuid) -> Result<Parts, ApiError> {
             .map(|count| (count.name, count.count))
             .collect(),
         calls,
+        artifacts,
     })
 }
 
@@ -300,4 +306,23 @@ pub async fn records(
     let truncated = items.len() > most;
     items.truncate(most);
     Ok(Json(Records { items, truncated }))
+}
+
+/// What the agents concluded about an incident, and from what.
+#[derive(Clone, Debug, Serialize)]
+pub struct Artifacts {
+    /// In the order of writing; superseded ones included.
+    pub items: Vec<Artifact>,
+}
+
+/// `GET /api/incidents/{id}/artifacts`.
+pub async fn artifacts(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Json<Artifacts>, ApiError> {
+    params.only(&[])?;
+    let row = find_incident(&app.pool, &id).await?;
+    let items = artifacts::of_incident(&app.pool, row.id).await?;
+    Ok(Json(Artifacts { items }))
 }

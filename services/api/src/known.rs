@@ -4,12 +4,14 @@
 use midwatch_clients::postgres::read::IncidentRow;
 use midwatch_events::incident::LogExcerpt;
 use midwatch_events::{
-    AnomalyType, BlastRadius, CorrelationSignal, GroupedAnomaly, IncidentResolved, RawDeployment,
-    RemediationPlan, RootCauseCandidate,
+    AnomalyType, BlastRadius, CorrelationSignal, GroupedAnomaly, IncidentResolved, LeftOut,
+    RawDeployment, RemediationPlan, RootCauseCandidate,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// The reading that the incident was opened on.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -21,6 +23,47 @@ pub struct Trigger {
     pub baseline_value: f64,
     pub deviation_sigma: f64,
     pub anomaly_score: f64,
+}
+
+/// A call between two services, and where it was learnt.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "(String, String, Learnt)")]
+pub struct Call {
+    pub caller: String,
+    pub callee: String,
+    /// By source, the event time at which it was last seen, epoch
+    /// milliseconds; 0 where the source bears no date.
+    pub sources: BTreeMap<String, i64>,
+}
+
+impl Call {
+    /// Caller and callee.
+    #[must_use]
+    pub fn ends(&self) -> (&str, &str) {
+        (&self.caller, &self.callee)
+    }
+}
+
+/// The sources of a call as older builds wrote them, and with their ages.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Learnt {
+    Undated(Vec<String>),
+    Dated(BTreeMap<String, i64>),
+}
+
+impl From<(String, String, Learnt)> for Call {
+    fn from((caller, callee, learnt): (String, String, Learnt)) -> Call {
+        let sources = match learnt {
+            Learnt::Undated(names) => names.into_iter().map(|name| (name, 0)).collect(),
+            Learnt::Dated(sources) => sources,
+        };
+        Call {
+            caller,
+            callee,
+            sources,
+        }
+    }
 }
 
 /// What is known about an incident, as types.
@@ -35,8 +78,20 @@ pub struct Known {
     pub deployment: Option<RawDeployment>,
     pub errors: Vec<LogExcerpt>,
     pub blast: Option<BlastRadius>,
-    /// Caller, callee, and where the edge was learnt.
-    pub edges: Vec<(String, String, Vec<String>)>,
+    pub edges: Vec<Call>,
+    /// Calls that are written down and that spans have contradicted for long.
+    pub contradicted: Vec<(String, String)>,
+    /// Why it is as grave as it is; empty where that is not said.
+    pub severity_reason: String,
+    pub acknowledged_by: Option<String>,
+    /// Wall clock.
+    pub snoozed_until_ms: Option<i64>,
+    /// What was near in time and does not belong to it.
+    pub left_out: Vec<LeftOut>,
+    /// The other incidents of merges and splits.
+    pub related: Vec<Uuid>,
+    /// Anomalies beyond those that are listed.
+    pub unlisted: u64,
     pub candidates: Vec<RootCauseCandidate>,
     pub plan: Option<RemediationPlan>,
     pub resolution: Option<IncidentResolved>,
@@ -62,17 +117,25 @@ impl Known {
         Known {
             title: title(&row.anomaly_type, services.first().map(String::as_str)),
             services,
-            description: context["description"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
+            description: text(&context["description"]).unwrap_or_default(),
             trigger,
             signals: list(&context["signals"], "signals", &mut unread),
             anomalies,
             deployment: one(&context["deployment"], "deployment", &mut unread),
             errors: list(&context["recent_errors"], "recent_errors", &mut unread),
             blast: one(&row.blast_radius, "blast_radius", &mut unread),
-            edges: list(&context["topology"]["edges"], "topology", &mut unread),
+            edges: list(edges(&context["topology"]), "topology", &mut unread),
+            contradicted: list(
+                &context["topology"]["contradicted"],
+                "topology",
+                &mut unread,
+            ),
+            severity_reason: text(&context["severity_reason"]).unwrap_or_default(),
+            acknowledged_by: text(&context["acknowledged_by"]),
+            snoozed_until_ms: context["snoozed_until_ms"].as_i64(),
+            left_out: list(&context["left_out"], "left_out", &mut unread),
+            related: list(&context["related"], "related", &mut unread),
+            unlisted: context["unlisted_anomalies"].as_u64().unwrap_or(0),
             candidates: row
                 .rca_candidates
                 .as_ref()
@@ -120,6 +183,18 @@ fn first_trigger(anomaly: &GroupedAnomaly) -> Trigger {
     }
 }
 
+/// The calls with the ages of their sources, where those were written.
+fn edges(topology: &Value) -> &Value {
+    match &topology["ages"] {
+        Value::Null => &topology["edges"],
+        ages => ages,
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
 fn list<T: DeserializeOwned>(value: &Value, name: &str, unread: &mut Vec<String>) -> Vec<T> {
     let entries = match value {
         Value::Null => return Vec::new(),
@@ -161,14 +236,19 @@ mod tests {
     #[test]
     fn an_entry_that_cannot_be_read_costs_only_itself() {
         let mut unread = Vec::new();
-        let edges: Vec<(String, String, Vec<String>)> = list(
-            &json!([["a", "b", ["spans"]], ["broken"]]),
+        let edges: Vec<Call> = list(
+            &json!([["a", "b", ["spans"]], ["broken"], ["b", "c", {"logs": 7}]]),
             "topology",
             &mut unread,
         );
+        let call = |caller: &str, callee: &str, source: &str, at_ms| Call {
+            caller: caller.to_owned(),
+            callee: callee.to_owned(),
+            sources: BTreeMap::from([(source.to_owned(), at_ms)]),
+        };
         assert_eq!(
             edges,
-            [("a".to_owned(), "b".to_owned(), vec!["spans".to_owned()])]
+            [call("a", "b", "spans", 0), call("b", "c", "logs", 7)]
         );
         assert_eq!(unread, ["topology"]);
         assert_eq!(

@@ -11,12 +11,14 @@
 //! and `/agents`, and `/openapi.json`, on `API_BIND`.
 //!
 //! Guarantees
-//! - one thing is written, and only when a person or program asks for it with
-//!   POST: a dead letter is sent to its topic again, once, and the row in
-//!   `dead_letters_resent` says by whom and how it ended ([`dead_letters`]). It
-//!   has a pool of its own, whose role may write that table only; all other
-//!   database sessions are read-only;
-//! - only pages of this server and programs may ask for it ([`origin`]);
+//! - two things leave here, and only when a person or program asks with POST.
+//!   A dead letter is sent to its topic again, once, and the row in
+//!   `dead_letters_resent` says by whom and how it ended ([`dead_letters`]); it
+//!   has a pool of its own, whose role may write that table only, and all other
+//!   database sessions are read-only. An operator's command is published on
+//!   `operator.commands`, for the agents to obey ([`commands`]), and only for
+//!   somebody with a credential ([`operators`]);
+//! - only pages of this server and programs may ask ([`origin`]);
 //! - nothing that came from telemetry, a model or a mail becomes markup or
 //!   script of a page: templates escape everything, Markdown loses its HTML,
 //!   and the content security policy allows no inline script or style;
@@ -25,6 +27,7 @@
 
 pub mod activity;
 pub mod agents;
+pub mod commands;
 pub mod dead_letters;
 pub mod error;
 pub mod fleet;
@@ -32,6 +35,7 @@ pub mod incidents;
 pub mod knowledge;
 pub mod known;
 pub mod live;
+pub mod operators;
 pub mod origin;
 pub mod pages;
 pub mod params;
@@ -52,6 +56,7 @@ use midwatch_clients::kafka::{BrokerReader, KafkaError, Producer};
 use midwatch_clients::knowledge::KnowledgeStore;
 use midwatch_clients::postgres::{dead_letters as letters, read};
 use midwatch_runtime::{ServiceContext, Shutdown};
+use operators::Operators;
 use origin::Origins;
 use pages::Pages;
 use series::Recent;
@@ -72,13 +77,14 @@ pub struct App {
     pub pool: PgPool,
     /// For `dead_letters_resent` only.
     pub resender: PgPool,
-    /// Made when the first dead letter is sent again.
+    /// Made when the first message is sent.
     producer: Arc<Mutex<Option<Producer>>>,
     pub prober: Arc<Prober>,
     pub catalogue: Arc<CatalogueFile>,
     /// `None` where none is configured.
     pub knowledge: Option<KnowledgeStore>,
     pub origins: Arc<Origins>,
+    pub operators: Arc<Operators>,
     pub recent: Arc<Recent>,
     pub topics: Arc<Topics>,
     pub live: Arc<Live>,
@@ -100,6 +106,7 @@ impl App {
             catalogue: Arc::new(CatalogueFile::below(Path::new("knowledge"))),
             knowledge: None,
             origins: Arc::default(),
+            operators: Arc::default(),
             recent: Arc::new(recent),
             topics: Arc::new(topics),
             live: Arc::new(Live::default()),
@@ -115,7 +122,7 @@ impl App {
         self.topics.reader()
     }
 
-    /// The producer for dead letters that are sent again.
+    /// The producer for commands and dead letters that are sent again.
     ///
     /// # Errors
     /// A property that librdkafka does not take.

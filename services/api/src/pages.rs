@@ -5,7 +5,12 @@
 
 pub mod agents;
 pub mod assets;
+pub mod calls;
+pub mod cause;
+pub mod chain;
 pub mod chart;
+pub mod conclusion;
+pub mod drawings;
 pub mod evidence;
 pub mod feed;
 pub mod fleet;
@@ -14,6 +19,8 @@ pub mod graph;
 pub mod incident;
 pub mod knowledge;
 pub mod markdown;
+pub mod operate;
+pub mod proof;
 pub mod score;
 pub mod size;
 pub mod spark;
@@ -33,7 +40,11 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("base.html", include_str!("../templates/base.html")),
     ("feed.html", include_str!("../templates/feed.html")),
     ("incident.html", include_str!("../templates/incident.html")),
+    ("operate.html", include_str!("../templates/operate.html")),
     ("cause.html", include_str!("../templates/cause.html")),
+    ("proof.html", include_str!("../templates/proof.html")),
+    ("chain.html", include_str!("../templates/chain.html")),
+    ("calls.html", include_str!("../templates/calls.html")),
     ("evidence.html", include_str!("../templates/evidence.html")),
     ("response.html", include_str!("../templates/response.html")),
     ("chart.html", include_str!("../templates/chart.html")),

@@ -2,7 +2,8 @@
 
 use crate::App;
 use crate::error::ApiError;
-use crate::{activity, agents, dead_letters, fleet, incidents, knowledge, live, pages, series};
+use crate::{activity, agents, commands, dead_letters, fleet, incidents, knowledge, live};
+use crate::{operators, pages, series};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -15,7 +16,8 @@ use axum::routing::{MethodRouter, get, post};
 const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; \
      frame-ancestors 'none'; object-src 'none'";
 
-/// Largest body of a request, in bytes. What is posted here are coordinates.
+/// Largest body of a request, in bytes. What is posted here are coordinates
+/// and commands.
 const BODY: usize = 8 * 1024;
 
 /// The description of this interface for programs.
@@ -28,6 +30,9 @@ pub type Route = (&'static str, fn() -> MethodRouter<App>);
 pub const ROUTES: &[Route] = &[
     ("/", || get(pages::feed::show)),
     ("/incidents/{id}", || get(pages::incident::show)),
+    ("/incidents/{id}/commands", || post(commands::press)),
+    ("/operator/sign-in", || post(operators::sign_in)),
+    ("/operator/sign-out", || post(operators::sign_out)),
     ("/fleet", || get(pages::fleet::overview)),
     ("/fleet/{service}", || get(pages::fleet::one)),
     ("/knowledge", || get(pages::knowledge::show)),
@@ -38,6 +43,11 @@ pub const ROUTES: &[Route] = &[
     ("/api/incidents/{id}", || get(incidents::one)),
     ("/api/incidents/{id}/records", || get(incidents::records)),
     ("/api/incidents/{id}/series", || get(series::get)),
+    ("/api/incidents/{id}/artifacts", || {
+        get(incidents::artifacts)
+    }),
+    ("/api/incidents/{id}/commands", || post(commands::post)),
+    ("/api/maintenance", || post(commands::maintenance)),
     ("/api/agent-events", || get(activity::agent_events)),
     ("/api/emails", || get(activity::emails)),
     ("/api/emails/{id}", || get(activity::email)),

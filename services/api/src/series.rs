@@ -61,6 +61,9 @@ pub struct Series {
     pub observed_value: Option<f64>,
     pub baseline_value: Option<f64>,
     pub points: Vec<Point>,
+    /// A moment that a chart of it marks.
+    #[serde(skip)]
+    pub cursor_ms: Option<i64>,
 }
 
 /// Redis, once it has answered for the first time.
@@ -259,6 +262,7 @@ pub async fn load(
             .map(|anomaly| anomaly.baseline_value)
             .or(trigger.map(|trigger| trigger.baseline_value)),
         points,
+        cursor_ms: None,
     })
 }
 

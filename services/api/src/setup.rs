@@ -3,6 +3,7 @@
 use crate::App;
 use crate::agents::{Prober, Source};
 use crate::fleet::CatalogueFile;
+use crate::operators::Operators;
 use crate::origin::Origins;
 use crate::pages::Pages;
 use midwatch_clients::embeddings::EmbeddingsClient;
@@ -17,13 +18,15 @@ pub struct Setup {
     knowledge_dir: PathBuf,
     knowledge: Option<KnowledgeStore>,
     dashboard: Option<String>,
+    operators: Operators,
     links: Vec<(&'static str, String)>,
 }
 
 impl Setup {
     /// Reads `AGENT_ENDPOINTS`, `KNOWLEDGE_DIR`, `QDRANT_URL`,
-    /// `EMBEDDINGS_URL` with their keys, `DASHBOARD_URL`, `TOPICS_URL` and
-    /// `INBOX_URL`; bad values are noted in `settings`.
+    /// `EMBEDDINGS_URL` with their keys, `DASHBOARD_URL`, `TOPICS_URL`,
+    /// `INBOX_URL` and `OPERATOR_TOKENS_FILE`; bad values are noted in
+    /// `settings`.
     #[must_use]
     pub fn read(settings: &Settings) -> Setup {
         let text = settings.text("AGENT_ENDPOINTS", "");
@@ -45,11 +48,13 @@ impl Setup {
             settings.problem(name, &address, fix);
             None
         });
+        let dashboard = settings.get("DASHBOARD_URL");
         Setup {
             endpoints,
             knowledge_dir: settings.text("KNOWLEDGE_DIR", "knowledge").into(),
             knowledge: knowledge(settings),
-            dashboard: settings.get("DASHBOARD_URL"),
+            operators: operators(settings, dashboard.as_deref()),
+            dashboard,
             links: links.collect(),
         }
     }
@@ -60,8 +65,22 @@ impl Setup {
         app.catalogue = Arc::new(CatalogueFile::below(&self.knowledge_dir));
         app.knowledge = self.knowledge;
         app.origins = Arc::new(Origins::new(self.dashboard.as_deref()));
+        app.operators = Arc::new(self.operators);
         app.pages = Arc::new(Pages::with_links(&self.links));
     }
+}
+
+/// Without a file nobody may give commands, which is a normal state.
+fn operators(settings: &Settings, dashboard: Option<&str>) -> Operators {
+    let secure = dashboard.is_some_and(|url| url.starts_with("https://"));
+    let file = settings.get("OPERATOR_TOKENS_FILE");
+    let operators = Operators::new(file.as_ref().map(PathBuf::from), secure);
+    if let Err(problem) = operators.check() {
+        let value = file.unwrap_or_default();
+        let fix = "name a readable file with lines `name token` or `name:sha256`";
+        settings.problem("OPERATOR_TOKENS_FILE", &value, &format!("{problem}; {fix}"));
+    }
+    operators
 }
 
 /// Nothing is contacted yet: a store that is away shows on its page.
@@ -97,11 +116,17 @@ mod tests {
             ("TOPICS_URL", "javascript:alert(1)"),
             ("INBOX_URL", "http://127.0.0.1:8025"),
             ("EMBEDDINGS_URL", "redis://x"),
+            ("OPERATOR_TOKENS_FILE", "/nowhere/operators"),
         ]);
         let setup = Setup::read(&bad);
         assert_eq!(setup.links, [("Inbox", "http://127.0.0.1:8025".to_owned())]);
         let error = bad.finish().unwrap_err().to_string();
-        for name in ["AGENT_ENDPOINTS", "TOPICS_URL", "EMBEDDINGS_URL"] {
+        for name in [
+            "AGENT_ENDPOINTS",
+            "TOPICS_URL",
+            "EMBEDDINGS_URL",
+            "OPERATOR_TOKENS_FILE is \"/nowhere/operators\"",
+        ] {
             assert!(error.contains(name), "{name} in {error}");
         }
         assert!(!error.contains("INBOX_URL"), "{error}");

@@ -7,7 +7,8 @@ use crate::view::{self, CarriedOut, Surroundings};
 use midwatch_events::incident::IncidentChange;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{
-    Event, IncidentHeader, IncidentOpened, IncidentResolved, IncidentUpdated, Severity, ids,
+    Event, IncidentHeader, IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted,
+    Severity, ids,
 };
 use midwatch_runtime::agent::{Input, Job, Moment};
 use midwatch_runtime::effect::{Effect, JobRequest, Notification};
@@ -29,6 +30,15 @@ pub struct State {
     pub severity: Option<Severity>,
     /// How often the incident was reopened.
     pub round: u32,
+    /// The updates that reopened it.
+    #[serde(default)]
+    pub reopenings: BTreeSet<u32>,
+    /// The newest update taken in; an older one that comes late is past.
+    #[serde(default)]
+    pub update: u32,
+    /// The newest revision of the cause.
+    #[serde(default)]
+    pub revision: u32,
     /// Message-IDs of the first mails; the oldest is the thread's root.
     pub thread: Vec<String>,
     /// Who was told of which stage, by [`Stage::key`].
@@ -99,17 +109,13 @@ impl Core {
                 self.tell_opened(state, at)
             }
             Event::Updated(updated) => self.updated(state, at, &updated),
-            Event::Rca(rca) => {
-                note_severity(state, rca.header.severity);
-                let onset = state.opened.as_deref().map(view::onset_ms);
-                let view = view::cause(&rca, onset, at.wall_ms, &self.around(state, &rca.header));
-                self.tell(state, at, &View::Cause(view), &rca.header)
-            }
+            Event::Rca(rca) => self.cause(state, at, &rca),
             Event::Plan(plan) => {
                 let around = self.around(state, &plan.header);
                 let view = view::plan(&plan, state.opened.as_deref(), &around);
                 self.tell(state, at, &View::Plan(view), &plan.header)
             }
+            Event::Resolved(resolved) if is_merged(&resolved) => self.merged(state, at, &resolved),
             Event::Resolved(resolved) => {
                 let around = self.around(state, &resolved.header);
                 let opened = state.opened.as_deref();
@@ -128,7 +134,61 @@ impl Core {
         }
     }
 
+    /// The cause, or a revision of it. Whoever knows a cause hears of another
+    /// one only where another comes first, and of that one once.
+    fn cause(&self, state: &mut State, at: Moment, rca: &RcaCompleted) -> Vec<Effect> {
+        note_severity(state, rca.header.severity);
+        if rca.revision < state.revision {
+            return Vec::new();
+        }
+        let is_new = rca.revision > state.revision;
+        state.revision = rca.revision;
+        let known = Stage::Rca.key(state.round);
+        let changed = is_new && rca.top_changed && state.told.contains_key(&known);
+        let onset = state.opened.as_deref().map(view::onset_ms);
+        let mut view = view::cause(rca, onset, at.wall_ms, &self.around(state, &rca.header));
+        view.changed = changed;
+        let view = View::Cause(view);
+        if !changed {
+            return self.tell(state, at, &view, &rca.header);
+        }
+        let key = format!("{}.changed.{}", Stage::Rca.as_str(), rca.revision);
+        let recipients = self.recipients(state, Stage::Rca, &rca.header);
+        // Who hears of it now has nothing left to hear of the cause.
+        state
+            .told
+            .entry(known)
+            .or_default()
+            .extend(recipients.all());
+        self.tell_as(state, at, &view, &rca.header, key, recipients)
+    }
+
+    /// The incident goes on inside another one: a line to those who know of it.
+    fn merged(&self, state: &mut State, at: Moment, resolved: &IncidentResolved) -> Vec<Effect> {
+        let header = &resolved.header;
+        let known = state.told.get(&Stage::Opened.key(state.round));
+        let known = known.cloned().unwrap_or_default();
+        let is_known = |address: &String| known.contains(address);
+        let mut recipients = self.recipients(state, Stage::Resolved, header);
+        recipients.to.retain(is_known);
+        recipients.cc.retain(is_known);
+        let view = View::Merged(view::merged(resolved, &self.around(state, header)));
+        let key = Stage::Resolved.key(state.round);
+        self.tell_as(state, at, &view, header, key, recipients)
+    }
+
     fn updated(&self, state: &mut State, at: Moment, updated: &IncidentUpdated) -> Vec<Effect> {
+        if updated.change == IncidentChange::Reopened && state.reopenings.insert(updated.revision) {
+            state.round += 1;
+        }
+        // It holds the whole, and a newer whole is known. What is left of an
+        // incident that was merged into another one is nothing.
+        let is_left =
+            updated.change != IncidentChange::Merged || !updated.grouped_anomalies.is_empty();
+        if updated.revision <= state.update || !is_left {
+            return self.tell_opened(state, at);
+        }
+        state.update = updated.revision;
         note_severity(state, updated.header.severity);
         // Without the first mail's event there are no readings to show; the
         // severity is kept for the mails that follow.
@@ -147,9 +207,6 @@ impl Core {
             .grouped_anomalies
             .clone_from(&updated.grouped_anomalies);
         opened.grouped_anomalies.truncate(KEPT);
-        if updated.change == IncidentChange::Reopened {
-            state.round += 1;
-        }
         self.tell_opened(state, at)
     }
 
@@ -179,23 +236,40 @@ impl Core {
         view: &View,
         header: &IncidentHeader,
     ) -> Vec<Effect> {
-        let stage = view.stage();
-        let key = stage.key(state.round);
-        let told = state.told.entry(key.clone()).or_default();
-        let recipients = routing::recipients(
+        let key = view.stage().key(state.round);
+        let recipients = self.recipients(state, view.stage(), header);
+        self.tell_as(state, at, view, header, key, recipients)
+    }
+
+    fn recipients(&self, state: &State, stage: Stage, header: &IncidentHeader) -> Recipients {
+        routing::recipients(
             stage,
             state.severity.unwrap_or(header.severity),
             header.primary_service(),
             &self.addresses,
             &self.catalogue,
         )
-        .without(told);
+    }
+
+    /// Sends the mail under `key` to those of `recipients` who have not got
+    /// that one.
+    fn tell_as(
+        &self,
+        state: &mut State,
+        at: Moment,
+        view: &View,
+        header: &IncidentHeader,
+        key: String,
+        recipients: Recipients,
+    ) -> Vec<Effect> {
+        let told = state.told.entry(key.clone()).or_default();
+        let recipients = recipients.without(told);
         if recipients.to.is_empty() {
             return Vec::new();
         }
         told.extend(recipients.all());
         let mail = self.mail(state, view, header, key, recipients);
-        if stage == Stage::Opened {
+        if view.stage() == Stage::Opened {
             state.thread.push(mail.notification.message_id.clone());
         }
         let mut effects = vec![Effect::Notify(mail.notification.clone())];
@@ -279,7 +353,10 @@ fn must_wait(state: &State, event: &Event) -> Option<Effect> {
         Event::Plan(_) if !told(Stage::Rca) => {
             park("the mail about the cause goes first", CAUSE_WAIT_MS)
         }
-        Event::Resolved(resolved) if follows_a_plan(resolved) && !told(Stage::Plan) => {
+        // After a reopening the plan may stay as it was.
+        Event::Resolved(resolved)
+            if state.round == 0 && follows_a_plan(resolved) && !told(Stage::Plan) =>
+        {
             park("the mail with the plan goes first", PLAN_WAIT_MS)
         }
         Event::Postmortem(_) if !told(Stage::Resolved) => {
@@ -287,6 +364,10 @@ fn must_wait(state: &State, event: &Event) -> Option<Effect> {
         }
         _ => None,
     }
+}
+
+fn is_merged(resolved: &IncidentResolved) -> bool {
+    resolved.resolution_method == "MERGED"
 }
 
 /// A merged or closed incident may never get a plan.

@@ -3,7 +3,7 @@
 
 use crate::routing::Stage;
 use crate::units::line;
-use crate::view::{CauseView, OpenedView, PlanView, PostmortemView, ResolvedView};
+use crate::view::{CauseView, MergedView, OpenedView, PlanView, PostmortemView, ResolvedView};
 use midwatch_events::IncidentHeader;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -11,7 +11,7 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::Serialize;
 use std::fmt;
 
-const TEMPLATES: [(&str, &str); 13] = [
+const TEMPLATES: [(&str, &str); 15] = [
     ("parts.html", include_str!("../templates/parts.html")),
     ("base.html", include_str!("../templates/base.html")),
     ("footer.txt", include_str!("../templates/footer.txt")),
@@ -21,6 +21,8 @@ const TEMPLATES: [(&str, &str); 13] = [
     ("rca.txt", include_str!("../templates/rca.txt")),
     ("plan.html", include_str!("../templates/plan.html")),
     ("plan.txt", include_str!("../templates/plan.txt")),
+    ("merged.html", include_str!("../templates/merged.html")),
+    ("merged.txt", include_str!("../templates/merged.txt")),
     ("resolved.html", include_str!("../templates/resolved.html")),
     ("resolved.txt", include_str!("../templates/resolved.txt")),
     (
@@ -68,6 +70,8 @@ pub enum View {
     Cause(CauseView),
     Plan(PlanView),
     Resolved(ResolvedView),
+    /// In the place of the mail about the end.
+    Merged(MergedView),
     Postmortem(PostmortemView),
 }
 
@@ -79,7 +83,7 @@ impl View {
             View::Opened(_) => Stage::Opened,
             View::Cause(_) => Stage::Rca,
             View::Plan(_) => Stage::Plan,
-            View::Resolved(_) => Stage::Resolved,
+            View::Resolved(_) | View::Merged(_) => Stage::Resolved,
             View::Postmortem(_) => Stage::Postmortem,
         }
     }
@@ -97,8 +101,13 @@ impl View {
             ),
             View::Cause(cause) => {
                 format!(
-                    "🔍 [{id}] Root cause analysis — {}% confidence",
-                    cause.confidence
+                    "🔍 [{id}] Root cause analysis — {}% confidence{}",
+                    cause.confidence,
+                    if cause.changed {
+                        " (another cause than before)"
+                    } else {
+                        ""
+                    }
                 )
             }
             View::Plan(plan) => {
@@ -112,6 +121,7 @@ impl View {
                 header.anomaly_type.title(),
                 resolved.mttr
             ),
+            View::Merged(_) => format!("🔗 [{id}] Merged — {}", header.title()),
             View::Postmortem(postmortem) => {
                 format!("📋 [{id}] Postmortem — {}", postmortem.count)
             }
@@ -155,15 +165,16 @@ impl Templates {
     pub fn render(&self, view: &View, header: &IncidentHeader) -> Rendered {
         let subject = view.subject(header);
         match view {
-            View::Opened(view) => self.fill(Stage::Opened, subject, view),
-            View::Cause(view) => self.fill(Stage::Rca, subject, view),
-            View::Plan(view) => self.fill(Stage::Plan, subject, view),
-            View::Resolved(view) => self.fill(Stage::Resolved, subject, view),
-            View::Postmortem(view) => self.fill(Stage::Postmortem, subject, view),
+            View::Opened(view) => self.fill("opened", subject, view),
+            View::Cause(view) => self.fill("rca", subject, view),
+            View::Plan(view) => self.fill("plan", subject, view),
+            View::Resolved(view) => self.fill("resolved", subject, view),
+            View::Merged(view) => self.fill("merged", subject, view),
+            View::Postmortem(view) => self.fill("postmortem", subject, view),
         }
     }
 
-    fn fill<T: Serialize>(&self, stage: Stage, subject: String, view: &T) -> Rendered {
+    fn fill<T: Serialize>(&self, template: &str, subject: String, view: &T) -> Rendered {
         #[derive(Serialize)]
         struct Page<'a, T> {
             subject: &'a str,
@@ -175,7 +186,7 @@ impl Templates {
             view,
         };
         let fill = |ending: &str| {
-            let name = format!("{}.{ending}", stage.as_str());
+            let name = format!("{template}.{ending}");
             self.environment
                 .get_template(&name)
                 .and_then(|template| template.render(Value::from(Serde(&page))))

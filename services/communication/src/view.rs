@@ -9,7 +9,9 @@ mod plan;
 
 pub use cause::{CauseView, cause};
 pub use opened::{OpenedView, opened};
-pub use outcome::{CarriedOut, PostmortemView, ResolvedView, mttr, postmortem, resolved};
+pub use outcome::{
+    CarriedOut, MergedView, PostmortemView, ResolvedView, merged, mttr, postmortem, resolved,
+};
 pub use plan::{PlanView, counted, eta, plan};
 
 use crate::units::{self, Metric, line};

@@ -164,13 +164,132 @@ fn a_reopened_incident_is_told_again_from_the_start() {
 }
 
 #[test]
-fn a_merged_incidents_end_waits_for_no_plan() {
+fn another_top_cause_is_told_once_to_everybody_who_knew_the_first() {
+    let (core, mut state) = (core(), State::default());
+    let fault = connections();
+    let [opened, first, ..] = fault.events();
+    hear(&core, &mut state, opened);
+    hear(&core, &mut state, first);
+    let mut rca = fault.rca.clone();
+    rca.revision = 2;
+    rca.top_changed = true;
+    rca.revision_reason = "Looked again because lag on orders joined: Memory leak on \
+        notification-service comes first now."
+        .to_owned();
+    let second = Event::Rca(Box::new(rca.clone()));
+    let effects = hear(&core, &mut state, second.clone());
+    let note = mails(&effects)[0];
+    assert_eq!(note.stage, "rca.changed.2");
+    assert_eq!(note.to, ["oncall@example.com"]);
+    assert_eq!(note.cc, ["management@example.com"]);
+    assert!(
+        note.subject
+            .ends_with("87% confidence (another cause than before)"),
+        "{}",
+        note.subject
+    );
+    let words = "Revision 2. Looked again because lag on orders joined";
+    assert!(note.body_text.contains(words), "{}", note.body_text);
+    assert_eq!(hear(&core, &mut state, second), Vec::new());
+    // What changed no cause, and what comes late, is told to nobody.
+    rca.revision = 3;
+    rca.top_changed = false;
+    assert_eq!(
+        hear(&core, &mut state, Event::Rca(Box::new(rca.clone()))),
+        Vec::new()
+    );
+    rca.revision = 2;
+    rca.top_changed = true;
+    assert_eq!(
+        hear(&core, &mut state, Event::Rca(Box::new(rca.clone()))),
+        Vec::new()
+    );
+    rca.revision = 4;
+    let effects = hear(&core, &mut state, Event::Rca(Box::new(rca)));
+    assert_eq!(mails(&effects)[0].stage, "rca.changed.4");
+}
+
+#[test]
+fn an_update_that_comes_late_changes_nothing() {
+    let (core, mut state) = (core(), State::default());
+    let fault = connections();
+    hear(
+        &core,
+        &mut state,
+        Event::Opened(Box::new(fault.opened.clone())),
+    );
+    let mut newer = raised(&fault, Severity::Critical, IncidentChange::Grown);
+    newer.revision = 2;
+    newer
+        .header
+        .affected_services
+        .push("new-service".to_owned());
+    hear(&core, &mut state, Event::Updated(Box::new(newer.clone())));
+    let before = state.clone();
+    let mut older = newer.clone();
+    older.revision = 1;
+    older.header.affected_services.pop();
+    hear(&core, &mut state, Event::Updated(Box::new(older)));
+    assert_eq!(state, before);
+    let known = state.opened.expect("it was opened");
+    assert_eq!(known.header, newer.header);
+}
+
+#[test]
+fn a_second_end_waits_for_no_second_plan() {
+    let (core, mut state) = (core(), State::default());
+    let fault = connections();
+    for event in fault.events() {
+        hear(&core, &mut state, event);
+    }
+    let reopened = raised(&fault, Severity::Critical, IncidentChange::Reopened);
+    hear(&core, &mut state, Event::Updated(Box::new(reopened)));
+    let mut rca = fault.rca.clone();
+    rca.revision = 2;
+    let effects = hear(&core, &mut state, Event::Rca(Box::new(rca)));
+    assert_eq!(mails(&effects)[0].stage, "rca.2");
+    let [_, _, _, resolved, _] = fault.events();
+    let effects = hear(&core, &mut state, resolved);
+    assert_eq!(mails(&effects)[0].stage, "resolved.2");
+}
+
+#[test]
+fn a_merged_incident_ends_in_one_quiet_line_to_those_who_knew_of_it() {
     let (core, mut state) = (core(), State::default());
     let mut fault = connections();
     fault.resolved.resolution_method = "MERGED".to_owned();
+    fault.resolved.top_root_cause =
+        "merged into INC-0A0B0C0D, which goes on: both are one fault".to_owned();
     let [opened, _, _, resolved, _] = fault.events();
+    // Nobody heard of its beginning, so nobody is told of its end.
+    let end = Input::Expired {
+        envelope: envelope(resolved.clone()),
+    };
+    assert_eq!(core.decide(&mut State::default(), AT, end), Vec::new());
+
     hear(&core, &mut state, opened);
-    assert_eq!(mails(&hear(&core, &mut state, resolved)).len(), 1);
+    let mut absorbed = raised(&fault, Severity::Critical, IncidentChange::Merged);
+    absorbed.grouped_anomalies.clear();
+    let before = state.clone();
+    let update = Event::Updated(Box::new(absorbed));
+    assert_eq!(hear(&core, &mut state, update), Vec::new());
+    assert_eq!(state, before);
+    let effects = hear(&core, &mut state, resolved.clone());
+    let note = mails(&effects)[0];
+    assert!(note.subject.starts_with("🔗 ["), "{}", note.subject);
+    for wrong in [
+        "RESOLVED",
+        "is over",
+        "normal again",
+        "postmortem",
+        "Recover",
+    ] {
+        let all = format!("{} {} {}", note.subject, note.body_text, note.body_html);
+        assert!(!all.contains(wrong), "{wrong} in {all}");
+    }
+    let line = "Merged into INC-0A0B0C0D, which goes on: both are one fault";
+    assert!(note.body_text.contains(line), "{}", note.body_text);
+    assert_eq!(hear(&core, &mut state, resolved), Vec::new());
 }
 
 fn done(result: Result<serde_json::Value, String>, attempt: i32) -> Vec<Effect> {

@@ -27,6 +27,22 @@ pub struct Config {
     /// DEPLOYMENT_WINDOW_MINUTES: a deployment is suspect for this long;
     /// its strength is 1 − Δt / window.
     pub deployment_window_ms: i64,
+    /// How much later, in event time, what a service calls may have left its
+    /// range and still explain the service's trouble: a threshold is crossed
+    /// sooner here than there, and readings come every ten seconds. Two minutes
+    /// are what a slow ramp needs; two faults further apart are two.
+    pub order_slack_ms: i64,
+    /// CORRELATION_EDGE_TTL_MINUTES, event time: an edge that only spans or log
+    /// lines have shown counts for this long after it was last seen. Six hours
+    /// bridge a quiet night of a rarely used path.
+    pub edge_lifetime_ms: i64,
+    /// REOPEN_WINDOW_MINUTES, event time: a relapse of what an incident was
+    /// opened on within this time of its end reopens it.
+    pub reopen_window_ms: i64,
+    /// DUPLICATE_WINDOW_MINUTES, event time: an identical fault within this
+    /// time of the end of one that recovered by itself reopens that incident,
+    /// too, [`crate::decide::life::REPEATS`] times at most.
+    pub duplicate_window_ms: i64,
     /// Anomalies kept per incident. A storm beyond it is counted, not listed:
     /// the state is one JSON document that is written with every input.
     pub max_anomalies: usize,
@@ -41,6 +57,10 @@ impl Default for Config {
             max_hops: 2,
             cascade_error_percent: 5.0,
             deployment_window_ms: 3_600_000,
+            order_slack_ms: 120_000,
+            edge_lifetime_ms: 6 * 3_600_000,
+            reopen_window_ms: 15 * 60_000,
+            duplicate_window_ms: 60 * 60_000,
             max_anomalies: 200,
         }
     }
@@ -51,7 +71,9 @@ impl Config {
     #[must_use]
     pub fn read(settings: &Settings) -> Config {
         let default = Config::default();
-        let minutes = settings.number("DEPLOYMENT_WINDOW_MINUTES", 60, 1..=1_440);
+        let minutes = |name: &str, minutes: u32, most: u32| {
+            i64::from(settings.number(name, minutes, 1..=most)) * 60_000
+        };
         Config {
             settle_ms: settings.number("CORRELATION_SETTLE_MS", default.settle_ms, 0..=60_000),
             grow_ms: settings.number("CORRELATION_GROW_MS", default.grow_ms, 0..=60_000),
@@ -66,7 +88,11 @@ impl Config {
                 default.cascade_error_percent,
                 0.1..=100.0,
             ),
-            deployment_window_ms: i64::from(minutes) * 60_000,
+            deployment_window_ms: minutes("DEPLOYMENT_WINDOW_MINUTES", 60, 1_440),
+            order_slack_ms: default.order_slack_ms,
+            edge_lifetime_ms: minutes("CORRELATION_EDGE_TTL_MINUTES", 360, 10_080),
+            reopen_window_ms: minutes("REOPEN_WINDOW_MINUTES", 15, 1_440),
+            duplicate_window_ms: minutes("DUPLICATE_WINDOW_MINUTES", 60, 1_440),
             max_anomalies: default.max_anomalies,
         }
     }

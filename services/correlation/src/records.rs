@@ -22,6 +22,9 @@ pub struct Window {
     pub incident_id: Uuid,
     pub environment: String,
     pub services: Vec<String>,
+    /// Services of changes that were near in time and left out.
+    #[serde(default)]
+    pub also: Vec<String>,
     pub from_ms: i64,
     pub anomalies: Vec<GroupedAnomaly>,
 }
@@ -76,7 +79,13 @@ impl Window {
         let (from, environment) = (self.from_ms, &self.environment);
         let deployments = table.deployments(environment, from - deployment_window_ms, i64::MAX);
         let events = table.kubernetes(environment, from, i64::MAX);
-        let concerns = |service: &str| self.services.iter().any(|known| known == service);
+        let named = self.services.iter().chain(&self.also);
+        let concerns = |service: &str| {
+            let known_as = table.service_of(environment, service);
+            named
+                .clone()
+                .any(|known| known == service || *known == known_as)
+        };
         let mut kept = Vec::new();
         for deployment in deployments.iter().filter(|event| concerns(&event.service)) {
             let at = deployment.timestamp_ms.to_string();
@@ -217,6 +226,7 @@ mod tests {
             incident_id: Uuid::from_u128(1),
             environment: "e".to_owned(),
             services: vec!["a".to_owned()],
+            also: Vec::new(),
             from_ms: 5,
             anomalies: Vec::new(),
         }

@@ -1,7 +1,8 @@
 //! What lies around an anomaly, from the context table and recent readings.
 
 use crate::config::Config;
-use crate::decide::state::Surroundings;
+use crate::decide::state::{Began, Surroundings};
+use crate::onset;
 use crate::table::ContextTable;
 use midwatch_events::Anomaly;
 use midwatch_events::incident::{LogExcerpt, MetricReading};
@@ -9,8 +10,13 @@ use midwatch_events::knowledge::Catalogue;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Readings of a metric that are looked at.
-pub const READINGS: usize = 30;
+/// Readings of a metric that are looked at: twenty minutes at one in ten
+/// seconds, so that the beginning of a slow change is among them.
+pub const READINGS: usize = 120;
+/// Readings that go into the announcement.
+const SHOWN: usize = 30;
+/// The request rate is the mean of so many readings.
+const RATES: usize = 30;
 /// Log lines that are looked at.
 pub const LINES_READ: usize = 200;
 /// The metric whose mean before the onset is the request rate.
@@ -42,17 +48,58 @@ pub fn around(
     recent: &Recent,
 ) -> Surroundings {
     let environment = &anomaly.environment;
-    let mut topology = catalogue.topology();
-    topology.merge(&table.edges(environment));
+    let topology = table.graph(environment, &catalogue.topology());
+    let readings = recent_metrics(anomaly, &recent.readings);
+    let began = began(anomaly, &readings);
+    let shown = readings.len().saturating_sub(SHOWN);
+    let known = catalogue.get(topology.service_of(&anomaly.service));
+    let criticality = known
+        .filter(|entry| !entry.criticality.is_empty())
+        .map(|entry| (anomaly.service.clone(), entry.criticality.clone()));
     let (onset, now) = (anomaly.onset_ms, anomaly.detected_at_ms);
     Surroundings {
-        topology,
+        criticality: criticality.into_iter().collect(),
+        onset: began,
+        load: load(anomaly, &recent.rates),
         deployments: table.deployments(environment, onset - config.deployment_window_ms, now),
         kubernetes: table.kubernetes(environment, onset - KUBERNETES_MS, now),
-        recent_metrics: recent_metrics(anomaly, &recent.readings),
+        recent_metrics: readings[shown..].to_vec(),
         recent_errors: recent_errors(anomaly, &recent.lines),
         request_rates: request_rate(anomaly, &recent.rates),
+        topology,
     }
+}
+
+/// When the series began to change, from its readings up to the detection. The
+/// estimate may only be earlier than the first reading out of range; a change
+/// that the readings do not show is left to detection's word. Readings are kept
+/// a moment after they were judged, so those that the anomaly quotes count too.
+fn began(anomaly: &Anomaly, readings: &[MetricReading]) -> Option<Began> {
+    if anomaly.trigger_metric.contains(':') {
+        return None;
+    }
+    let quoted = anomaly
+        .evidence
+        .iter()
+        .filter_map(|one| Some((one.at_ms, one.value?)));
+    let mut points: BTreeMap<i64, f64> = quoted.collect();
+    points.insert(anomaly.detected_at_ms, anomaly.observed_value);
+    points.extend(
+        readings
+            .iter()
+            .map(|reading| (reading.at_ms, reading.value)),
+    );
+    points.retain(|at_ms, _| *at_ms <= anomaly.detected_at_ms);
+    let points: Vec<(i64, f64)> = points.into_iter().collect();
+    let found = onset::estimate(&points, anomaly.detected_at_ms)?;
+    let crossed_ms = anomaly.onset_ms;
+    let at_ms = found.at_ms.min(crossed_ms);
+    Some(Began {
+        at_ms,
+        earliest_ms: found.earliest_ms.min(at_ms),
+        latest_ms: found.latest_ms.min(crossed_ms).max(at_ms),
+        crossed_ms,
+    })
 }
 
 fn recent_metrics(anomaly: &Anomaly, readings: &[Value]) -> Vec<MetricReading> {
@@ -88,12 +135,34 @@ fn recent_errors(anomaly: &Anomaly, lines: &[Value]) -> Vec<LogExcerpt> {
     lines.into_iter().skip(skip).collect()
 }
 
+/// By what the requests have multiplied: the larger one of the two latest
+/// readings up to the detection (a burst is there at once, and its first reading
+/// may be the one that was detected) against the median of the oldest thirty,
+/// where there are at least five between.
+fn load(anomaly: &Anomaly, rates: &[Value]) -> Option<f64> {
+    let known = rates.iter().filter(|member| {
+        member[0]
+            .as_i64()
+            .is_some_and(|at| at <= anomaly.detected_at_ms)
+    });
+    let values: Vec<f64> = known.filter_map(|member| member[1].as_f64()).collect();
+    if values.len() < RATES + 5 {
+        return None;
+    }
+    let mut oldest = values[..RATES].to_vec();
+    oldest.sort_by(f64::total_cmp);
+    let before = oldest[RATES / 2];
+    let latest = values[values.len() - 2..].iter().copied();
+    (before > 0.0).then(|| latest.fold(0.0, f64::max) / before)
+}
+
 fn request_rate(anomaly: &Anomaly, rates: &[Value]) -> BTreeMap<String, f64> {
     let rates: Vec<f64> = rates
         .iter()
         .filter(|member| member[0].as_i64().is_some_and(|at| at < anomaly.onset_ms))
         .filter_map(|member| member[1].as_f64())
         .collect();
+    let rates = &rates[rates.len().saturating_sub(RATES)..];
     if rates.is_empty() {
         return BTreeMap::new();
     }

@@ -13,6 +13,15 @@ const EVENTS_LIMIT: usize = 2_000;
 const SPANS_LIMIT: usize = 50_000;
 /// Edges kept per environment: a graph larger than this is not one fleet.
 const EDGES_LIMIT: usize = 20_000;
+/// Owner references kept per environment.
+const OWNERS_LIMIT: usize = 20_000;
+/// An observed edge that nobody has seen for this long, event time, makes room
+/// for others where there are too many.
+const FORGOTTEN_MS: i64 = 24 * 3_600_000;
+/// A written edge is contradicted where spans have shown its caller calling
+/// others for this long, event time, and never this callee, which is traced as
+/// well.
+const CONTRADICTED_MS: i64 = 3_600_000;
 /// Characters kept of a change's text, and of each of its names.
 const TEXT_LIMIT: usize = 2_000;
 const NAME_LIMIT: usize = 300;
@@ -23,6 +32,9 @@ struct Environment {
     kubernetes: VecDeque<RawKubernetes>,
     edges: Topology,
     edge_count: usize,
+    owner_count: usize,
+    /// When spans first and last showed a caller calling anybody.
+    callers: BTreeMap<String, (i64, i64)>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +67,7 @@ impl ContextTable {
             Event::Kubernetes(event) => {
                 let name = event.environment.clone();
                 let environment = tables.environments.entry(name).or_default();
+                environment.take_owners(&event);
                 push_sorted(&mut environment.kubernetes, event, |event| {
                     event.timestamp_ms
                 });
@@ -100,7 +113,41 @@ impl ContextTable {
             .unwrap_or_default()
     }
 
-    /// The calls that spans have shown in an environment.
+    /// The service under whose name an object of an environment is known.
+    #[must_use]
+    pub fn service_of(&self, environment: &str, name: &str) -> String {
+        let tables = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = tables.environments.get(environment);
+        known
+            .map_or(name, |known| known.edges.service_of(name))
+            .to_owned()
+    }
+
+    /// The graph of an environment: what is written, what spans have shown and
+    /// who owns what, with a mark on what spans contradict.
+    #[must_use]
+    pub fn graph(&self, environment: &str, written: &Topology) -> Topology {
+        let tables = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut graph = written.clone();
+        let Some(known) = tables.environments.get(environment) else {
+            return graph;
+        };
+        graph.merge(&known.edges);
+        for (caller, callee, _) in written.edges() {
+            let has_spoken = known
+                .callers
+                .get(caller)
+                .is_some_and(|(first, last)| last - first >= CONTRADICTED_MS);
+            let is_traced =
+                known.callers.contains_key(callee) || !known.edges.callers(callee).is_empty();
+            if has_spoken && is_traced && known.edges.sources(caller, callee).is_none() {
+                graph.contradict(caller, callee);
+            }
+        }
+        graph
+    }
+
+    /// The calls that spans have shown in an environment, and owners.
     #[must_use]
     pub fn edges(&self, environment: &str) -> Topology {
         let tables = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,6 +188,61 @@ fn cut(event: &mut Event) {
     }
 }
 
+impl Environment {
+    fn take_call(&mut self, caller: &str, callee: &str, at_ms: i64) {
+        let is_new = self.edges.sources(caller, callee).is_none();
+        if is_new && self.edge_count >= EDGES_LIMIT {
+            self.edges = self.edges.current(at_ms, FORGOTTEN_MS);
+            self.edge_count = self.edges.edges().count();
+            if self.edge_count >= EDGES_LIMIT {
+                return;
+            }
+        }
+        self.edge_count += usize::from(is_new);
+        self.edges
+            .add_seen(caller, callee, EdgeSource::Spans, at_ms);
+        let span = self
+            .callers
+            .entry(caller.to_owned())
+            .or_insert((at_ms, at_ms));
+        *span = (span.0.min(at_ms), span.1.max(at_ms));
+    }
+
+    /// Owner references: pod → replica set → deployment. The event's own owner
+    /// is the workload at the end of the chain.
+    fn take_owners(&mut self, event: &RawKubernetes) {
+        let references = ["owner_references", "ownerReferences"]
+            .iter()
+            .find_map(|name| event.metadata.get(*name)?.as_array());
+        let mut below = vec![event.name.as_str()];
+        if let Some(references) = references {
+            let names = references.iter().filter_map(|one| one["name"].as_str());
+            let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+            for owner in &names {
+                self.take_owner(owner, &event.name);
+            }
+            if !names.is_empty() {
+                below = names;
+            }
+        }
+        for object in below {
+            if !event.owner.is_empty() {
+                self.take_owner(&event.owner, object);
+            }
+        }
+    }
+
+    fn take_owner(&mut self, owner: &str, object: &str) {
+        if owner == object || self.edges.service_of(object) != object {
+            return;
+        }
+        if self.owner_count < OWNERS_LIMIT {
+            self.owner_count += 1;
+            self.edges.add_call(owner, object, EdgeSource::Kubernetes);
+        }
+    }
+}
+
 impl Tables {
     fn take_span(&mut self, span: RawSpan) {
         let caller = span.labels.get("caller").cloned().or_else(|| {
@@ -159,12 +261,7 @@ impl Tables {
                 .map(|caller| (caller, span.service.as_str())),
         ];
         for (from, to) in edges.into_iter().flatten() {
-            if environment.edge_count < EDGES_LIMIT {
-                if !environment.edges.callees(from).contains(&to) {
-                    environment.edge_count += 1;
-                }
-                environment.edges.add_call(from, to, EdgeSource::Spans);
-            }
+            environment.take_call(from, to, span.start_ms);
         }
         if self.spans.len() >= SPANS_LIMIT
             && let Some(oldest) = self.span_order.pop_front()
@@ -231,6 +328,62 @@ mod tests {
         table.take(span("2", Some("1"), "payment", None));
         let edges = table.edges("e");
         assert_eq!(edges.callees("gateway"), ["order", "payment"]);
+    }
+
+    fn at(event: Event, start_ms: i64) -> Event {
+        match event {
+            Event::Span(span) => Event::Span(RawSpan { start_ms, ..span }),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn a_written_edge_that_spans_never_show_is_marked_after_an_hour() {
+        let mut written = Topology::default();
+        for callee in ["order", "payment", "batch"] {
+            written.add_call("gateway", callee, EdgeSource::Catalogue);
+        }
+        let table = ContextTable::default();
+        let hour_ms = CONTRADICTED_MS;
+        table.take(at(span("1", None, "gateway", Some("order")), 0));
+        table.take(at(span("2", None, "payment", Some("bank")), 5));
+        let marks = |table: &ContextTable| -> Vec<(String, String)> {
+            let graph = table.graph("e", &written);
+            let own = |(caller, callee): (&str, &str)| (caller.to_owned(), callee.to_owned());
+            graph.contradicted().map(own).collect()
+        };
+        assert!(marks(&table).is_empty());
+        table.take(at(span("3", None, "gateway", Some("order")), hour_ms));
+        // Nobody has ever seen a span of batch: nothing speaks against it.
+        assert_eq!(
+            marks(&table),
+            [("gateway".to_owned(), "payment".to_owned())]
+        );
+        table.take(at(span("4", None, "gateway", Some("payment")), hour_ms + 1));
+        assert!(marks(&table).is_empty());
+    }
+
+    #[test]
+    fn owner_references_lead_from_the_pod_to_the_service() {
+        let event = |kind: &str, name: &str, owner: &str, reference: Option<&str>| {
+            let metadata = reference.map_or(serde_json::json!({}), |name| {
+                serde_json::json!({"ownerReferences": [{"kind": "ReplicaSet", "name": name}]})
+            });
+            let json = serde_json::json!({"namespace": "n", "kind": kind, "name": name,
+                "owner": owner, "reason": "BackOff", "environment": "e", "timestamp_ms": 1,
+                "metadata": metadata});
+            Event::Kubernetes(serde_json::from_value(json).expect("an event"))
+        };
+        let table = ContextTable::default();
+        table.take(event("Pod", "pay-6d4f-x2x", "", Some("pay-6d4f")));
+        assert_eq!(table.service_of("e", "pay-6d4f-x2x"), "pay-6d4f");
+        table.take(event("ReplicaSet", "pay-6d4f", "pay", None));
+        assert_eq!(table.service_of("e", "pay-6d4f-x2x"), "pay");
+        table.take(event("Pod", "user-1-a", "user", Some("user-1")));
+        for name in ["user-1-a", "user-1", "user"] {
+            assert_eq!(table.service_of("e", name), "user", "{name}");
+        }
+        assert_eq!(table.service_of("elsewhere", "user-1"), "user-1");
     }
 
     #[test]

@@ -17,6 +17,15 @@ pub struct Config {
     /// INVESTIGATION_WATCH_HOURS, wall clock: after this long without an end
     /// the audit trail says that the watch goes on.
     pub watch_ms: i64,
+    /// So long an answer waits for the model's advice, wall clock; then the
+    /// deterministic one stands: LLM_MAX_SECONDS_PER_INCIDENT and half a minute
+    /// more, because a loop that lives ends by itself and says more.
+    pub deadline_ms: i64,
+    /// So long an answer waits for the records, wall clock: reading them takes
+    /// a second, and three tries of a store that is away take about ten.
+    pub records_ms: i64,
+    /// A restart in the middle of a wait gets this much more time, wall clock.
+    pub grace_ms: i64,
 }
 
 impl Default for Config {
@@ -27,6 +36,9 @@ impl Default for Config {
             conclusive: 0.5,
             max_rounds: 8,
             watch_ms: 6 * 3_600_000,
+            deadline_ms: 150_000,
+            records_ms: 30_000,
+            grace_ms: 15_000,
         }
     }
 }

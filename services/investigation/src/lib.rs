@@ -1,7 +1,8 @@
 //! Investigation: why, with evidence; and when it is over.
 //!
-//! Consumes `incidents.opened`, `incidents.updated` and `anomalies.detected`
-//! (group `midwatch.investigation`). Produces `rca.completed` and
+//! Consumes `incidents.opened`, `incidents.updated`, `anomalies.detected`,
+//! `remediation.actions` and, of `operator.commands`, `close` and
+//! `acknowledge` (group `midwatch.investigation`). Produces `rca.completed` and
 //! `incidents.resolved`.
 //!
 //! Invariants
@@ -12,8 +13,12 @@
 //! - an incident is resolved only on readings: the metric that triggered it and
 //!   every other metric of it have had three consecutive normal readings. No
 //!   data is not recovery;
-//! - what is watched is durable state, not a task: a restart changes nothing.
+//! - what is watched is durable state, not a task: a restart changes nothing;
+//! - an answer comes in time: slow work has a limit, after which what is known
+//!   is the answer and says what it could not look at;
+//! - every answer leaves its chain of artifacts, in the same transaction.
 
 pub mod config;
 pub mod decide;
+pub mod rca;
 pub mod shell;

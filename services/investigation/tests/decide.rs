@@ -1,230 +1,23 @@
 //! What the investigation decides, told as stories.
 
-use midwatch_events::anomaly::{
-    Anomaly, AnomalyEvidence, AnomalyType, Direction, Severity, Transition,
-};
-use midwatch_events::incident::{
-    BlastRadius, GroupedAnomaly, IncidentHeader, IncidentOpened, IncidentResolved, RcaCompleted,
-    Verdict,
-};
-use midwatch_events::topology::EdgeSource;
-use midwatch_events::{Envelope, Event, Meta, ids};
+#[path = "decide/chain.rs"]
+mod chain;
+#[path = "decide/ends.rs"]
+mod ends;
+#[path = "decide/life.rs"]
+mod life;
+#[path = "decide/story.rs"]
+mod story;
+
+use midwatch_events::Event;
+use midwatch_events::anomaly::{AnomalyType, Severity, Transition};
+use midwatch_events::ids;
+use midwatch_events::incident::{BlastRadius, Verdict};
 use midwatch_investigation::config::Config;
-use midwatch_investigation::decide::Core;
-use midwatch_investigation::decide::facts::{DeploymentFact, Facts, LogFact};
-use midwatch_investigation::decide::state::State;
-use midwatch_runtime::{Effect, Input, Job, Moment};
-use serde_json::{Value, json};
-use uuid::Uuid;
-
-const T0: i64 = 1_767_225_600_000;
-
-fn member(service: &str, kind: AnomalyType, metric: &str, at_s: i64, sigma: f64) -> GroupedAnomaly {
-    GroupedAnomaly {
-        anomaly_id: ids::derive(&[service, metric]),
-        service: service.to_owned(),
-        trigger_metric: metric.to_owned(),
-        anomaly_type: kind,
-        severity: Severity::Critical,
-        direction: Direction::Above,
-        observed_value: 900.0,
-        baseline_value: 380.0,
-        deviation_sigma: sigma,
-        onset_ms: T0 + at_s * 1_000,
-        detected_at_ms: T0 + at_s * 1_000,
-        description: format!("{metric} of {service} left its range"),
-        reason: "test".to_owned(),
-        cleared_at_ms: None,
-    }
-}
-
-fn opened(members: &[GroupedAnomaly]) -> IncidentOpened {
-    let incident_id = ids::incident(members[0].anomaly_id);
-    IncidentOpened {
-        left_out: Vec::new(),
-        header: IncidentHeader {
-            incident_id,
-            short_id: ids::short_incident(incident_id),
-            environment: "simulation".to_owned(),
-            severity: Severity::Critical,
-            anomaly_type: members[0].anomaly_type,
-            affected_services: vec![members[0].service.clone()],
-            detected_at_ms: T0,
-            detected_wall_ms: T0,
-        },
-        opened_at_ms: T0,
-        trigger_metric: members[0].trigger_metric.clone(),
-        observed_value: 900.0,
-        baseline_value: 380.0,
-        deviation_sigma: 4.0,
-        anomaly_score: 0.6,
-        blast_radius: BlastRadius::default(),
-        correlation_signals: Vec::new(),
-        deployment_context: None,
-        recent_metrics: Vec::new(),
-        recent_errors: Vec::new(),
-        grouped_anomalies: members.to_vec(),
-        description: String::new(),
-    }
-}
-
-fn edges(pairs: &[(&str, &str)]) -> Vec<(String, String, Vec<EdgeSource>)> {
-    pairs
-        .iter()
-        .map(|(caller, callee)| {
-            (
-                (*caller).to_owned(),
-                (*callee).to_owned(),
-                vec![EdgeSource::Catalogue],
-            )
-        })
-        .collect()
-}
-
-#[derive(Default)]
-struct Story {
-    core: Core,
-    state: State,
-    facts: Facts,
-    rcas: Vec<RcaCompleted>,
-    resolved: Vec<IncidentResolved>,
-    audits: Vec<String>,
-    /// Jobs that were asked for and wait for [`Story::work`].
-    jobs: Vec<Job>,
-}
-
-impl Story {
-    fn decide(&mut self, input: Input) -> Vec<Effect> {
-        let at = Moment {
-            event_ms: T0,
-            wall_ms: T0,
-        };
-        let effects = self.core.decide(&mut self.state, at, input);
-        for effect in &effects {
-            match effect {
-                Effect::Publish(Event::Rca(rca)) => self.rcas.push((**rca).clone()),
-                Effect::Publish(Event::Resolved(end)) => self.resolved.push((**end).clone()),
-                Effect::Audit(line) => self.audits.push(line.event_type.clone()),
-                Effect::StartJob(job) => self.jobs.push(Job {
-                    id: ids::derive(&[&job.name]),
-                    scope: "s".to_owned(),
-                    kind: job.kind.clone(),
-                    payload: job.payload.clone(),
-                    attempt: 1,
-                    max_attempts: 3,
-                }),
-                _ => {}
-            }
-        }
-        effects
-    }
-
-    fn hear(&mut self, event: Event) -> Vec<Effect> {
-        let meta = Meta {
-            event_id: Uuid::nil(),
-            cause_id: None,
-            schema_version: 1,
-            event_time_ms: event.time_ms(),
-            producer: "test".to_owned(),
-        };
-        self.decide(Input::Event {
-            envelope: Box::new(Envelope { meta, event }),
-            context: Value::Null,
-        })
-    }
-
-    fn work(&mut self) {
-        for job in std::mem::take(&mut self.jobs) {
-            let result = Ok(serde_json::to_value(&self.facts).expect("facts are JSON"));
-            self.decide(Input::JobDone { job, result });
-        }
-    }
-
-    fn open(&mut self, members: &[GroupedAnomaly]) {
-        self.hear(Event::Opened(Box::new(opened(members))));
-        self.work();
-    }
-
-    fn transition(&mut self, of: &GroupedAnomaly, transition: Transition, at_s: i64) {
-        let readings = [1, 2, 3].map(|index| AnomalyEvidence {
-            kind: "metric".to_owned(),
-            at_ms: T0 + (at_s - 30 + index * 10) * 1_000,
-            value: Some(380.0),
-            text: String::new(),
-            source_event_id: Uuid::nil(),
-        });
-        self.hear(Event::Anomaly(Anomaly {
-            anomaly_id: of.anomaly_id,
-            environment: "simulation".to_owned(),
-            transition,
-            anomaly_type: of.anomaly_type,
-            severity: of.severity,
-            service: of.service.clone(),
-            trigger_metric: of.trigger_metric.clone(),
-            observed_value: 380.0,
-            baseline_value: 380.0,
-            deviation_sigma: 0.0,
-            anomaly_score: 0.0,
-            direction: Direction::None,
-            detected_at_ms: T0 + at_s * 1_000,
-            detected_wall_ms: T0 + at_s * 100,
-            onset_ms: of.onset_ms,
-            description: String::new(),
-            evidence: readings.to_vec(),
-        }));
-    }
-}
-
-fn pool_fault() -> (Vec<GroupedAnomaly>, Facts) {
-    let members = vec![
-        member(
-            "payment-service",
-            AnomalyType::DbConnectionExhaustion,
-            "service_db_connections",
-            0,
-            8.0,
-        ),
-        member(
-            "payment-service",
-            AnomalyType::LatencySpike,
-            "service_latency_p99_ms",
-            10,
-            6.0,
-        ),
-        member(
-            "api-gateway",
-            AnomalyType::LatencySpike,
-            "service_latency_p99_ms",
-            20,
-            12.0,
-        ),
-        member(
-            "order-service",
-            AnomalyType::LatencySpike,
-            "service_latency_p99_ms",
-            20,
-            9.0,
-        ),
-    ];
-    let facts = Facts {
-        edges: edges(&[
-            ("api-gateway", "payment-service"),
-            ("api-gateway", "order-service"),
-            ("order-service", "payment-service"),
-        ]),
-        logs: vec![LogFact {
-            service: "order-service".to_owned(),
-            level: "ERROR".to_owned(),
-            message: "timeout calling payment-service after 5000 ms".to_owned(),
-            count: 9,
-            record_id: "log-1".to_owned(),
-            at_ms: T0 + 20_000,
-            names: vec!["payment-service".to_owned()],
-        }],
-        ..Facts::default()
-    };
-    (members, facts)
-}
+use midwatch_investigation::decide::facts::{DeploymentFact, Facts};
+use midwatch_runtime::{Effect, Input};
+use serde_json::json;
+use story::{Story, T0, member, opened, pool_fault};
 
 #[test]
 fn the_dependency_is_blamed_and_not_its_louder_callers() {
@@ -443,7 +236,11 @@ fn records_that_cannot_be_read_leave_an_answer_that_says_so() {
     let result = Err("postgres is away".to_owned());
     story.decide(Input::JobDone { job, result });
     assert_eq!(story.rcas.len(), 1);
-    assert!(story.audits.contains(&"EVIDENCE_GAP".to_owned()));
+    assert_eq!(story.said("EVIDENCE_GAP").len(), 1);
+    assert_eq!(
+        story.rcas[0].degradations,
+        ["the records could not be read: postgres is away"]
+    );
 }
 
 #[test]

@@ -107,7 +107,12 @@ impl Postmortem {
                 max_tokens: MODEL_TOKENS,
                 temperature: MODEL_TEMPERATURE,
                 schema: Some((polish::SCHEMA.to_owned(), polish::schema())),
-                spent: Spent { tokens, cost_usd },
+                spent: Spent {
+                    tokens,
+                    cost_usd,
+                    // Nobody waits for this one: its own time limit is enough.
+                    ms: 0,
+                },
             })
             .await;
         let summary = outcome

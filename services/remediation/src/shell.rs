@@ -146,7 +146,12 @@ impl Remediation {
                 max_tokens: MODEL_TOKENS,
                 temperature: MODEL_TEMPERATURE,
                 schema: Some((order::SCHEMA.to_owned(), order::schema())),
-                spent: Spent { tokens, cost_usd },
+                spent: Spent {
+                    tokens,
+                    cost_usd,
+                    // Nobody waits for this one: its own time limit is enough.
+                    ms: 0,
+                },
             })
             .await;
         let order = outcome

@@ -1,16 +1,19 @@
 //! The language model client: one choke point for every call to any OpenAI-compatible endpoint.
 //!
 //! Guarantees: a call ends within its time limit, retries included; every outgoing message is
-//! redacted ([`redact::redact`]); a reply that was asked for by schema satisfies that schema or is
-//! an error; an incident's budget is checked before a call, not after; an endpoint that keeps
+//! redacted by a [`redact::Vault`] of its conversation, which puts the originals back into the
+//! reply; a reply that was asked for by schema satisfies that schema or is an error; an incident's budget is checked before a call, not after; an endpoint that keeps
 //! failing is left alone for a minute. Every call, also one that was never sent, gives the record
 //! [`LlmCall`] for `llm_calls` next to its result, so that a caller can always store it and fall
 //! back to its deterministic answer. What in a prompt is data and not instruction is the caller's
-//! to mark.
+//! to mark ([`fence`]), and so is the check of what a reply claims ([`claims`]).
 
 pub mod breaker;
 mod call;
+pub mod claims;
+pub mod fence;
 pub mod redact;
+mod repair;
 pub mod schema;
 #[cfg(test)]
 mod scripted;
@@ -21,7 +24,7 @@ mod transport;
 mod wire;
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -32,6 +35,7 @@ pub use settings::{LlmSettings, Price, Tier, ToolMode};
 use crate::error::Gravity;
 use breaker::Breaker;
 use call::{Asked, Task};
+use redact::Vault;
 use transport::Transport;
 
 /// What an incident has used so far, all its calls together; the caller sums it from `llm_calls`.
@@ -41,6 +45,8 @@ pub struct Spent {
     pub tokens: u64,
     /// US dollars.
     pub cost_usd: f64,
+    /// Milliseconds.
+    pub ms: u64,
 }
 
 /// One question with one answer.
@@ -177,6 +183,8 @@ pub struct Outcome<Reply> {
     pub call: LlmCall,
     /// The reply, or why there is none.
     pub result: Result<Reply, LlmError>,
+    /// What went less well than it should have, in words; they are in the record, too.
+    pub degradations: Vec<String>,
 }
 
 /// What [`LlmClient::complete`] gives.
@@ -245,6 +253,8 @@ pub struct LlmClient {
     breaker: Mutex<Breaker>,
     /// Set once the endpoint refused a reply schema: from then on the prompt carries it.
     schema_in_prompt: AtomicBool,
+    /// Set once the endpoint refused tools: from then on they are a reply schema.
+    tools_as_schema: AtomicBool,
 }
 
 impl LlmClient {
@@ -261,6 +271,7 @@ impl LlmClient {
             transport,
             breaker: Mutex::default(),
             schema_in_prompt: AtomicBool::new(ignores_schema),
+            tools_as_schema: AtomicBool::new(false),
         })
     }
 
@@ -276,24 +287,30 @@ impl LlmClient {
             .schema
             .map(|(name, schema)| wire::ReplySchema { name, schema });
         let messages = [Message::System(request.system), Message::User(request.user)];
+        let mut vault = Vault::default();
         let task = Task {
             call_id: request.call_id,
             agent: request.agent,
             purpose: request.purpose,
             tier: request.tier,
-            messages: wire::outgoing(&messages, ToolMode::Native),
+            messages: wire::outgoing(&messages, ToolMode::Native, &mut vault),
+            vault,
             asked: Asked::Reply(schema.clone()),
             max_tokens: request.max_tokens,
             temperature: request.temperature,
             spent: request.spent,
         };
-        self.run(task, |choice| {
+        self.run(task, |choice, vault, notes| {
             let text = choice.message.content.clone().unwrap_or_default();
             let value = match &schema {
                 None if text.trim().is_empty() => return Err(call::empty_reply(choice)),
                 None => None,
-                Some(wanted) => Some(call::checked_value(&text, &wanted.schema, choice)?),
+                Some(wanted) => {
+                    let wanted = &wanted.schema;
+                    Some(call::checked_value(&text, wanted, choice, vault, notes)?)
+                }
             };
+            let text = vault.show_again(&text);
             Ok(LlmReply { text, value })
         })
         .await
@@ -302,10 +319,39 @@ impl LlmClient {
     /// Runs one round of a conversation with tools. Ends within [`LlmSettings::timeout_ms`].
     ///
     /// The caller appends [`ChatReply::to_message`] and one [`Message::ToolResult`] per call to the
-    /// messages and asks again, as often as its own limit of rounds allows.
+    /// messages and asks again, as often as its own limit of rounds allows. An endpoint that refuses
+    /// tools is asked once more, and from then on always, with the tools as a reply schema.
     pub async fn chat(&self, request: ChatRequest) -> ChatOutcome {
-        let mode = self.settings.tool_mode;
-        let mut messages = wire::outgoing(&request.messages, mode);
+        if self.tool_mode() == ToolMode::Schema {
+            return self.chat_in(&request, ToolMode::Schema).await;
+        }
+        let outcome = self.chat_in(&request, ToolMode::Native).await;
+        if !matches!(&outcome.result, Err(LlmError::Http { status: Some(400 | 404 | 422), message })
+            if message.to_lowercase().contains("tool"))
+        {
+            return outcome;
+        }
+        self.tools_as_schema.store(true, Ordering::Relaxed);
+        let mut outcome = self.chat_in(&request, ToolMode::Schema).await;
+        let note = "the endpoint takes no tools; they are a reply schema from now on";
+        tracing::warn!("{note}");
+        outcome.degradations.insert(0, note.to_owned());
+        outcome.call.prompt["degradations"] = Value::from(outcome.degradations.clone());
+        outcome
+    }
+
+    /// How tools are offered at present.
+    fn tool_mode(&self) -> ToolMode {
+        if self.tools_as_schema.load(Ordering::Relaxed) {
+            ToolMode::Schema
+        } else {
+            self.settings.tool_mode
+        }
+    }
+
+    async fn chat_in(&self, request: &ChatRequest, mode: ToolMode) -> ChatOutcome {
+        let mut vault = Vault::default();
+        let mut messages = wire::outgoing(&request.messages, mode, &mut vault);
         let asked = match mode {
             _ if request.tools.is_empty() => Asked::Reply(None),
             ToolMode::Native => Asked::Tools(wire::native_tools(&request.tools)),
@@ -315,9 +361,10 @@ impl LlmClient {
             }
         };
         let task = Task {
+            vault,
             call_id: request.call_id,
-            agent: request.agent,
-            purpose: request.purpose,
+            agent: request.agent.clone(),
+            purpose: request.purpose.clone(),
             tier: request.tier,
             messages,
             asked,
@@ -326,22 +373,22 @@ impl LlmClient {
             spent: request.spent,
         };
         let tools = &request.tools;
-        self.run(task, |choice| {
-            let text = choice
-                .message
-                .content
-                .clone()
-                .filter(|text| !text.trim().is_empty());
+        self.run(task, |choice, vault, notes| {
+            let content = choice.message.content.as_deref();
+            let text = content
+                .filter(|text| !text.trim().is_empty())
+                .map(|text| vault.show_again(text));
             if mode == ToolMode::Schema && !tools.is_empty() {
-                let text = text.unwrap_or_default();
-                let call = wire::call_in_text(&text, tools, format!("{}-0", request.call_id))?;
+                let id = format!("{}-0", request.call_id);
+                let text = content.unwrap_or_default();
+                let call = wire::call_in_text(text, tools, id, vault, notes)?;
                 return Ok(ChatReply {
                     text: None,
                     tool_calls: vec![call],
                 });
             }
             let fallback_id = request.call_id.to_string();
-            let tool_calls = wire::native_calls(&choice.message, tools, &fallback_id);
+            let tool_calls = wire::native_calls(&choice.message, tools, &fallback_id, vault, notes);
             if text.is_none() && tool_calls.is_empty() {
                 return Err(call::empty_reply(choice));
             }

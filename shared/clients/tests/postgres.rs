@@ -4,7 +4,10 @@
 mod support;
 
 use midwatch_clients::postgres::dead_letters::{self, Begun, Ended, LetterKey};
-use midwatch_clients::postgres::{Postgres, PostgresError, delivery, incident, jobs, records};
+use midwatch_clients::postgres::{
+    Postgres, PostgresError, artifacts, delivery, incident, jobs, records,
+};
+use midwatch_events::artifact::{Artifact, ArtifactKind, ArtifactStatus};
 use midwatch_events::{AnomalyType, IncidentHeader, IncidentState, Severity, ids};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Column, Executor, SqlSafeStr, Statement, TypeInfo};
@@ -71,7 +74,11 @@ async fn the_committed_query_data_are_those_of_the_schema() {
             .iter();
         for (found, column) in types.zip(known) {
             if let Some(name) = column["type_info"].as_str() {
-                assert_eq!(found, name.to_uppercase(), "{query}");
+                // The committed data call it `UuidArray`.
+                let name = name.to_uppercase();
+                let element = name.strip_suffix("ARRAY");
+                let name = element.map_or(name.clone(), |element| format!("{element}[]"));
+                assert_eq!(found, name, "{query}");
             }
         }
         checked += 1;
@@ -277,6 +284,96 @@ async fn a_dead_letter_is_begun_once_and_again_only_where_it_cannot_be_there() {
     );
     let other = dead_letters::resent(pool, "another epoch", "raw.logs", &[(1, 7)]).await;
     assert_eq!(other.expect("read"), []);
+}
+
+#[tokio::test]
+async fn artifacts_are_superseded_by_kind_and_read_by_the_reader() {
+    let postgres = database("artifacts").await;
+    let incident_id = ids::derive(&["chain"]);
+    let of = |kind: ArtifactKind, name: &str| Artifact {
+        artifact_id: midwatch_events::artifact::id(incident_id, kind, &[name]),
+        incident_id,
+        kind,
+        schema_version: 1,
+        producer: "midwatch.investigation".to_owned(),
+        consumer: "midwatch.remediation".to_owned(),
+        status: ArtifactStatus::Complete,
+        inputs: vec![ids::derive(&["one"]), ids::derive(&["other"])],
+        evidence: vec!["record, \"quoted\"".to_owned(), "{braces}".to_owned()],
+        created_at_ms: 1_767_225_600_000,
+        replay: false,
+        body: json!({"confidence": 0.5, "of": name}),
+    };
+    let write = async |links: &[Artifact], supersedes: &[ArtifactKind]| {
+        let mut tx = postgres.begin().await.expect("a transaction");
+        artifacts::write(&mut tx, incident_id, links, supersedes)
+            .await
+            .expect("written");
+        tx.commit().await.expect("committed");
+    };
+    let finding = of(ArtifactKind::AnomalyFinding, "a");
+    let first = of(ArtifactKind::RootCauseHypothesis, "1");
+    let second = of(ArtifactKind::RootCauseHypothesis, "2");
+    let kinds = [ArtifactKind::RootCauseHypothesis];
+    write(std::slice::from_ref(&finding), &[]).await;
+    write(std::slice::from_ref(&first), &kinds).await;
+    write(std::slice::from_ref(&second), &kinds).await;
+    let mut reader = postgres.pool.acquire().await.expect("a connection");
+    sqlx::raw_sql("SET ROLE midwatch_reader")
+        .execute(&mut *reader)
+        .await
+        .expect("the role is there");
+    sqlx::raw_sql("SELECT count(*) FROM artifacts")
+        .execute(&mut *reader)
+        .await
+        .expect("readers may read them");
+    sqlx::raw_sql("UPDATE artifacts SET status = 'rejected'")
+        .execute(&mut *reader)
+        .await
+        .expect_err("and nothing more");
+    let read = async || {
+        artifacts::of_incident(&postgres.pool, incident_id)
+            .await
+            .expect("read")
+    };
+    let replaced = Artifact {
+        status: ArtifactStatus::Superseded,
+        ..first.clone()
+    };
+    assert_eq!(read().await, [finding.clone(), replaced, second.clone()]);
+    // What is concluded again counts again; what it says stays as it was.
+    let again = Artifact {
+        body: json!("something else"),
+        ..first.clone()
+    };
+    write(std::slice::from_ref(&again), &kinds).await;
+    let replaced = Artifact {
+        status: ArtifactStatus::Superseded,
+        ..second
+    };
+    assert_eq!(read().await, [finding, first, replaced]);
+    let none = artifacts::of_incident(&postgres.pool, ids::derive(&["another"])).await;
+    assert_eq!(none.expect("read"), []);
+}
+
+#[tokio::test]
+async fn a_reopened_incident_has_no_end() {
+    let postgres = database("reopened").await;
+    let id = ids::derive(&["reopened"]);
+    let mut tx = postgres.begin().await.expect("a transaction");
+    incident::open(&mut tx, &header(id), &json!({}), &json!({}))
+        .await
+        .expect("opened");
+    incident::resolve(&mut tx, id, 1_767_225_900_000, &json!({"mttr_ms": 300_000}))
+        .await
+        .expect("resolved");
+    incident::reopen(&mut tx, id).await.expect("reopened");
+    tx.commit().await.expect("committed");
+    let row = midwatch_clients::postgres::read::incident(&postgres.pool, id, id)
+        .await
+        .expect("read")
+        .expect("it is there");
+    assert_eq!((row.resolved_at_ms, row.resolution), (None, None));
 }
 
 #[tokio::test]

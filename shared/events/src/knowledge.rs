@@ -78,6 +78,8 @@ impl Slo {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalogue {
     services: BTreeMap<String, CatalogueEntry>,
+    /// Graphs from other places where people write down who calls whom.
+    others: Topology,
 }
 
 impl Catalogue {
@@ -109,7 +111,10 @@ impl Catalogue {
                 ));
             }
         }
-        Ok(Catalogue { services })
+        Ok(Catalogue {
+            services,
+            others: Topology::default(),
+        })
     }
 
     /// The record of one service.
@@ -123,10 +128,15 @@ impl Catalogue {
         self.services.values()
     }
 
+    /// Adds what another catalogue claims about the graph.
+    pub fn add_graph(&mut self, graph: Topology) {
+        self.others.merge(&graph);
+    }
+
     /// The graph that the catalogue claims.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        let mut topology = Topology::default();
+        let mut topology = self.others.clone();
         for entry in self.services.values() {
             for callee in &entry.dependencies_downstream {
                 topology.add_call(&entry.name, callee, EdgeSource::Catalogue);

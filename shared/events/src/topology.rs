@@ -1,7 +1,13 @@
-//! The service graph: who calls whom, and how we know.
+//! The service graph: who calls whom, how we know, and since when.
+//!
+//! Nodes have a kind; edges know their sources and when each source last
+//! showed them. Kubernetes' owner references are not calls: they say under
+//! which service's name a pod or replica set is known.
 
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+mod walk;
 
 /// Where an edge was learnt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -13,39 +19,205 @@ pub enum EdgeSource {
     Spans,
     /// Told by the caller's own complaints: `timeout calling order-service`.
     Logs,
+    /// An owner reference: the first name owns the second. No call.
+    Kubernetes,
+    /// `catalog-info.yaml`: what somebody wrote down for Backstage.
+    Backstage,
 }
+
+impl EdgeSource {
+    /// Whether it was observed, and may therefore be out of date some day.
+    #[must_use]
+    pub fn is_observed(self) -> bool {
+        matches!(self, EdgeSource::Spans | EdgeSource::Logs)
+    }
+}
+
+/// The sources of an edge, each with the event time (epoch milliseconds) at
+/// which it last showed the edge; 0 where it has no date.
+pub type Sources = BTreeMap<EdgeSource, i64>;
+
+/// What a node of the graph is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeKind {
+    #[default]
+    Service,
+    /// An interface that no known service provides.
+    Api,
+    /// A database, a queue, a bucket.
+    Resource,
+    /// A pod, a replica set or another object that a service owns.
+    Workload,
+}
+
+/// What is known of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    #[serde(default)]
+    pub kind: NodeKind,
+    /// Who is in charge, where somebody said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owner: String,
+    /// `production`, `experimental`, `deprecated`, …
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub lifecycle: String,
+}
+
+/// Sources as they are stored: earlier builds stored a list of names.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Dated(Sources),
+    Undated(Vec<EdgeSource>),
+}
+
+fn calls<'de, D: Deserializer<'de>>(from: D) -> Result<Calls, D::Error> {
+    let stored = BTreeMap::<String, BTreeMap<String, Stored>>::deserialize(from)?;
+    let dated = |stored| match stored {
+        Stored::Dated(sources) => sources,
+        Stored::Undated(list) => list.into_iter().map(|source| (source, 0)).collect(),
+    };
+    let of_caller = |callees: BTreeMap<String, Stored>| {
+        callees
+            .into_iter()
+            .map(|(callee, stored)| (callee, dated(stored)))
+            .collect()
+    };
+    Ok(stored
+        .into_iter()
+        .map(|(caller, callees)| (caller, of_caller(callees)))
+        .collect())
+}
+
+type Calls = BTreeMap<String, BTreeMap<String, Sources>>;
 
 /// A directed graph, caller → callee, with the sources of each edge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Topology {
-    calls: BTreeMap<String, BTreeMap<String, BTreeSet<EdgeSource>>>,
+    #[serde(deserialize_with = "calls")]
+    calls: Calls,
+    /// What is known of nodes; one that is not listed is a service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    nodes: BTreeMap<String, Node>,
+    /// Object → its owner, by Kubernetes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    owners: BTreeMap<String, String>,
+    /// Written edges, as caller → callees, that spans have contradicted for
+    /// long: the caller was seen calling others all the time, never this one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    contradicted: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Topology {
     /// Adds the edge `caller → callee`; adding it again adds its source.
     pub fn add_call(&mut self, caller: &str, callee: &str, source: EdgeSource) {
+        self.add_seen(caller, callee, source, 0);
+    }
+
+    /// Adds the edge `caller → callee`, seen at this event time; the latest
+    /// time stays.
+    pub fn add_seen(&mut self, caller: &str, callee: &str, source: EdgeSource, at_ms: i64) {
         if caller == callee {
             return;
         }
-        self.calls
+        if source == EdgeSource::Kubernetes {
+            self.owners.insert(callee.to_owned(), caller.to_owned());
+            self.nodes.entry(callee.to_owned()).or_default().kind = NodeKind::Workload;
+            return;
+        }
+        let seen = self
+            .calls
             .entry(caller.to_owned())
             .or_default()
             .entry(callee.to_owned())
             .or_default()
-            .insert(source);
+            .entry(source)
+            .or_default();
+        *seen = at_ms.max(*seen);
     }
 
-    /// Adds every edge of `other`.
-    pub fn merge(&mut self, other: &Topology) {
-        for (caller, callee, sources) in other.edges() {
-            for source in sources {
-                self.add_call(caller, callee, *source);
-            }
+    /// Says what a node is; what is known of it already stays where `node`
+    /// says nothing.
+    pub fn describe(&mut self, name: &str, node: Node) {
+        let known = self.nodes.entry(name.to_owned()).or_default();
+        if node.kind != NodeKind::Service {
+            known.kind = node.kind;
+        }
+        if !node.owner.is_empty() {
+            known.owner = node.owner;
+        }
+        if !node.lifecycle.is_empty() {
+            known.lifecycle = node.lifecycle;
         }
     }
 
-    /// All edges, in order of caller and callee.
-    pub fn edges(&self) -> impl Iterator<Item = (&str, &str, &BTreeSet<EdgeSource>)> {
+    /// Marks a written edge as contradicted by spans.
+    pub fn contradict(&mut self, caller: &str, callee: &str) {
+        let callees = self.contradicted.entry(caller.to_owned()).or_default();
+        callees.insert(callee.to_owned());
+    }
+
+    /// Adds every edge, node and mark of `other`. A mark goes where the edge
+    /// has been observed.
+    pub fn merge(&mut self, other: &Topology) {
+        for (caller, callee, sources) in other.edges() {
+            for (source, at_ms) in sources {
+                self.add_seen(caller, callee, *source, *at_ms);
+            }
+        }
+        for (object, owner) in &other.owners {
+            self.add_seen(owner, object, EdgeSource::Kubernetes, 0);
+        }
+        for (name, node) in &other.nodes {
+            self.describe(name, node.clone());
+        }
+        for (caller, callees) in &other.contradicted {
+            for callee in callees {
+                self.contradict(caller, callee);
+            }
+        }
+        let Topology {
+            calls,
+            contradicted,
+            ..
+        } = self;
+        for (caller, callees) in contradicted.iter_mut() {
+            callees.retain(|callee| {
+                let sources = calls.get(caller).and_then(|known| known.get(callee));
+                sources.is_some_and(|sources| !sources.keys().any(|source| source.is_observed()))
+            });
+        }
+        contradicted.retain(|_, callees| !callees.is_empty());
+    }
+
+    /// The graph as it is at this event time: without observed edges that
+    /// nobody has seen for `lifetime_ms`, and without contradicted ones.
+    #[must_use]
+    pub fn current(&self, now_ms: i64, lifetime_ms: i64) -> Topology {
+        let holds = |caller: &str, callee: &str, (source, at_ms): (&EdgeSource, &i64)| {
+            if source.is_observed() {
+                *at_ms == 0 || now_ms - *at_ms <= lifetime_ms
+            } else {
+                !self.is_contradicted(caller, callee)
+            }
+        };
+        let mut current = Topology {
+            calls: BTreeMap::new(),
+            ..self.clone()
+        };
+        for (caller, callee, sources) in self.edges() {
+            for source in sources {
+                if holds(caller, callee, source) {
+                    current.add_seen(caller, callee, *source.0, *source.1);
+                }
+            }
+        }
+        current
+    }
+
+    /// All calls, in order of caller and callee.
+    pub fn edges(&self) -> impl Iterator<Item = (&str, &str, &Sources)> {
         self.calls.iter().flat_map(|(caller, callees)| {
             callees
                 .iter()
@@ -53,143 +225,52 @@ impl Topology {
         })
     }
 
-    /// Who is called by `service`, directly.
+    /// The sources of one call.
     #[must_use]
-    pub fn callees(&self, service: &str) -> Vec<&str> {
-        self.calls
-            .get(service)
-            .map(|callees| callees.keys().map(String::as_str).collect())
-            .unwrap_or_default()
+    pub fn sources(&self, caller: &str, callee: &str) -> Option<&Sources> {
+        self.calls.get(caller)?.get(callee)
     }
 
-    /// Who calls `service`, directly.
-    #[must_use]
-    pub fn callers(&self, service: &str) -> Vec<&str> {
-        self.edges()
-            .filter(|(_, callee, _)| *callee == service)
-            .map(|(caller, _, _)| caller)
-            .collect()
+    /// Nodes of which more is known than that they are services.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.nodes.iter().map(|(name, node)| (name.as_str(), node))
     }
 
-    /// The edge between two services in either direction, as (caller, callee).
-    #[must_use]
-    pub fn edge_between(&self, one: &str, other: &str) -> Option<(String, String)> {
-        let calls = |caller: &str, callee: &str| {
-            self.calls
-                .get(caller)
-                .is_some_and(|callees| callees.contains_key(callee))
-        };
-        if calls(one, other) {
-            Some((one.to_owned(), other.to_owned()))
-        } else if calls(other, one) {
-            Some((other.to_owned(), one.to_owned()))
-        } else {
-            None
-        }
+    /// Objects with their owners, by Kubernetes.
+    pub fn owners(&self) -> impl Iterator<Item = (&str, &str)> {
+        let owners = self.owners.iter();
+        owners.map(|(object, owner)| (object.as_str(), owner.as_str()))
     }
 
-    /// Everyone who calls `service`, directly or through others, with the
-    /// number of calls between, nearest first.
-    #[must_use]
-    pub fn transitive_callers(&self, service: &str) -> Vec<(String, u32)> {
-        self.walk(service, |node| self.callers(node))
-    }
-
-    /// Everyone whom `service` calls, directly or through others.
-    #[must_use]
-    pub fn transitive_callees(&self, service: &str) -> Vec<(String, u32)> {
-        self.walk(service, |node| self.callees(node))
-    }
-
-    /// The number of edges between two services, direction ignored, up to
-    /// `limit`.
-    #[must_use]
-    pub fn distance(&self, one: &str, other: &str, limit: u32) -> Option<u32> {
-        if one == other {
-            return Some(0);
-        }
-        self.walk(one, |node| {
-            let mut next = self.callees(node);
-            next.extend(self.callers(node));
-            next
+    /// Written edges that spans have contradicted for long.
+    pub fn contradicted(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.contradicted.iter().flat_map(|(caller, callees)| {
+            callees
+                .iter()
+                .map(move |callee| (caller.as_str(), callee.as_str()))
         })
-        .into_iter()
-        .find(|(name, hops)| name == other && *hops <= limit)
-        .map(|(_, hops)| hops)
     }
 
-    fn walk<'a>(
-        &'a self,
-        from: &'a str,
-        next: impl Fn(&'a str) -> Vec<&'a str>,
-    ) -> Vec<(String, u32)> {
-        let mut seen = BTreeSet::from([from]);
-        let mut queue = VecDeque::from([(from, 0)]);
-        let mut found = Vec::new();
-        while let Some((node, hops)) = queue.pop_front() {
-            let mut neighbours = next(node);
-            neighbours.sort_unstable();
-            for neighbour in neighbours {
-                if seen.insert(neighbour) {
-                    found.push((neighbour.to_owned(), hops + 1));
-                    queue.push_back((neighbour, hops + 1));
-                }
+    /// Whether spans have contradicted this written edge for long.
+    #[must_use]
+    pub fn is_contradicted(&self, caller: &str, callee: &str) -> bool {
+        self.contradicted
+            .get(caller)
+            .is_some_and(|callees| callees.contains(callee))
+    }
+
+    /// The service under whose name an object is known: the owner of its
+    /// owner and so on. A name without an owner is a service's.
+    #[must_use]
+    pub fn service_of<'a>(&'a self, name: &'a str) -> &'a str {
+        let mut found = name;
+        // A pod, a replica set, a deployment, and one more for operators.
+        for _ in 0..4 {
+            match self.owners.get(found) {
+                Some(owner) if owner != name => found = owner,
+                _ => break,
             }
         }
         found
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shop() -> Topology {
-        let mut graph = Topology::default();
-        for (caller, callee) in [
-            ("gateway", "order"),
-            ("gateway", "payment"),
-            ("order", "payment"),
-            ("order", "inventory"),
-        ] {
-            graph.add_call(caller, callee, EdgeSource::Catalogue);
-        }
-        graph
-    }
-
-    #[test]
-    fn callers_and_callees_are_found_through_others() {
-        let graph = shop();
-        assert_eq!(
-            graph.transitive_callers("payment"),
-            [("gateway".to_owned(), 1), ("order".to_owned(), 1)]
-        );
-        assert_eq!(
-            graph.transitive_callers("inventory"),
-            [("order".to_owned(), 1), ("gateway".to_owned(), 2)]
-        );
-        assert_eq!(graph.callees("order"), ["inventory", "payment"]);
-    }
-
-    #[test]
-    fn distance_ignores_direction_and_respects_its_limit() {
-        let graph = shop();
-        assert_eq!(graph.distance("payment", "inventory", 3), Some(2));
-        assert_eq!(graph.distance("payment", "inventory", 1), None);
-        assert_eq!(graph.distance("payment", "elsewhere", 9), None);
-        assert_eq!(graph.distance("order", "order", 0), Some(0));
-    }
-
-    #[test]
-    fn an_edge_remembers_all_its_sources_and_cycles_end() {
-        let mut graph = shop();
-        graph.add_call("payment", "gateway", EdgeSource::Spans);
-        graph.add_call("order", "payment", EdgeSource::Spans);
-        let sources = graph
-            .edges()
-            .find(|(caller, callee, _)| (*caller, *callee) == ("order", "payment"))
-            .map(|(_, _, sources)| sources.len());
-        assert_eq!(sources, Some(2));
-        assert_eq!(graph.transitive_callers("payment").len(), 2);
     }
 }

@@ -31,8 +31,8 @@ pub enum Route {
 /// The two clocks at the moment of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Event time of the input, epoch milliseconds; for jobs and timers the
-    /// latest event time that the scope has seen.
+    /// Event time of the input, epoch milliseconds; for jobs, timers and the
+    /// commands of people the latest event time that the scope has seen.
     pub event_ms: i64,
     /// Wall clock when the input was first taken up, epoch milliseconds.
     pub wall_ms: i64,

@@ -3,6 +3,7 @@
 
 use midwatch_clients::llm::LlmCall;
 pub use midwatch_clients::postgres::{KeptRecord, Notification};
+use midwatch_events::artifact::{Artifact, ArtifactKind};
 use midwatch_events::{Event, IncidentHeader, IncidentState};
 use serde_json::Value;
 use uuid::Uuid;
@@ -111,6 +112,15 @@ pub enum Projection {
         incident_id: Uuid,
         resolved_at_ms: i64,
         resolution: Value,
+    },
+    /// Investigation: it goes on, and has no end any more.
+    Reopen { incident_id: Uuid },
+    /// Any agent: links of the incident's chain. Those of the kinds in
+    /// `supersedes` that are not among them are superseded.
+    Artifacts {
+        incident_id: Uuid,
+        artifacts: Vec<Artifact>,
+        supersedes: Vec<ArtifactKind>,
     },
     /// Postmortem: the text, Markdown.
     Postmortem { incident_id: Uuid, markdown: String },

@@ -87,6 +87,30 @@ async fn the_same_event_twice_is_applied_once_and_published_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_artifact_is_written_with_its_event_and_a_command_has_the_scopes_time() {
+    for broker in brokers() {
+        let bench = Bench::start(&broker).await;
+        let agent = bench.run_agent("0").await;
+        bench.open_incident_with_finding("a").await;
+        bench
+            .until("the incident is counted", || bench.count("a", 1))
+            .await;
+        let written = bench.artifacts("a").await;
+        assert_eq!(written.len(), 1);
+        assert_eq!(written[0].evidence, ["record"]);
+        bench.command("a").await;
+        bench
+            .until("the command is heard", || async {
+                !bench.audit_times("COMMAND").await.is_empty()
+            })
+            .await;
+        // Not the wall clock's time, at which the command was given.
+        assert_eq!(bench.audit_times("COMMAND").await, [1_767_225_600_000]);
+        agent.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_in_the_outbox_of_a_dead_process_goes_out_with_the_same_bytes() {
     let bench = Bench::start(&brokers()[0]).await;
     let bytes = bench.leave_in_outbox().await;

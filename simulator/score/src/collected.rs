@@ -34,6 +34,7 @@ struct Detail {
     affected_services: Vec<String>,
     detected_at_ms: i64,
     resolved_at_ms: Option<i64>,
+    top_root_cause: Option<String>,
     rca_candidates: Option<Vec<Candidate>>,
     correlation_context: Option<Context>,
     resolution: Option<Resolution>,
@@ -60,6 +61,7 @@ struct Resolution {
 #[derive(Deserialize)]
 struct Entry {
     at_ms: i64,
+    wall_ms: i64,
     event_type: String,
 }
 
@@ -84,16 +86,24 @@ pub fn truths(payloads: &[Value]) -> Result<Vec<GroundTruth>, CollectError> {
         .collect()
 }
 
+/// How the first answer begins where it is none (`rca.completed`).
+const INCONCLUSIVE: &str = "inconclusive";
+
 /// The incidents of `environment` among answers of `GET /api/incidents/{id}`.
 /// Those of other environments (the machine that the demo runs on is watched as
-/// well) are left out, because nobody knows the truth about them.
+/// well) are left out, because nobody knows the truth about them. `speed` is
+/// that of simulated time.
 ///
 /// # Errors
 /// Names the first incident that is not readable.
-pub fn incidents(answers: &[Value], environment: &str) -> Result<Vec<Incident>, CollectError> {
+pub fn incidents(
+    answers: &[Value],
+    environment: &str,
+    speed: i64,
+) -> Result<Vec<Incident>, CollectError> {
     let mut found = Vec::new();
     for answer in answers {
-        let incident = incident(answer)?;
+        let incident = incident(answer, speed)?;
         if incident.environment == environment {
             found.push(incident);
         }
@@ -105,7 +115,7 @@ pub fn incidents(answers: &[Value], environment: &str) -> Result<Vec<Incident>, 
 ///
 /// # Errors
 /// Names the incident, where the answer does.
-pub fn incident(answer: &Value) -> Result<Incident, CollectError> {
+pub fn incident(answer: &Value, speed: i64) -> Result<Incident, CollectError> {
     let detail = Detail::deserialize(answer).map_err(|source| CollectError::Incident {
         id: answer["short_id"]
             .as_str()
@@ -113,7 +123,19 @@ pub fn incident(answer: &Value) -> Result<Incident, CollectError> {
             .to_owned(),
         source,
     })?;
-    let opened = |entry: &&Entry| entry.event_type == "INCIDENT_OPENED";
+    let entry = |event_type: &str| {
+        let mut timeline = detail.timeline.iter();
+        timeline.find(|entry| entry.event_type == event_type)
+    };
+    // The audit trail may be cut to its newest lines.
+    let opened = entry("INCIDENT_OPENED");
+    let opened_ms = opened.map_or(detail.detected_at_ms, |entry| entry.at_ms);
+    let decided_ms = opened
+        .zip(entry("RCA_COMPLETE"))
+        .map(|(opened, answer)| opened_ms + (answer.wall_ms - opened.wall_ms) * speed);
+    let conclusive = detail
+        .top_root_cause
+        .map(|answer| !answer.starts_with(INCONCLUSIVE));
     let sent: BTreeSet<&str> = detail
         .mails
         .iter()
@@ -124,12 +146,9 @@ pub fn incident(answer: &Value) -> Result<Incident, CollectError> {
     let onsets = context.flat_map(|context| &context.grouped_anomalies);
     Ok(Incident {
         onset_ms: onsets.map(|anomaly| anomaly.onset_ms).min(),
-        // The audit trail may be cut to its newest lines.
-        opened_ms: detail
-            .timeline
-            .iter()
-            .find(opened)
-            .map_or(detail.detected_at_ms, |entry| entry.at_ms),
+        opened_ms,
+        decided_ms,
+        conclusive,
         mails: Some(u32::try_from(sent.len()).unwrap_or(u32::MAX)),
         merged: detail
             .resolution

@@ -62,6 +62,10 @@ pub struct Incident {
     pub onset_ms: Option<i64>,
     /// Event time of the announcement.
     pub opened_ms: i64,
+    /// When the first answer about its cause came, simulated time.
+    pub decided_ms: Option<i64>,
+    /// Whether the newest answer is conclusive; none where there is no answer.
+    pub conclusive: Option<bool>,
     /// Event time of the reading that settled it.
     pub resolved_ms: Option<i64>,
     /// The one that it is named after first.
@@ -103,6 +107,12 @@ pub struct Row {
     pub right_type: bool,
     /// Whether the first candidate's cause is the fault's scenario.
     pub right_cause: bool,
+    /// Whether the first candidate is both the fault's service and scenario.
+    pub right_answer: bool,
+    /// Whether one of the first three candidates is both.
+    pub in_first_three: bool,
+    /// From the start to the first answer about the cause.
+    pub decided_after_ms: Option<i64>,
     /// Mails about its incident and the duplicates.
     pub mails: Option<u32>,
     pub resolved: bool,
@@ -125,6 +135,8 @@ pub struct Totals {
     pub right_service: u32,
     pub right_type: u32,
     pub right_cause: u32,
+    pub right_answer: u32,
+    pub in_first_three: u32,
     pub resolved: u32,
     /// Incidents that were merged into another.
     pub merged: u32,
@@ -224,6 +236,10 @@ fn shares_a_service(fault: &Fault, incident: &Incident) -> bool {
 fn row(fault: &Fault, own: &[&Incident], all: &[&Incident]) -> Row {
     let first = own.first();
     let top = first.and_then(|incident| incident.candidates.first());
+    let place = first.and_then(|incident| {
+        let mut all = incident.candidates.iter();
+        all.position(|one| one.service == fault.service && one.cause == fault.scenario)
+    });
     let after = |at_ms: i64| at_ms - fault.started_ms;
     let absorbed_by = all
         .iter()
@@ -248,6 +264,9 @@ fn row(fault: &Fault, own: &[&Incident], all: &[&Incident]) -> Row {
         anomaly_type: first.map(|incident| incident.anomaly_type.clone()),
         right_type: first.is_some_and(|incident| incident.anomaly_type == fault.scenario),
         right_cause: top.is_some_and(|candidate| candidate.cause == fault.scenario),
+        right_answer: place == Some(0),
+        in_first_three: place.is_some_and(|place| place < 3),
+        decided_after_ms: first.and_then(|incident| incident.decided_ms).map(after),
         mails: sum(own.iter().map(|incident| incident.mails)),
         resolved: first.is_some_and(|incident| incident.resolved_ms.is_some()),
     }
@@ -281,6 +300,8 @@ fn totals(rows: &[Row], all: &[&Incident], strays: &[&Incident]) -> Totals {
         right_service: rows_with(|row| row.right_service),
         right_type: rows_with(|row| row.right_type),
         right_cause: rows_with(|row| row.right_cause),
+        right_answer: rows_with(|row| row.right_answer),
+        in_first_three: rows_with(|row| row.in_first_three),
         resolved: rows_with(|row| row.resolved),
         merged: count(all.iter().filter(|incident| incident.merged).count()),
         mails: sum(all.iter().map(|incident| incident.mails)),
@@ -302,6 +323,8 @@ impl Totals {
             right_service: self.right_service + other.right_service,
             right_type: self.right_type + other.right_type,
             right_cause: self.right_cause + other.right_cause,
+            right_answer: self.right_answer + other.right_answer,
+            in_first_three: self.in_first_three + other.in_first_three,
             resolved: self.resolved + other.resolved,
             merged: self.merged + other.merged,
             mails: sum([self.mails, other.mails].into_iter()),

@@ -9,10 +9,14 @@
 //!   up many; both have JSON as well.
 //! - [`cases`] judges what is no fault of the seven, found or rightly not;
 //!   [`case_report`] words it.
+//! - [`trials`] judges small stories: faults at once, red herrings, missing
+//!   readings, healthy controls; [`trial_report`] words it.
+//! - [`decisions`] compares the confidence of answers with what came of them.
 //! - [`quiet`] counts false incidents on days with a rhythm.
 //! - [`virtual_run`] produces incidents by the agents' own cores in virtual
 //!   time, in one process, without broker or database.
 //! - [`real`] watches a running stack until its fleet is done.
+//! - [`results`] holds all that one call scores.
 //! - [`collected`] makes the judge's input from what real processes said: the
 //!   API's answers and the ground-truth topic.
 //!
@@ -23,9 +27,13 @@
 pub mod case_report;
 pub mod cases;
 pub mod collected;
+pub mod decisions;
 pub mod judge;
 pub mod quiet;
 pub mod real;
 pub mod report;
+pub mod results;
 pub mod summary;
+pub mod trial_report;
+pub mod trials;
 pub mod virtual_run;

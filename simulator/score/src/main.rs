@@ -3,24 +3,23 @@
 use anyhow::Context as _;
 use clap::Parser;
 use midwatch_events::knowledge::Catalogue;
-use midwatch_score::case_report::{case_table, case_words};
-use midwatch_score::cases::{CaseRow, CaseSummary, case_summary, judge_case};
+use midwatch_score::cases::{CaseRow, judge_case};
+use midwatch_score::decisions::{Decision, decisions};
 use midwatch_score::judge::judge;
-use midwatch_score::quiet::{self, QuietDays, quiet_days, quiet_table};
+use midwatch_score::quiet::{QuietDays, quiet_days};
 use midwatch_score::real::{self, Addresses, Goal};
-use midwatch_score::report::table;
-use midwatch_score::summary::{Scored, Summary, hours, summary, words};
+use midwatch_score::results::Results;
+use midwatch_score::summary::Scored;
+use midwatch_score::trials::{TrialRow, judge_trial};
 use midwatch_score::virtual_run::{Setup, Story};
 use midwatch_simulator::cases::Kind;
-use serde::Serialize;
+use midwatch_simulator::trials::Kind as Trial;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
-
-/// Up to so many seeds each have a table of their own.
-const TABLES: usize = 3;
 
 /// Scores Midwatch against faults whose truth is known.
 #[derive(Clone, Debug, Parser)]
@@ -45,6 +44,17 @@ struct Flags {
     /// Only these of the cases, e.g. SLOW_LEAK,DROP_TO_ZERO
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_kind, requires = "cases")]
     only: Vec<Kind>,
+    /// One small story on each seed's fleet (a fault, two at once, a red
+    /// herring, missing readings, or a healthy control); with --virtual in
+    /// virtual time, else those that a running simulator lives through
+    #[arg(long)]
+    trials: bool,
+    /// Only these of the trials, e.g. CRON,RELATED
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_trial, requires = "trials")]
+    stories: Vec<Trial>,
+    /// Write a line of JSON for each decision: what was said, and the truth
+    #[arg(long, value_name = "FILE")]
+    calibrate: Option<PathBuf>,
     /// Simulated days without any fault while load has a daily rhythm, on the
     /// documented fleet and on the fleet of each seed; in virtual time
     #[arg(long, default_value_t = 0.0, value_name = "D", value_parser = parse_hours)]
@@ -96,24 +106,9 @@ fn parse_kind(text: &str) -> Result<Kind, String> {
     Kind::from_name(text).ok_or_else(|| format!("give one or more of {}", names.join(",")))
 }
 
-/// What `--json` writes.
-#[derive(Serialize)]
-struct Document<'a> {
-    summary: &'a Summary,
-    faults: &'a [Scored],
-    quiet: &'a [Scored],
-    cases: &'a [CaseRow],
-    case_summary: &'a CaseSummary,
-    quiet_days: &'a [QuietDays],
-}
-
-/// Everything that a call was asked to score.
-#[derive(Default)]
-struct Results {
-    faults: Vec<Scored>,
-    quiet: Vec<Scored>,
-    cases: Vec<CaseRow>,
-    quiet_days: Vec<QuietDays>,
+fn parse_trial(text: &str) -> Result<Trial, String> {
+    let names: Vec<&str> = Trial::ALL.iter().map(|kind| kind.name()).collect();
+    Trial::from_name(text).ok_or_else(|| format!("give one or more of {}", names.join(",")))
 }
 
 fn main() -> ExitCode {
@@ -135,8 +130,8 @@ fn main() -> ExitCode {
 fn run_virtual(flags: &Flags) -> anyhow::Result<()> {
     let begun = Instant::now();
     let catalogue = catalogue(&flags.catalogue)?;
-    // Whoever asks for cases or quiet days alone is spared the faults.
-    let rounds = if flags.in_virtual_time {
+    // Whoever asks for cases, quiet days or trials alone is spared the faults.
+    let rounds = if flags.in_virtual_time && !flags.trials {
         flags.count
     } else {
         0
@@ -145,6 +140,7 @@ fn run_virtual(flags: &Flags) -> anyhow::Result<()> {
         let seed = flags.seed.wrapping_add(number);
         score(flags, &catalogue, seed, Setup::faults)
     });
+    let (faults, decided): (Vec<Scored>, Vec<Vec<Decision>>) = faults.into_iter().unzip();
     let seeds = if flags.quiet_hours > 0.0 {
         flags.count.max(1)
     } else {
@@ -158,13 +154,17 @@ fn run_virtual(flags: &Flags) -> anyhow::Result<()> {
             setup.quiet(quiet_hours, telling)
         })
     });
+    let trials = score_trials(flags, &catalogue);
+    let of_trials = trials.iter().flat_map(|row| row.decisions.clone());
     let results = Results {
         faults,
-        quiet,
+        quiet: quiet.into_iter().map(|(scored, _)| scored).collect(),
+        decisions: decided.into_iter().flatten().chain(of_trials).collect(),
+        trials,
         cases: score_cases(flags, &catalogue),
         quiet_days: score_days(flags, &catalogue),
     };
-    tell(flags, &results, begun)
+    finish(flags, &results, begun)
 }
 
 /// Every case on every seed, seed by seed.
@@ -182,6 +182,27 @@ fn score_cases(flags: &Flags, catalogue: &Catalogue) -> Vec<CaseRow> {
         let mut say = say(kinds[index].name(), seed);
         let telling: Listener<'_> = if flags.tell { Some(&mut say) } else { None };
         judge_case(seed, &setup.case(kinds[index], telling))
+    })
+}
+
+/// One trial on each seed's fleet.
+fn score_trials(flags: &Flags, catalogue: &Catalogue) -> Vec<TrialRow> {
+    if !flags.trials {
+        return Vec::new();
+    }
+    each(flags, flags.count, &|number| {
+        let seed = flags.seed.wrapping_add(number);
+        let kind = Trial::drawn_of(seed, &flags.stories);
+        let setup = setup(flags, catalogue, seed);
+        let mut say = say(kind.name(), seed);
+        let telling: Listener<'_> = if flags.tell { Some(&mut say) } else { None };
+        let told = setup.trial(kind, telling);
+        judge_trial(
+            seed,
+            &told.trial,
+            &told.story.faults(),
+            &told.story.incidents,
+        )
     })
 }
 
@@ -219,10 +240,10 @@ fn run_real(flags: &Flags) -> anyhow::Result<()> {
         simulator: address(&flags.simulator, "MIDWATCH_SIMULATOR_URL")?,
         bootstrap: address(&flags.bootstrap, "KAFKA_BOOTSTRAP_SERVERS")?,
     };
-    let goal = if flags.quiet_hours > 0.0 {
-        Goal::Quiet(flags.quiet_hours)
-    } else {
-        Goal::Round
+    let goal = match flags.quiet_hours {
+        _ if flags.trials => Goal::Trials,
+        hours if hours > 0.0 => Goal::Quiet(hours),
+        _ => Goal::Round,
     };
     let begun = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -238,114 +259,52 @@ fn run_real(flags: &Flags) -> anyhow::Result<()> {
     };
     let mut results = Results::default();
     match goal {
-        Goal::Round => results.faults.push(scored),
+        Goal::Round => {
+            let (of, none) = ((scored.seed, "round", ""), BTreeMap::new());
+            let incidents = &collected.incidents;
+            results.decisions = decisions(of, &scored.judgement, incidents, &none);
+            results.faults.push(scored);
+        }
         Goal::Quiet(_) => results.quiet.push(scored),
-    }
-    tell(flags, &results, begun)
-}
-
-/// What must hold of every seed, and does not: one incident for each fault,
-/// the right service first in six of seven, at most two false incidents in six
-/// quiet hours, every case as it should be, and quiet days nearly without
-/// false incidents.
-fn shortcomings(results: &Results) -> Vec<String> {
-    let mut found = Vec::new();
-    for Scored {
-        seed, judgement, ..
-    } in &results.faults
-    {
-        let totals = judgement.totals;
-        if totals.missed + totals.duplicates + totals.false_incidents > 0 {
-            found.push(format!(
-                "seed {seed}: {} faults, {} incidents of theirs, {} false",
-                totals.faults, totals.incidents, totals.false_incidents
-            ));
-        }
-        if totals.right_service * 7 < totals.faults * 6 {
-            found.push(format!(
-                "seed {seed}: the right service first in {} of {}",
-                totals.right_service, totals.faults
-            ));
+        Goal::Trials => {
+            let (seed, faults) = (collected.seed, &collected.faults);
+            let trials = collected.trials.iter();
+            results.trials = trials
+                .map(|trial| judge_trial(seed, trial, faults, &collected.incidents))
+                .collect();
+            let rows = results.trials.iter();
+            results.decisions = rows.flat_map(|row| row.decisions.clone()).collect();
         }
     }
-    for scored in &results.quiet {
-        let length_h = hours(scored.simulated_ms);
-        let count = scored.judgement.totals.false_incidents;
-        if f64::from(count) > 2.0 * (length_h / 6.0).max(1.0) {
-            found.push(format!(
-                "seed {}: {count} false incidents in {length_h:.1} quiet hours",
-                scored.seed
-            ));
-        }
-    }
-    for row in results.cases.iter().filter(|row| !row.is_as_it_should_be) {
-        found.extend(row.complaints());
-    }
-    let rate = quiet::rate(&results.quiet_days);
-    if rate >= quiet::MOST_A_DAY {
-        found.push(format!("{rate:.2} false incidents a day on quiet days"));
-    }
-    found
+    finish(flags, &results, begun)
 }
 
 /// Prints the result, writes it, and fails where it has to be good enough and
 /// is not.
-fn tell(flags: &Flags, results: &Results, begun: Instant) -> anyhow::Result<()> {
-    if results.faults.len() <= TABLES {
-        for scored in &results.faults {
-            println!("seed {}\n{}", scored.seed, table(&scored.judgement));
-        }
-    }
-    let summary = summary(&results.faults, &results.quiet);
-    print!("{}", words(&summary));
-    let case_summary = case_summary(&results.cases);
-    tell_cases(results, &case_summary);
-    if !results.quiet_days.is_empty() {
-        println!("\nquiet days with a daily rhythm");
-        print!("{}", quiet_table(&results.quiet_days));
-    }
-    let both = results.faults.iter().chain(&results.quiet);
-    let days: f64 = results.quiet_days.iter().map(|one| one.days).sum();
-    let simulated_h: f64 = both.map(|scored| hours(scored.simulated_ms)).sum::<f64>()
-        + case_summary.hours
-        + 24.0 * days;
+fn finish(flags: &Flags, results: &Results, begun: Instant) -> anyhow::Result<()> {
+    print!("{}", results.words());
     let wall_s = begun.elapsed().as_secs_f64().max(0.001);
+    let simulated_h = results.simulated_hours();
     println!(
         "simulated            {simulated_h:.1} h in {wall_s:.1} s: {:.2} h per second",
         simulated_h / wall_s
     );
+    let write = |path: &Path, bytes: Vec<u8>| {
+        std::fs::write(path, bytes).with_context(|| format!("{} cannot be written", path.display()))
+    };
     if let Some(path) = &flags.json {
-        let document = Document {
-            summary: &summary,
-            faults: &results.faults,
-            quiet: &results.quiet,
-            cases: &results.cases,
-            case_summary: &case_summary,
-            quiet_days: &results.quiet_days,
-        };
-        std::fs::write(path, serde_json::to_vec_pretty(&document)?)
-            .with_context(|| format!("{} cannot be written", path.display()))?;
+        write(path, results.json()?)?;
     }
-    let shortcomings = shortcomings(results);
+    if let Some(path) = &flags.calibrate {
+        write(path, results.decision_lines()?)?;
+    }
+    let shortcomings = results.shortcomings();
     anyhow::ensure!(
         !flags.check || shortcomings.is_empty(),
         "not good enough: {}",
         shortcomings.join("; ")
     );
     Ok(())
-}
-
-/// Each seed's cases where they are few, and the sums.
-fn tell_cases(results: &Results, summary: &CaseSummary) {
-    let per_seed = results.cases.chunk_by(|one, next| one.seed == next.seed);
-    if per_seed.clone().count() <= TABLES {
-        for rows in per_seed {
-            println!("\nseed {}, cases\n{}", rows[0].seed, case_table(rows));
-        }
-    }
-    if !results.cases.is_empty() {
-        print!("{}", case_words(&results.cases, summary));
-    }
 }
 
 fn catalogue(path: &Path) -> anyhow::Result<Catalogue> {
@@ -378,15 +337,19 @@ fn score(
     catalogue: &Catalogue,
     seed: u64,
     run: impl Fn(&Setup, Listener<'_>) -> Story,
-) -> Scored {
+) -> (Scored, Vec<Decision>) {
     let setup = setup(flags, catalogue, seed);
     let mut say = say("", seed);
     let story = run(&setup, if flags.tell { Some(&mut say) } else { None });
-    Scored {
+    let judgement = story.judgement();
+    let (of, none) = ((seed, "round", ""), BTreeMap::new());
+    let decided = decisions(of, &judgement, &story.incidents, &none);
+    let scored = Scored {
         seed,
         simulated_ms: story.simulated_ms,
-        judgement: story.judgement(),
-    }
+        judgement,
+    };
+    (scored, decided)
 }
 
 /// Does so many pieces of work, some at a time; the results are in order.

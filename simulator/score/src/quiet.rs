@@ -141,6 +141,8 @@ mod tests {
             detected_ms: opened_ms,
             onset_ms: None,
             opened_ms,
+            decided_ms: None,
+            conclusive: None,
             resolved_ms: None,
             services: vec!["order-service".to_owned(), "api-gateway".to_owned()],
             anomaly_type: "CPU_SATURATION".to_owned(),

@@ -8,6 +8,8 @@ use crate::collected;
 use crate::judge::{Fault, Incident, faults};
 use anyhow::{Context as _, bail};
 use midwatch_clients::kafka::{BrokerReader, KafkaSettings, Start};
+use midwatch_simulator::trials::{self, SLOT_MS, Trial};
+use midwatch_simulator::variation::Variation;
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -42,6 +44,8 @@ pub enum Goal {
     Round,
     /// So many simulated hours have passed.
     Quiet(f64),
+    /// The simulator's trials are over.
+    Trials,
 }
 
 /// What was found.
@@ -50,12 +54,17 @@ pub struct Collected {
     pub seed: u64,
     pub faults: Vec<Fault>,
     pub incidents: Vec<Incident>,
+    /// The stories that the fleet lived through.
+    pub trials: Vec<Trial>,
     pub simulated_ms: i64,
 }
 
 #[derive(Deserialize)]
 struct Status {
     seed: u64,
+    varied: bool,
+    trials: u16,
+    live_ms: i64,
     environment: String,
     speed: u32,
     phase: String,
@@ -74,10 +83,11 @@ pub async fn collect(addresses: &Addresses, goal: Goal) -> anyhow::Result<Collec
     let first = eye.live().await?;
     let quiet_ms = match goal {
         Goal::Round => 0,
+        Goal::Trials => first.check_trials()?,
         Goal::Quiet(hours) => (hours * 3_600_000.0) as i64,
     };
     let is_reached = |status: &Status| match goal {
-        Goal::Round => status.over,
+        Goal::Round | Goal::Trials => status.over,
         Goal::Quiet(_) => status.simulated_ms - first.simulated_ms >= quiet_ms,
     };
     let begun = Instant::now();
@@ -104,10 +114,36 @@ pub async fn collect(addresses: &Addresses, goal: Goal) -> anyhow::Result<Collec
     tokio::time::sleep(SETTLE).await;
     Ok(Collected {
         seed: last.seed,
+        trials: last.stories(),
         faults: eye.faults().await?,
-        incidents: eye.incidents(&last.environment).await?,
+        incidents: eye.incidents(&last).await?,
         simulated_ms: last.simulated_ms - first.simulated_ms,
     })
+}
+
+impl Status {
+    /// How long the fleet's stories take, simulated milliseconds.
+    fn check_trials(&self) -> anyhow::Result<i64> {
+        anyhow::ensure!(
+            self.trials > 0,
+            "the simulator lives through no trials; start the stack with SIM_TRIALS=12"
+        );
+        Ok(i64::from(self.trials) * SLOT_MS)
+    }
+
+    /// The fleet's stories: a function of its seed and first moment, which
+    /// nobody but the simulator and this judge computes.
+    fn stories(&self) -> Vec<Trial> {
+        if self.trials == 0 {
+            return Vec::new();
+        }
+        let base = if self.varied {
+            Variation::drawn(self.seed)
+        } else {
+            Variation::standard()
+        };
+        trials::sequence(self.seed, self.live_ms, self.trials, base).trials
+    }
 }
 
 struct Eye {
@@ -186,14 +222,19 @@ impl Eye {
         }
     }
 
-    async fn incidents(&self, environment: &str) -> anyhow::Result<Vec<Incident>> {
+    async fn incidents(&self, status: &Status) -> anyhow::Result<Vec<Incident>> {
+        let environment = status.environment.as_str();
         let mut answers = Vec::new();
         for item in self.list(environment).await? {
             let id = item["id"].as_str().context("an incident without id")?;
             let address = format!("{}/api/incidents/{id}", self.addresses.api);
             answers.push(self.get(&address).await?);
         }
-        Ok(collected::incidents(&answers, environment)?)
+        Ok(collected::incidents(
+            &answers,
+            environment,
+            i64::from(status.speed),
+        )?)
     }
 
     async fn faults(&self) -> anyhow::Result<Vec<Fault>> {

@@ -24,6 +24,15 @@ pub struct OfScenario {
     pub right_service: u32,
     pub right_type: u32,
     pub right_cause: u32,
+    /// Incidents of these faults, duplicates included.
+    pub incidents: u32,
+    /// The right service and cause first, or among the first three.
+    pub right_answer: u32,
+    pub in_first_three: u32,
+    /// From the start to the first answer about the cause, simulated
+    /// milliseconds, as the times below.
+    pub decide_median_ms: Option<i64>,
+    pub decide_p90_ms: Option<i64>,
     /// From the start to the first anomaly, simulated milliseconds; half and
     /// nine tenths of the detected ones took no longer (nearest rank).
     pub detect_median_ms: Option<i64>,
@@ -72,6 +81,11 @@ pub fn summary(faults: &[Scored], quiet: &[Scored]) -> Summary {
         times.sort_unstable();
         known.detect_median_ms = percentile(&times, 50);
         known.detect_p90_ms = percentile(&times, 90);
+        let own = rows().filter(|row| row.fault.scenario == *name);
+        let mut times: Vec<i64> = own.filter_map(|row| row.decided_after_ms).collect();
+        times.sort_unstable();
+        known.decide_median_ms = percentile(&times, 50);
+        known.decide_p90_ms = percentile(&times, 90);
     }
     let mut wrong: BTreeMap<u64, u32> = BTreeMap::new();
     let mut list = Vec::new();
@@ -116,6 +130,9 @@ impl OfScenario {
         self.right_service += u32::from(row.right_service);
         self.right_type += u32::from(row.right_type);
         self.right_cause += u32::from(row.right_cause);
+        self.incidents += u32::from(row.incident.is_some()) + count(row.duplicates.len());
+        self.right_answer += u32::from(row.right_answer);
+        self.in_first_three += u32::from(row.in_first_three);
     }
 }
 
@@ -213,6 +230,8 @@ fn of_faults(text: &mut String, summary: &Summary) {
         ("right service first", of(totals.right_service)),
         ("right type", of(totals.right_type)),
         ("right cause first", of(totals.right_cause)),
+        ("both right first", of(totals.right_answer)),
+        ("both in first three", of(totals.in_first_three)),
         ("resolved", of(totals.resolved)),
         (
             "time to detect",
@@ -250,6 +269,27 @@ fn of_scenarios(text: &mut String, summary: &Summary) {
                 sums.right_cause,
                 seconds(sums.detect_median_ms),
                 seconds(sums.detect_p90_ms)
+            ),
+        );
+    }
+    put(
+        text,
+        format_args!(
+            "{:<24} {:>6} {:>9} {:>6} {:>6} {:>7} {:>7}",
+            "scenario", "faults", "incidents", "top-1", "top-3", "rca", "p90"
+        ),
+    );
+    for (name, sums) in &summary.scenarios {
+        put(
+            text,
+            format_args!(
+                "{name:<24} {:>6} {:>9} {:>6} {:>6} {:>7} {:>7}",
+                sums.faults,
+                sums.incidents,
+                sums.right_answer,
+                sums.in_first_three,
+                seconds(sums.decide_median_ms),
+                seconds(sums.decide_p90_ms)
             ),
         );
     }

@@ -20,6 +20,7 @@ pub mod replay;
 mod respond;
 mod rows;
 mod shelf;
+pub mod trial;
 
 use crate::judge::{Fault, Incident, Judgement, faults, judge};
 use midwatch_correlation::config::Config as CorrelationConfig;

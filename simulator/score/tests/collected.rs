@@ -25,6 +25,9 @@ fn an_answer_of_the_api_becomes_an_incident() {
         detected_ms: 1_795_306_690_000,
         onset_ms: Some(1_795_306_680_000),
         opened_ms: 1_795_306_710_000,
+        // Announced at wall second 63, answered at 64, thirty times as fast.
+        decided_ms: Some(1_795_306_740_000),
+        conclusive: Some(true),
         resolved_ms: Some(1_795_306_920_000),
         services: ["payment-service", "api-gateway", "order-service"]
             .map(str::to_owned)
@@ -38,7 +41,7 @@ fn an_answer_of_the_api_becomes_an_incident() {
         mails: Some(2),
         merged: false,
     };
-    assert_eq!(incident(&answer()).expect("it is readable"), expected);
+    assert_eq!(incident(&answer(), 30).expect("it is readable"), expected);
 }
 
 #[test]
@@ -50,7 +53,7 @@ fn an_incident_that_has_only_begun_is_readable_too() {
     young["correlation_context"] = serde_json::json!({});
     young["timeline"] = serde_json::json!([]);
     young["mails"] = serde_json::json!([]);
-    let young = incident(&young).expect("it is readable");
+    let young = incident(&young, 30).expect("it is readable");
     assert_eq!((young.onset_ms, young.resolved_ms), (None, None));
     assert_eq!(young.opened_ms, young.detected_ms);
     assert_eq!((young.candidates.len(), young.mails), (0, Some(0)));
@@ -60,14 +63,14 @@ fn an_incident_that_has_only_begun_is_readable_too() {
 fn a_merged_incident_is_known_by_its_resolution() {
     let mut merged = answer();
     merged["resolution"]["resolution_method"] = "MERGED".into();
-    assert!(incident(&merged).expect("it is readable").merged);
+    assert!(incident(&merged, 30).expect("it is readable").merged);
 }
 
 #[test]
 fn incidents_of_other_environments_are_left_out() {
     let mut host = answer();
     host["environment"] = "local".into();
-    let kept = incidents(&[answer(), host], "simulation").expect("both are readable");
+    let kept = incidents(&[answer(), host], "simulation", 30).expect("both are readable");
     assert_eq!(kept.len(), 1);
 }
 
@@ -75,9 +78,9 @@ fn incidents_of_other_environments_are_left_out() {
 fn what_is_not_readable_is_named() {
     let mut broken = answer();
     broken["detected_at_ms"] = "yesterday".into();
-    let error = incident(&broken).expect_err("no time").to_string();
+    let error = incident(&broken, 30).expect_err("no time").to_string();
     assert!(error.contains("INC-A1B2C3D4"), "{error}");
-    let error = incident(&serde_json::json!({"error": "not found"})).expect_err("no incident");
+    let error = incident(&serde_json::json!({"error": "not found"}), 30).expect_err("no incident");
     assert!(error.to_string().contains("(unnamed)"), "{error}");
     let mut told = messages();
     told[1]["timestamp_ms"] = Value::Null;
@@ -91,7 +94,7 @@ fn what_is_not_readable_is_named() {
 #[test]
 fn fault_and_incident_from_real_messages_meet() {
     let truths = truths(&messages()).expect("the messages are readable");
-    let found = incidents(&[answer()], "simulation").expect("the answer is readable");
+    let found = incidents(&[answer()], "simulation", 30).expect("the answer is readable");
     let judgement = judge(&faults(&truths), &found);
     let row = &judgement.rows[0];
     assert_eq!(row.incident.as_deref(), Some("INC-A1B2C3D4"));

@@ -27,6 +27,8 @@ fn incident(id: &str, kind: &str, services: &[&str], detected_s: i64) -> Inciden
         detected_ms: START + detected_s * 1_000,
         onset_ms: Some(START + detected_s * 1_000 - 10_000),
         opened_ms: START + detected_s * 1_000 + 3_000,
+        decided_ms: Some(START + detected_s * 1_000 + 9_000),
+        conclusive: Some(true),
         resolved_ms: Some(START + detected_s * 1_000 + 200_000),
         services: services.iter().map(|name| (*name).to_owned()).collect(),
         anomaly_type: kind.to_owned(),
@@ -53,6 +55,7 @@ fn a_fault_that_is_found_has_every_figure() {
         row.opened_after_ms,
     );
     assert_eq!(times, (Some(10_000), Some(20_000), Some(23_000)));
+    assert_eq!(row.decided_after_ms, Some(29_000));
     assert_eq!(
         judgement.totals,
         Totals {
@@ -62,6 +65,8 @@ fn a_fault_that_is_found_has_every_figure() {
             right_service: 1,
             right_type: 1,
             right_cause: 1,
+            right_answer: 1,
+            in_first_three: 1,
             resolved: 1,
             mails: Some(5),
             ..Totals::default()

@@ -23,6 +23,8 @@ fn incident(id: &str, kind: &str, service: &str, cause: &str, at_s: i64) -> Inci
         detected_ms: at_s * 1_000,
         onset_ms: Some(at_s * 1_000),
         opened_ms: (at_s + 20) * 1_000,
+        decided_ms: Some((at_s + 30) * 1_000),
+        conclusive: Some(true),
         resolved_ms: Some((at_s + 200) * 1_000),
         services: vec![service.to_owned(), "api-gateway".to_owned()],
         anomaly_type: kind.to_owned(),

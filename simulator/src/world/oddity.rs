@@ -1,4 +1,4 @@
-//! What a fleet's rhythm and its case make of the world.
+//! What a fleet's rhythm, its case and its trials make of the world.
 
 use super::{STEP_MS, World};
 use crate::cases::{self, Case};
@@ -6,8 +6,16 @@ use crate::changes;
 use crate::fleet::{METRICS, Metric, Service};
 use crate::logs;
 use crate::scenario::Release;
+use crate::trials::Trial;
 use midwatch_events::Event;
 use midwatch_events::raw::LogLevel;
+
+/// The life of a harmless release, milliseconds after its announcement.
+const RELEASE: [(i64, cases::Event); 3] = [
+    (0, cases::Event::Deployed),
+    (2_000, cases::Event::RolloutBegan),
+    (25_000, cases::Event::RolloutEnded),
+];
 
 impl World {
     /// What is special about this service.
@@ -24,13 +32,16 @@ impl World {
             (Some(rhythm), None) => rhythm.load(at_ms),
             (Some(rhythm), Some(case)) => case.load(rhythm, at_ms),
         };
+        let trial = self.trial_at(at_ms);
+        let load = load * trial.map_or(1.0, |trial| trial.load(service, at_ms));
         Metric::ALL.map(|metric| {
             let load = match case {
                 Some(case) if !case.follows_load(metric) => 1.0,
                 _ => load,
             };
             let touch = case.and_then(|case| case.touch(metric, at_ms));
-            let factor = touch.map_or(1.0, |touch| touch.factor);
+            let factor = touch.map_or(1.0, |touch| touch.factor)
+                * trial.map_or(1.0, |trial| trial.noise(service, metric, at_ms));
             metric.normal(service) * metric.under_load(load) * factor
         })
     }
@@ -38,6 +49,10 @@ impl World {
     /// The width of a metric's jitter now, as a part of the fleet's; none where
     /// the metric is not reported.
     pub(super) fn jitter_width(&self, service: Service, metric: Metric) -> Option<f64> {
+        let trial = self.trial_at(self.now_ms);
+        if !trial.is_none_or(|trial| trial.reports(service, metric, self.now_ms)) {
+            return None;
+        }
         match self.case_of(service) {
             Some(case) => Some(case.touch(metric, self.now_ms)?.jitter),
             None => Some(1.0),
@@ -64,6 +79,36 @@ impl World {
             .collect();
         for (at_ms, what) in due {
             self.report_case(service, at_ms, what);
+        }
+    }
+
+    /// The trial that a moment belongs to; what comes before the first one
+    /// belongs to that.
+    pub(super) fn trial_at(&self, at_ms: i64) -> Option<&Trial> {
+        let trials = &self.config.variation.trials;
+        let begun = trials.iter().rfind(|trial| trial.slot.start <= at_ms);
+        begun.or(trials.first())
+    }
+
+    /// Lets happen what the trial lets happen in this step.
+    pub(super) fn trial_happens(&mut self) {
+        let before_ms = self.now_ms - STEP_MS;
+        let Some(trial) = self.trial_at(self.now_ms) else {
+            return;
+        };
+        let errors = trial.errors(before_ms, self.now_ms);
+        let release = trial.release();
+        for (service, at_ms, text) in errors {
+            self.log(service, at_ms, (LogLevel::Error, text));
+        }
+        let Some((service, at_ms)) = release else {
+            return;
+        };
+        let step = before_ms + 1..=self.now_ms;
+        for (offset_ms, what) in RELEASE {
+            if step.contains(&(at_ms + offset_ms)) {
+                self.report_case(service, at_ms + offset_ms, what);
+            }
         }
     }
 

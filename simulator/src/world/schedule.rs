@@ -9,6 +9,7 @@ use crate::variation::Variation;
 use midwatch_events::ids;
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use std::cmp::Reverse;
 
 /// From the first live moment to the first fault.
 pub const FIRST_FAULT_MS: i64 = 60_000;
@@ -17,6 +18,8 @@ const GAP_S: std::ops::RangeInclusive<i64> = 300..=600;
 /// Quiet time between a fault's end and the next one's start: long enough for
 /// a resolution to be noticed and for baselines to settle.
 const REST_MS: i64 = 150_000;
+/// From a failing release to its first failures at most; 20 s at least.
+const LONGEST_LEAD_MS: i64 = 40_000;
 
 /// Which faults come by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +117,7 @@ impl World {
 
     fn fault(&mut self, scenario: Scenario, service: Service, start_ms: i64) -> Fault {
         let lead_ms = if scenario == Scenario::DeploymentFailure {
-            self.schedule_rng.random_range(20..=40) * 1_000
+            self.schedule_rng.random_range(20..=LONGEST_LEAD_MS / 1_000) * 1_000
         } else {
             0
         };
@@ -144,6 +147,9 @@ impl World {
 
     /// Plans the fault that comes first, if one comes by itself.
     pub(super) fn plan_first(&mut self) {
+        let trials = self.config.variation.trials.iter();
+        self.strikes = trials.flat_map(|trial| trial.strikes.clone()).collect();
+        self.strikes.sort_by_key(|strike| Reverse(strike.start_ms));
         let first = match self.config.plan {
             Plan::Quiet => return,
             Plan::Once(first) | Plan::Continuous(first) => first,
@@ -164,7 +170,19 @@ impl World {
         self.fault(scenario, service, start_ms)
     }
 
+    /// Starts the faults of trials that are due, however close together.
+    fn start_strikes(&mut self) {
+        // The longest lead of a release, so that its draw is made in time.
+        let soon_ms = self.now_ms + LONGEST_LEAD_MS;
+        while let Some(strike) = self.strikes.pop_if(|one| one.start_ms <= soon_ms) {
+            let start_ms = self.tick_from(strike.start_ms);
+            let fault = self.fault(strike.scenario, strike.service, start_ms);
+            self.faults.push(fault);
+        }
+    }
+
     pub(super) fn start_planned(&mut self) {
+        self.start_strikes();
         let Some(fault) = self
             .next
             .take_if(|next| next.first_sign_ms() <= self.now_ms)

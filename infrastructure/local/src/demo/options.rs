@@ -22,8 +22,9 @@ pub struct Options {
     /// With --once: scale every agent up and down again during the incident.
     #[arg(long, env = "RESCALE", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
     pub rescale: bool,
-    /// `scripted`: agents ask a scripted model endpoint started beside them.
-    #[arg(long, env = "MODEL", value_parser = ["scripted"])]
+    /// `scripted`: agents ask a scripted model endpoint started beside them;
+    /// `lies`: one whose answers do not hold.
+    #[arg(long, env = "MODEL", value_parser = ["scripted", "lies"])]
     pub model: Option<String>,
     /// Seed of the simulator and of --kill; a random one if not given.
     #[arg(long, env = "SEED")]

@@ -48,7 +48,7 @@ pub struct Entry {
 
 impl Incident {
     /// Puts the metric breach first where the trail itself does not tell it:
-    /// the onset that detection recorded with the anomaly. Its wall time is
+    /// the first reading out of range, as detection dates it. Its wall time is
     /// reckoned back from the anomaly's at `speed` simulated seconds a second,
     /// the pace at which the readings were published.
     #[must_use]
@@ -59,8 +59,10 @@ impl Incident {
         let Some(anomaly) = Mark::Anomaly.find(&self.timeline) else {
             return self;
         };
-        let onset_ms = anomaly.payload["onset_ms"].as_i64();
-        let at_ms = onset_ms.unwrap_or(anomaly.at_ms).min(anomaly.at_ms);
+        // What lies before the first reading out of range is an estimate of
+        // correlation's, made after the fact.
+        let crossed_ms = anomaly.payload["crossed_ms"].as_i64();
+        let at_ms = crossed_ms.unwrap_or(anomaly.at_ms).min(anomaly.at_ms);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_precision_loss,

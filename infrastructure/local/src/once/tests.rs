@@ -46,7 +46,7 @@ fn life() -> (Incident, Vec<Mail>) {
         ..Notification::default()
     });
     let mut anomaly = entry("ANOMALY_DETECTED", 70_000, 5000);
-    anomaly.payload = json!({"onset_ms": 58_000, "detected_wall_ms": 4900});
+    anomaly.payload = json!({"crossed_ms": 58_000, "detected_wall_ms": 4900});
     let incident = Incident {
         short_id: "INC-A1B2C3D4".to_owned(),
         status: "RESOLVED".to_owned(),

@@ -57,6 +57,8 @@ pub struct Chart {
     /// Left edge and width of the anomaly.
     pub region: Option<(f64, f64)>,
     pub mark: Option<Mark>,
+    /// The reading that somebody cites.
+    pub cursor: Option<Mark>,
     pub x_ticks: Vec<Tick>,
     pub y_ticks: Vec<Tick>,
     pub dots: Vec<Dot>,
@@ -166,7 +168,12 @@ pub fn draw(series: &Series, end_ms: Option<i64>, size: Size) -> Option<Chart> {
             Some(point.value).filter(|_| is_hot(point.at_ms))
         }),
         region,
-        mark: mark(&scale, series),
+        mark: series
+            .detected_at_ms
+            .and_then(|at_ms| mark(&scale, series, at_ms, ("detected", series.observed_value))),
+        cursor: series
+            .cursor_ms
+            .and_then(|at_ms| mark(&scale, series, at_ms, ("cited", None))),
         x_ticks: time_ticks(&scale, size.x_ticks),
         y_ticks: steps
             .iter()
@@ -293,16 +300,21 @@ fn band(scale: &Scale, stretches: &[Vec<&Point>]) -> Vec<String> {
         .collect()
 }
 
-fn mark(scale: &Scale, series: &Series) -> Option<Mark> {
-    let at_ms = series.detected_at_ms?;
+/// Marks a moment; without a value of its own that of the nearest reading.
+fn mark(
+    scale: &Scale,
+    series: &Series,
+    at_ms: i64,
+    (word, value): (&str, Option<f64>),
+) -> Option<Mark> {
     let nearest = series
         .points
         .iter()
         .min_by_key(|point| (point.at_ms - at_ms).abs())?;
-    let observed = series.observed_value.unwrap_or(nearest.value);
+    let observed = value.unwrap_or(nearest.value);
     let x = scale.x(at_ms);
     let label = format!(
-        "detected {} at {}",
+        "{word} {} at {}",
         format::clock(at_ms),
         format::measure(observed, &series.metric)
     );
@@ -443,12 +455,16 @@ mod tests {
         ramp.onset_ms = Some(20_000);
         ramp.detected_at_ms = Some(30_000);
         ramp.observed_value = Some(700.0);
+        ramp.cursor_ms = Some(20_000);
         for size in [WIDE, NARROW] {
             let chart = draw(&ramp, Some(35_000), size).unwrap();
             let (left, width) = chart.region.unwrap();
             let mark = chart.mark.unwrap();
             assert!(left < mark.x && mark.x < left + width && left + width < chart.end_x);
             assert_eq!(mark.label, "detected 00:00:30 at 700 ms");
+            let cursor = chart.cursor.unwrap();
+            assert_eq!(cursor.label, "cited 00:00:20 at 400 ms");
+            assert!(left <= cursor.x && cursor.x < mark.x);
             assert_eq!(chart.hot.matches(['M', 'L']).count(), 2);
         }
         assert_eq!(draw(&series(&[(0, 1.0)]), None, WIDE), None);

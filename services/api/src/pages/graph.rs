@@ -1,7 +1,8 @@
 //! The services around an incident as a drawing: callers above, those they
 //! call below, what is impaired in colour. `graph.html` prints it.
 
-use crate::known::Known;
+use super::format;
+use crate::known::{Call, Known};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,24 +87,21 @@ enum Slot<'a> {
 
 /// Draws what the incident knows of the graph; `None` without any call.
 #[must_use]
-pub fn draw(known: &Known, layout: Layout) -> Option<Graph> {
+pub fn draw(known: &Known, detected_at_ms: i64, layout: Layout) -> Option<Graph> {
     let classes = choose(known);
-    let calls: Vec<&(String, String, Vec<String>)> = known
+    let calls: Vec<&Call> = known
         .edges
         .iter()
-        .filter(|(caller, callee, _)| {
-            caller != callee
-                && classes.contains_key(caller.as_str())
-                && classes.contains_key(callee.as_str())
+        .filter(|call| {
+            call.caller != call.callee
+                && classes.contains_key(call.caller.as_str())
+                && classes.contains_key(call.callee.as_str())
         })
         .collect();
     if calls.is_empty() {
         return None;
     }
-    let pairs: Vec<(&str, &str)> = calls
-        .iter()
-        .map(|(caller, callee, _)| (caller.as_str(), callee.as_str()))
-        .collect();
+    let pairs: Vec<(&str, &str)> = calls.iter().map(|call| call.ends()).collect();
     let rows = rows(classes.keys().copied().collect(), &pairs);
     let wide = |slot: &Slot| match slot {
         Slot::Service(_) => layout.box_width,
@@ -138,13 +136,14 @@ pub fn draw(known: &Known, layout: Layout) -> Option<Graph> {
     let edges = calls
         .iter()
         .enumerate()
-        .filter_map(|(index, (caller, callee, sources))| {
+        .filter_map(|(index, call)| {
             let passages = places
                 .get(&Slot::Passage(index))
                 .cloned()
                 .unwrap_or_default();
-            let path = path(place(caller)?, &passages, place(callee)?, layout.box_height);
-            Some(edge(caller, callee, sources, path))
+            let (from, to) = (place(call.caller.as_str())?, place(call.callee.as_str())?);
+            let path = path(from, &passages, to, layout.box_height);
+            Some(edge(call, detected_at_ms, path))
         })
         .collect();
     Some(Graph {
@@ -181,7 +180,8 @@ fn choose(known: &Known) -> BTreeMap<&str, &'static str> {
         classes.insert(&first.service, "root");
     }
     let named: BTreeSet<&str> = classes.keys().copied().collect();
-    for (caller, callee, _) in &known.edges {
+    for call in &known.edges {
+        let (caller, callee) = (&call.caller, &call.callee);
         for (one, other) in [(caller, callee), (callee, caller)] {
             if classes.len() < NODES && named.contains(one.as_str()) {
                 classes.entry(other).or_insert("near");
@@ -311,18 +311,57 @@ fn path(from: (f64, f64), passages: &[(f64, f64)], to: (f64, f64), box_height: f
     path
 }
 
-fn edge(caller: &str, callee: &str, sources: &[String], path: String) -> Edge {
-    let seen = sources.iter().any(|source| source == "spans");
-    let how = match (seen, sources.iter().any(|source| source == "catalogue")) {
-        (true, true) => "in the catalogue and seen in spans",
-        (true, false) => "seen in spans, not in the catalogue",
-        _ => "in the catalogue, not seen in spans",
-    };
+fn edge(call: &Call, detected_at_ms: i64, path: String) -> Edge {
+    // What is only written down may never happen.
+    let seen = call.sources.keys().any(|source| !is_written(source));
+    let learnt: Vec<String> = learnt(call, detected_at_ms)
+        .into_iter()
+        .map(|(source, age)| {
+            if age.is_empty() {
+                source
+            } else {
+                format!("{source} {age}")
+            }
+        })
+        .collect();
+    let unseen = if seen { "" } else { ", not seen" };
     Edge {
         path,
-        text: format!("{caller} calls {callee}: {how}"),
+        text: format!(
+            "{} calls {}: {}{unseen}",
+            call.caller,
+            call.callee,
+            learnt.join(", ")
+        ),
         seen,
     }
+}
+
+/// Whether a source says what somebody wrote, not what happened.
+fn is_written(source: &str) -> bool {
+    matches!(source, "catalogue" | "backstage")
+}
+
+/// The sources of a call in words, each with its age at the detection.
+#[must_use]
+pub fn learnt(call: &Call, detected_at_ms: i64) -> Vec<(String, String)> {
+    let words = |source: &str| match source {
+        "catalogue" => "in the catalogue".to_owned(),
+        "backstage" => "in Backstage".to_owned(),
+        "spans" => "seen in spans".to_owned(),
+        "logs" => "named by log lines".to_owned(),
+        "kubernetes" => "told by Kubernetes".to_owned(),
+        other => format!("known from {other}"),
+    };
+    let age = |at_ms: i64| match detected_at_ms - at_ms {
+        _ if at_ms <= 0 => String::new(),
+        before @ 0.. => format!("{} before detection", format::span(before)),
+        after => format!("{} after detection", format::span(-after)),
+    };
+    let sources = call.sources.iter();
+    sources
+        .map(|(source, at_ms)| (words(source), age(*at_ms)))
+        .collect()
 }
 
 fn spoken(pairs: &[(&str, &str)]) -> String {
@@ -358,6 +397,38 @@ mod tests {
                 .filter(|slot| matches!(slot, Service(_)))
                 .count(),
             3
+        );
+    }
+
+    #[test]
+    fn a_call_says_where_it_was_learnt_and_how_long_ago() {
+        let call = |sources: &[(&str, i64)]| Call {
+            caller: "a".to_owned(),
+            callee: "b".to_owned(),
+            sources: sources
+                .iter()
+                .map(|(name, at_ms)| ((*name).to_owned(), *at_ms))
+                .collect(),
+        };
+        let told = |sources: &[(&str, i64)]| {
+            let edge = edge(&call(sources), 600_000, String::new());
+            (edge.text, edge.seen)
+        };
+        assert_eq!(
+            told(&[("catalogue", 0), ("spans", 480_000)]),
+            (
+                "a calls b: in the catalogue, seen in spans 2 min before detection".to_owned(),
+                true
+            )
+        );
+        assert_eq!(
+            told(&[("backstage", 0)]),
+            ("a calls b: in Backstage, not seen".to_owned(), false)
+        );
+        assert!(
+            told(&[("kubernetes", 660_000)])
+                .0
+                .ends_with("1 min after detection")
         );
     }
 

@@ -1,30 +1,33 @@
 //! `/incidents/{id}`: one incident with all that is known about it.
 
-use super::chart::{self, Chart};
-use super::evidence::{self, Table};
+use super::calls::{self, Calls};
+use super::cause::{self, Candidate, Link};
+use super::chain::{self, Chain};
+use super::conclusion::{self, Conclusion, Related};
+use super::drawings::{self, Drawing};
+use super::evidence::{self, Sources, Table};
 use super::graph::{self, Graph};
-use super::score::{self, Reasons};
+use super::operate::{self, Operate};
+use super::proof::{self, Proof};
 use super::{Frame, Section, format, markdown};
 use crate::App;
 use crate::error::ApiError;
 use crate::incidents::{self, KINDS, Parts};
 use crate::known::Known;
 use crate::params::{Params, find_incident};
-use crate::series;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
-use midwatch_clients::postgres::read::{self, AgentEvent, Email, IncidentRow, ModelCall};
+use midwatch_clients::postgres::read::{self, AgentEvent, Email, IncidentRow};
 use midwatch_events::IncidentState;
 use midwatch_events::incident::LogExcerpt;
-use midwatch_events::{
-    CorrelationSignal, GroupedAnomaly, RawDeployment, RemediationPlan, RootCauseCandidate,
-};
+use midwatch_events::{CorrelationSignal, GroupedAnomaly, LeftOut, RawDeployment, RemediationPlan};
 use minijinja::Value;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Metrics drawn: the triggering one and some that went with it.
-const CHARTS: usize = 5;
+/// Calls listed: the graph of a large fleet is not for reading.
+const EDGES: usize = 100;
 
 /// A step of an incident's life.
 #[derive(Serialize)]
@@ -51,18 +54,6 @@ struct Moment {
     since_wall: Option<String>,
 }
 
-/// A metric in both sizes.
-#[derive(Serialize)]
-struct Drawing {
-    service: String,
-    metric: String,
-    source: &'static str,
-    trigger: bool,
-    wide: Chart,
-    narrow: Chart,
-    reasons: Reasons,
-}
-
 /// A service and what it has to do with the incident.
 #[derive(Serialize)]
 struct Affected {
@@ -70,10 +61,21 @@ struct Affected {
     anomalies: usize,
 }
 
+/// A call between two services, and where it was learnt.
 #[derive(Serialize)]
-struct Costs {
-    tokens: i64,
-    cost_usd: f64,
+struct Learnt {
+    caller: String,
+    callee: String,
+    /// Each source with its age at the detection.
+    sources: Vec<(String, String)>,
+}
+
+/// What was read beside the incident's row and its parts.
+struct Gathered {
+    last_id: i64,
+    drawings: Vec<Drawing>,
+    evidence: Table,
+    operate: Operate,
 }
 
 #[derive(Serialize)]
@@ -97,16 +99,25 @@ struct View {
     rps: Option<f64>,
     blast: String,
     graphs: Vec<Graph>,
+    learnt: Vec<Learnt>,
+    contradicted: Vec<(String, String)>,
     drawings: Vec<Drawing>,
     no_chart: String,
     anomalies: Vec<GroupedAnomaly>,
+    unlisted: u64,
+    left_out: Vec<LeftOut>,
+    related: Vec<Related>,
     signals: Vec<CorrelationSignal>,
     errors: Vec<LogExcerpt>,
-    candidates: Vec<RootCauseCandidate>,
+    operate: Operate,
+    candidates: Vec<Candidate>,
+    conclusion: Conclusion,
+    proofs: Vec<Proof>,
     plan: Option<RemediationPlan>,
+    plan_runbooks: Vec<Link>,
     mails: Vec<Email>,
-    calls: Vec<ModelCall>,
-    costs: Costs,
+    calls: Calls,
+    chain: Chain,
     postmortem: Option<Value>,
     evidence: Table,
     records: Vec<(String, i64)>,
@@ -117,31 +128,39 @@ struct View {
 pub async fn show(
     State(app): State<App>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    params.only(&[])?;
+    params.only(&["chart", "asked"])?;
     let last_id = read::last_event_id(&app.pool).await?;
     let row = find_incident(&app.pool, &id).await?;
     let known = Known::read(&row);
     let parts = incidents::parts(&app, row.id).await?;
-    let drawings = drawings(&app, &row, &known).await?;
-    let evidence = evidence::collect(&app, row.id, &known).await?;
-    let view = View::new(row, known, parts, last_id, drawings, evidence);
+    let chart = params.text("chart");
+    let asked = params.text("asked");
+    let gathered = Gathered {
+        last_id,
+        drawings: drawings::collect(&app, &row, &known, chart.as_deref()).await?,
+        evidence: evidence::collect(&app, row.id, &known).await?,
+        operate: operate::collect(
+            &app,
+            &row,
+            &known,
+            &parts.timeline,
+            &headers,
+            asked.as_deref(),
+        )
+        .await?,
+    };
+    let view = View::new(row, known, parts, gathered);
     app.pages.answer("incident.html", view)
 }
 
 impl View {
-    fn new(
-        row: IncidentRow,
-        known: Known,
-        parts: Parts,
-        last_id: i64,
-        drawings: Vec<Drawing>,
-        evidence: Table,
-    ) -> View {
+    fn new(row: IncidentRow, known: Known, parts: Parts, gathered: Gathered) -> View {
         let frame = Frame {
             follows: row.id.to_string(),
-            last_id,
+            last_id: gathered.last_id,
             ..Frame::new(format!("{} {}", row.short_id, known.title)).of(Section::Incidents)
         };
         let clocks = Clocks::new(&row, &known, &parts.timeline);
@@ -149,6 +168,11 @@ impl View {
             clocks.duration(&row, &known, &parts.timeline, frame.now_ms);
         let blast = known.blast.clone().unwrap_or_default();
         let postmortem = row.postmortem.as_deref().map(markdown::render);
+        let sources = Sources::of(&known);
+        let plan_runbooks = known
+            .plan
+            .as_ref()
+            .map_or_else(Vec::new, |plan| cause::runbooks(&plan.runbook_references));
         View {
             id: row.id.to_string(),
             detected_at_ms: row.detected_at_ms,
@@ -161,9 +185,19 @@ impl View {
             at_risk: blast.at_risk,
             rps: blast.requests_per_second,
             blast: blast.description,
-            graphs: graphs(&known),
-            no_chart: no_chart(&known),
-            drawings,
+            graphs: graphs(&known, row.detected_at_ms),
+            learnt: learnt(&known, row.detected_at_ms),
+            no_chart: drawings::no_chart(&known),
+            drawings: gathered.drawings,
+            related: conclusion::related(row.id, &known, &parts.timeline),
+            conclusion: conclusion::read(&parts.timeline),
+            candidates: cause::candidates(&known, &sources),
+            proofs: [proof::WIDE, proof::NARROW]
+                .into_iter()
+                .filter_map(|layout| proof::draw(&known.candidates, &sources, layout))
+                .collect(),
+            operate: gathered.operate,
+            plan_runbooks,
             postmortem: postmortem.map(Value::from_safe_string),
             records: in_order(&parts.records),
             timeline: parts
@@ -172,9 +206,9 @@ impl View {
                 .map(|event| clocks.moment(event))
                 .collect(),
             mails: parts.mails,
-            costs: costs(&parts.calls),
-            calls: parts.calls,
-            evidence,
+            calls: calls::collect(&parts.calls),
+            chain: chain::collect(&parts.artifacts),
+            evidence: gathered.evidence,
             short_id: row.short_id,
             environment: row.environment,
             status: row.status,
@@ -183,7 +217,9 @@ impl View {
             anomalies: known.anomalies,
             signals: known.signals,
             errors: known.errors,
-            candidates: known.candidates,
+            left_out: known.left_out,
+            contradicted: known.contradicted,
+            unlisted: known.unlisted,
             plan: known.plan,
             unread: known.unread,
             frame,
@@ -191,10 +227,21 @@ impl View {
     }
 }
 
-fn graphs(known: &Known) -> Vec<Graph> {
+fn graphs(known: &Known, detected_at_ms: i64) -> Vec<Graph> {
     let layouts = [graph::WIDE, graph::NARROW].into_iter();
     layouts
-        .filter_map(|layout| graph::draw(known, layout))
+        .filter_map(|layout| graph::draw(known, detected_at_ms, layout))
+        .collect()
+}
+
+fn learnt(known: &Known, detected_at_ms: i64) -> Vec<Learnt> {
+    let calls = known.edges.iter().take(EDGES);
+    calls
+        .map(|call| Learnt {
+            caller: call.caller.clone(),
+            callee: call.callee.clone(),
+            sources: graph::learnt(call, detected_at_ms),
+        })
         .collect()
 }
 
@@ -203,16 +250,6 @@ fn in_order(records: &BTreeMap<String, i64>) -> Vec<(String, i64)> {
     kinds
         .filter_map(|kind| Some(((*kind).to_owned(), *records.get(*kind)?)))
         .collect()
-}
-
-fn costs(calls: &[ModelCall]) -> Costs {
-    Costs {
-        tokens: calls
-            .iter()
-            .map(|call| call.prompt_tokens + call.completion_tokens)
-            .sum(),
-        cost_usd: calls.iter().map(|call| call.cost_usd).sum(),
-    }
 }
 
 /// The moment of detection on both clocks.
@@ -302,6 +339,10 @@ fn facts(row: &IncidentRow, known: &Known) -> Vec<Fact> {
     }
     if let Some(trigger) = &known.trigger {
         add("Triggered by", triggered(trigger));
+    }
+    if !known.severity_reason.is_empty() {
+        let severity = format::words(&row.severity);
+        add("Severity", format!("{severity}: {}", known.severity_reason));
     }
     add(
         "Root cause",
@@ -395,54 +436,4 @@ fn affected(known: &Known, impaired: &[String]) -> Vec<Affected> {
                 .count(),
         })
         .collect()
-}
-
-fn no_chart(known: &Known) -> String {
-    match &known.trigger {
-        None => "This incident names no triggering metric.".to_owned(),
-        Some(trigger)
-            if trigger.metric.starts_with("log:") || trigger.metric.starts_with("kubernetes:") =>
-        {
-            format!(
-                "It was triggered by {}, which has no readings to draw.",
-                trigger.metric
-            )
-        }
-        Some(trigger) => format!(
-            "Fewer than two readings of {} of {} were kept.",
-            trigger.metric, trigger.service
-        ),
-    }
-}
-
-async fn drawings(app: &App, row: &IncidentRow, known: &Known) -> Result<Vec<Drawing>, ApiError> {
-    let trigger = known
-        .trigger
-        .iter()
-        .map(|trigger| (&trigger.service, &trigger.metric));
-    let others = known
-        .anomalies
-        .iter()
-        .map(|anomaly| (&anomaly.service, &anomaly.trigger_metric));
-    let mut seen = BTreeSet::new();
-    let mut drawings = Vec::new();
-    for (index, (service, metric)) in trigger.chain(others).enumerate() {
-        if drawings.len() == CHARTS || !seen.insert((service, metric)) {
-            continue;
-        }
-        let series = series::load(app, row, known, service, metric).await?;
-        let draw = |size| chart::draw(&series, row.resolved_at_ms, size);
-        if let (Some(wide), Some(narrow)) = (draw(chart::WIDE), draw(chart::NARROW)) {
-            drawings.push(Drawing {
-                service: service.clone(),
-                metric: metric.clone(),
-                source: series.source,
-                trigger: index == 0,
-                wide,
-                narrow,
-                reasons: score::reasons(&series.points),
-            });
-        }
-    }
-    Ok(drawings)
 }

@@ -1,6 +1,7 @@
 //! The API and the pages, against a real PostgreSQL, Redis and broker.
 
 mod agents;
+mod commands;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 mod fleet;

@@ -5,6 +5,7 @@ use crate::fixture::{Cast, Stage, write};
 use crate::server::Server;
 use midwatch_events::ids;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn no_name_and_no_line_becomes_markup() {
@@ -98,14 +99,29 @@ async fn the_incident_page_shows_all_its_parts() {
         "× the largest error of payment-service in the past day, outside the range ever seen</p>",
         "detected ",
         "class=\"graph wide\"",
-        "order-service calls payment-service: seen in spans, not in the catalogue",
+        "order-service calls payment-service: seen in spans 3 min before detection",
         "kubectl -n production rollout undo deployment&#x2f;payment-service",
         "RESOLVED — DB connection exhaustion",
         "451 greylisted",
         "<h4>Action items</h4>",
         "$0.0123",
         "not among the records that were kept",
-        "from the knowledge store: INC-2025-007",
+        ">INC-2025-007</a>",
+        "What would refute it",
+        "Looked again because: order-service joined",
+        "another cause came first",
+        "The disk of payment-service is full.",
+        "no record says so",
+        "The knowledge store gave no answer.",
+        "No spans of the last hour were kept.",
+        "No call leads from user-service to payment-service.",
+        "in the catalogue, told by Kubernetes 1 d before detection",
+        "First the 2 messages of the round before, word for word.",
+        "class=\"proof wide\"",
+        "class=\"bond refutes\"",
+        "from <a href=\"#artifact-",
+        "OPERATOR_TOKENS_FILE",
+        "<span class=\"chip\">Command refused</span>",
     ] {
         assert!(page.contains(part), "{part}");
     }
@@ -114,13 +130,41 @@ async fn the_incident_page_shows_all_its_parts() {
         .skip(1)
         .map(|rest| rest.split('"').next().unwrap())
         .collect();
-    assert_eq!(cited.len(), 9);
+    // Nine in the lists, and each record twice in the evidence graph.
+    assert_eq!(cited.iter().collect::<BTreeSet<_>>().len(), 7);
+    assert!(cited.len() >= 9 + 2 * 7, "{}", cited.len());
     for id in cited {
         assert!(
             page.contains(&format!("id=\"record-{id}\"")),
             "{id} leads nowhere"
         );
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_cited_reading_is_marked_on_its_chart_and_other_incidents_are_linked() {
+    let server = Server::start().await;
+    let cast = Cast::usual("cited", 4);
+    write(&server.scratch.pool, &cast, Stage::Resolved).await;
+    let page = server.page(&format!("/incidents/{}", cast.id)).await;
+    let sibling = format!(
+        "href=\"/incidents/{}\">{}",
+        cast.sibling(),
+        ids::short_incident(cast.sibling())
+    );
+    assert!(page.contains(&sibling), "{sibling}");
+    let metric = ids::record(cast.id, "metric", &["0"]);
+    let asked = format!("/incidents/{}?chart={metric}", cast.id);
+    let charted = server.page(&asked).await;
+    assert!(!page.contains("<figure id=") && charted.contains("<figure id=\"chart-evidence\">"));
+    assert!(charted.contains("text class=\"cursor\""));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_young_incident_says_what_is_still_to_come() {
+    let server = Server::start().await;
     let young = Cast::usual("young", 1);
     write(&server.scratch.pool, &young, Stage::Opened).await;
     let page = server.page(&format!("/incidents/{}", young.id)).await;

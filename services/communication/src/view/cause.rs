@@ -28,6 +28,8 @@ pub struct CauseView {
     /// `ranked by fixed rules`.
     pub method: String,
     pub revision: u32,
+    /// Whether people knew another cause before.
+    pub changed: bool,
     pub revision_reason: Option<String>,
 }
 
@@ -125,6 +127,7 @@ pub fn cause(
             format!("ranked with {}", line(&rca.method, NAME))
         },
         revision: rca.revision,
+        changed: false,
         revision_reason: said(&rca.revision_reason, QUOTE),
     }
 }

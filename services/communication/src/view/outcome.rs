@@ -72,6 +72,15 @@ impl CarriedOut {
     }
 }
 
+/// What is said of an incident that goes on inside another one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MergedView {
+    pub frame: Frame,
+    pub preheader: String,
+    /// Into which one, and why.
+    pub words: String,
+}
+
 /// The fifth mail.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PostmortemView {
@@ -166,6 +175,19 @@ pub fn resolved(
             .collect(),
         root_cause: super::said(&resolved.top_root_cause, 2 * QUOTE).map(sentence_case),
         is_lead: resolved.top_root_cause.starts_with(LEAD),
+    }
+}
+
+/// The view of the one line about an incident that was merged.
+#[must_use]
+pub fn merged(resolved: &IncidentResolved, around: &Surroundings<'_>) -> MergedView {
+    let words =
+        super::said(&resolved.top_root_cause, 2 * QUOTE).map(|text| units::capitalised(&text));
+    let words = words.unwrap_or_else(|| "Merged into another incident.".to_owned());
+    MergedView {
+        frame: frame(&resolved.header, around),
+        preheader: words.clone(),
+        words,
     }
 }
 

@@ -1,101 +1,30 @@
 //! Naming, opening and updating an incident.
 
-use super::signals::{blast_radius, onset, signals, suspect_deployment};
-use super::specificity;
-use super::state::{Group, Phase, Trigger};
+use super::naming::settle_name;
+use super::severity;
+use super::signals::{blast_radius, signals, suspect_deployment};
+use super::state::{Group, Phase};
 use crate::config::Config;
 use midwatch_clients::llm::LlmCall;
-use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::incident::{
-    GroupedAnomaly, IncidentChange, IncidentHeader, IncidentOpened, IncidentUpdated,
+    BlastRadius, GroupedAnomaly, IncidentChange, IncidentHeader, IncidentOpened, IncidentUpdated,
+    LeftOut,
 };
-use midwatch_events::{Event, ids};
+use midwatch_events::topology::Topology;
+use midwatch_events::{Event, IncidentState, ids};
 use midwatch_runtime::{Effect, JobRequest, Moment, Projection};
 use serde_json::{Value, json};
-use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
-/// A deployment this strong (within the first half of its window) makes errors
-/// and slow answers a failed deployment.
-const DEPLOYMENT_SUSPECT: f64 = 0.5;
 /// How much of the time before the onset is kept with the incident.
 const BEFORE_MS: i64 = 15 * 60_000;
-
-/// Names the group after its best candidate: a service that nothing impaired
-/// stands behind, the most telling type, the earliest onset, the largest
-/// deviation. Only before the announcement: a name that changes under people's
-/// hands would look like another incident.
-pub(super) fn name_group(group: &mut Group) {
-    let best = group
-        .anomalies
-        .iter()
-        .min_by_key(|anomaly| {
-            let behind = group
-                .surroundings
-                .topology
-                .callees(&anomaly.service)
-                .iter()
-                .filter(|callee| onset(group, callee).is_some())
-                .count();
-            (
-                Reverse(specificity(anomaly.anomaly_type)),
-                behind,
-                is_textual(anomaly),
-                onset(group, &anomaly.service),
-                Reverse(anomaly.severity),
-                Reverse(ordered(anomaly.deviation_sigma.abs())),
-                anomaly.anomaly_id,
-            )
-        })
-        .cloned();
-    if let Some(best) = best {
-        group.primary.clone_from(&best.service);
-        group.anomaly_type = best.anomaly_type;
-        if group.trigger.service != best.service || group.trigger.metric != best.trigger_metric {
-            let score = 1.0 - (-best.deviation_sigma.abs() / 4.0).exp();
-            group.trigger = Trigger::of(&best, score);
-        }
-    }
-}
-
-/// A log line or Kubernetes event names a trouble well but measures nothing.
-fn is_textual(anomaly: &GroupedAnomaly) -> bool {
-    anomaly.trigger_metric.contains(':')
-}
-
-fn ordered(value: f64) -> u64 {
-    // Thousandths of a sigma: enough to order, and totally ordered.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates; the input is not negative"
-    )]
-    let thousandths = (value * 1_000.0) as u64;
-    thousandths
-}
-
-fn header(group: &Group) -> IncidentHeader {
-    IncidentHeader {
-        incident_id: group.incident_id,
-        short_id: ids::short_incident(group.incident_id),
-        environment: group.environment.clone(),
-        severity: group.severity,
-        anomaly_type: group.anomaly_type,
-        affected_services: group.services(),
-        detected_at_ms: group.detected_at_ms,
-        detected_wall_ms: group.detected_wall_ms,
-    }
-}
 
 /// Copies the records of the window, under a name of their own for each
 /// announcement.
 pub(super) fn copy_records(group: &mut Group) -> Effect {
     group.copies += 1;
-    let first = group
-        .anomalies
-        .iter()
-        .map(|anomaly| anomaly.onset_ms)
-        .min()
-        .unwrap_or(group.detected_at_ms);
+    let first = group.onset_ms();
     let mut services = group.services();
     for service in services.clone() {
         let topology = &group.surroundings.topology;
@@ -111,8 +40,11 @@ pub(super) fn copy_records(group: &mut Group) -> Effect {
         "copy_records",
         json!({
             "incident_id": group.incident_id,
+            "copy": group.copies,
             "environment": group.environment,
             "services": services,
+            // What is left out can be looked up, too.
+            "also": changed_services(group),
             "from_ms": first - BEFORE_MS,
             "anomalies": group.anomalies,
         }),
@@ -139,13 +71,38 @@ pub(super) fn copied(group: &Group, at: Moment, result: &Result<Value, String>) 
     }
 }
 
-fn context(config: &Config, group: &Group) -> Value {
-    let edges: Vec<Value> = group
-        .surroundings
-        .topology
+/// The services of the changes around, bounded with them.
+fn changed_services(group: &Group) -> BTreeSet<&str> {
+    let around = &group.surroundings;
+    let deployments = around.deployments.iter().map(|one| one.service.as_str());
+    deployments
+        .chain(around.kubernetes.iter().map(|one| one.service()))
+        .collect()
+}
+
+/// The graph as readers take it: `edges` as [caller, callee, [sources]], and
+/// beside it what is known of them.
+fn graph(topology: &Topology) -> Value {
+    let edges: Vec<Value> = topology
+        .edges()
+        .map(|(caller, callee, sources)| {
+            json!([caller, callee, sources.keys().collect::<Vec<_>>()])
+        })
+        .collect();
+    let ages: Vec<Value> = topology
         .edges()
         .map(|(caller, callee, sources)| json!([caller, callee, sources]))
         .collect();
+    json!({
+        "edges": edges,
+        "ages": ages,
+        "contradicted": topology.contradicted().collect::<Vec<_>>(),
+        "owners": topology.owners().collect::<Vec<_>>(),
+        "nodes": topology.nodes().collect::<BTreeMap<_, _>>(),
+    })
+}
+
+fn context(config: &Config, group: &Group, left_out: &[LeftOut]) -> Value {
     json!({
         "trigger": {
             "service": group.trigger.service, "metric": group.trigger.metric,
@@ -157,14 +114,51 @@ fn context(config: &Config, group: &Group) -> Value {
         "signals": signals(config, group),
         "grouped_anomalies": group.anomalies,
         "unlisted_anomalies": group.unlisted,
+        "onsets": group.began,
+        "left_out": left_out,
+        "severity_reason": group.severity_reason,
+        "acknowledged_by": group.acknowledged_by,
+        "snoozed_until_ms": group.snoozed_until_ms,
+        "reopened": group.reopened,
         "deployment": suspect_deployment(config, group).map(|(deployment, _)| deployment),
         "recent_metrics": group.surroundings.recent_metrics,
         "recent_errors": group.surroundings.recent_errors,
         "description": description(group),
         "impact": group.impact,
         "revision": group.revision,
-        "topology": {"edges": edges},
+        "topology": graph(&group.surroundings.topology),
     })
+}
+
+/// The line of the audit trail about one member.
+pub(super) fn detected(group: &Group, member: &GroupedAnomaly, wall_ms: i64) -> Effect {
+    let began = group.began.get(&member.anomaly_id);
+    let payload = json!({
+        "anomaly_id": member.anomaly_id, "service": member.service,
+        "trigger_metric": member.trigger_metric, "severity": member.severity,
+        "anomaly_type": member.anomaly_type, "onset_ms": member.onset_ms,
+        "observed_value": member.observed_value, "baseline_value": member.baseline_value,
+        "deviation_sigma": member.deviation_sigma, "reason": member.reason,
+        "detected_wall_ms": wall_ms,
+        "crossed_ms": began.map_or(member.onset_ms, |began| began.crossed_ms),
+    });
+    Effect::audit(
+        group.incident_id,
+        "ANOMALY_DETECTED",
+        member.detected_at_ms,
+        member.description.clone(),
+        payload,
+    )
+}
+
+/// The lines that waited for the announcement, in order of detection.
+fn detections(group: &mut Group) -> Vec<Effect> {
+    let unwritten = std::mem::take(&mut group.unwritten);
+    let lines = group.anomalies.iter().filter_map(|member| {
+        let wall_ms = unwritten.get(&member.anomaly_id)?;
+        Some(detected(group, member, *wall_ms))
+    });
+    lines.collect()
 }
 
 fn description(group: &Group) -> String {
@@ -185,26 +179,23 @@ fn description(group: &Group) -> String {
 }
 
 /// Announces the incident.
-pub(super) fn open(config: &Config, group: &mut Group, at: Moment) -> Vec<Effect> {
+pub(super) fn open(
+    config: &Config,
+    group: &mut Group,
+    at: Moment,
+    left_out: Vec<LeftOut>,
+) -> Vec<Effect> {
     group.phase = Phase::Open;
     group.pending.clear();
     group.pending_severity = false;
-    name_group(group);
-    if let Some((deployment, strength)) = suspect_deployment(config, group) {
-        let symptom = matches!(
-            group.anomaly_type,
-            AnomalyType::ErrorRateSpike
-                | AnomalyType::LatencySpike
-                | AnomalyType::KubernetesFailure
-        );
-        if symptom && strength >= DEPLOYMENT_SUSPECT && deployment.service == group.primary {
-            group.anomaly_type = AnomalyType::DeploymentFailure;
-        }
-    }
-    let header = header(group);
+    settle_name(config, group);
+    (group.severity, group.severity_reason) = severity::assess(group);
+    let mut effects = detections(group);
+    let header = group.header();
     let radius = blast_radius(group);
+    let context = context(config, group, &left_out);
     let opened = IncidentOpened {
-        left_out: Vec::new(),
+        left_out,
         header: header.clone(),
         opened_at_ms: group.last_ms,
         trigger_metric: group.trigger.metric.clone(),
@@ -229,11 +220,11 @@ pub(super) fn open(config: &Config, group: &mut Group, at: Moment) -> Vec<Effect
         group.anomalies.len(),
         header.affected_services.len()
     );
-    vec![
+    effects.extend([
         Effect::Project(Projection::Open {
-            header: header.clone(),
+            header,
             blast_radius: json!(radius),
-            correlation_context: context(config, group),
+            correlation_context: context,
         }),
         Effect::audit(
             group.incident_id,
@@ -241,26 +232,47 @@ pub(super) fn open(config: &Config, group: &mut Group, at: Moment) -> Vec<Effect
             opened.opened_at_ms,
             summary,
             json!({"wall_ms": at.wall_ms, "anomalies": group.anomalies.len(),
-                   "detected_wall_ms": group.detected_wall_ms}),
+                   "detected_wall_ms": group.detected_wall_ms,
+                   "severity_reason": group.severity_reason}),
         ),
         Effect::Publish(Event::Opened(Box::new(opened))),
-    ]
+    ]);
+    effects
 }
 
-/// Announces what changed about an open incident.
-pub(super) fn update(config: &Config, group: &mut Group, at: Moment) -> Vec<Effect> {
-    group.revision += 1;
+/// Announces what was noted about an open incident since the last time.
+pub(super) fn update(
+    config: &Config,
+    group: &mut Group,
+    at: Moment,
+    left_out: Vec<LeftOut>,
+) -> Vec<Effect> {
     let reason = std::mem::take(&mut group.pending).join("; ");
-    let change = if std::mem::take(&mut group.pending_severity) {
-        IncidentChange::Severity
-    } else {
-        IncidentChange::Grown
+    let by_severity = std::mem::take(&mut group.pending_severity);
+    let change = match group.pending_change.take() {
+        Some(change) => change,
+        None if by_severity => IncidentChange::Severity,
+        None => IncidentChange::Grown,
     };
-    let header = header(group);
+    say(config, group, at, (change, reason), left_out)
+}
+
+/// Announces one change.
+pub(super) fn say(
+    config: &Config,
+    group: &mut Group,
+    at: Moment,
+    (change, reason): (IncidentChange, String),
+    left_out: Vec<LeftOut>,
+) -> Vec<Effect> {
+    group.revision += 1;
+    let header = group.header();
     let radius = blast_radius(group);
+    let context = context(config, group, &left_out);
+    let related: Vec<Uuid> = std::mem::take(&mut group.related).into_iter().collect();
+    let mut effects = detections(group);
     let updated = IncidentUpdated {
-        left_out: Vec::new(),
-        related: Vec::new(),
+        left_out,
         header: header.clone(),
         change,
         reason: reason.clone(),
@@ -271,12 +283,13 @@ pub(super) fn update(config: &Config, group: &mut Group, at: Moment) -> Vec<Effe
         deployment_context: suspect_deployment(config, group)
             .map(|(deployment, _)| deployment.clone()),
         grouped_anomalies: group.anomalies.clone(),
+        related: related.clone(),
     };
-    vec![
+    effects.extend([
         Effect::Project(Projection::Correlate {
             header,
             blast_radius: json!(radius),
-            correlation_context: context(config, group),
+            correlation_context: context,
         }),
         Effect::audit(
             group.incident_id,
@@ -284,10 +297,95 @@ pub(super) fn update(config: &Config, group: &mut Group, at: Moment) -> Vec<Effe
             updated.updated_at_ms,
             reason,
             json!({"change": change, "revision": group.revision, "wall_ms": at.wall_ms,
-                   "severity": group.severity}),
+                   "severity": group.severity, "severity_reason": group.severity_reason,
+                   "related": related}),
+        ),
+        Effect::Publish(Event::Updated(Box::new(updated))),
+    ]);
+    effects
+}
+
+/// Notes a change that is announced as soon as the records are copied.
+pub(super) fn announce_soon(
+    group: &mut Group,
+    (change, words, other): (IncidentChange, String, Uuid),
+) -> Vec<Effect> {
+    group.related.insert(other);
+    group.pending_change = Some(change);
+    group.pending.insert(0, words);
+    group.snoozed_until_ms = None;
+    // Whoever is being copied already announces it after that.
+    if group.phase != Phase::Open {
+        return Vec::new();
+    }
+    let name = format!("grow:{}", group.incident_id);
+    vec![Effect::CancelTimer { name }, copy_records(group)]
+}
+
+/// An incident that goes into another one: its last word has no anomalies, and
+/// the investigation ends it as MERGED.
+pub(super) fn absorbed(group: &mut Group, at: Moment, host: Uuid, reason: &str) -> Vec<Effect> {
+    group.revision += 1;
+    let id = group.incident_id;
+    let into = ids::short_incident(host);
+    let words = format!("merged into {into}: {reason}");
+    let header = IncidentHeader {
+        affected_services: vec![group.primary.clone()],
+        ..group.header()
+    };
+    let updated = IncidentUpdated {
+        left_out: Vec::new(),
+        header,
+        change: IncidentChange::Merged,
+        reason: words.clone(),
+        revision: group.revision,
+        updated_at_ms: group.last_ms,
+        blast_radius: BlastRadius::default(),
+        correlation_signals: Vec::new(),
+        deployment_context: None,
+        grouped_anomalies: Vec::new(),
+        related: vec![host],
+    };
+    vec![
+        Effect::audit(
+            id,
+            "INCIDENT_MERGED",
+            group.last_ms,
+            words,
+            json!({"into": host, "reason": reason, "wall_ms": at.wall_ms}),
         ),
         Effect::Publish(Event::Updated(Box::new(updated))),
     ]
+}
+
+/// Announces that an incident that was over goes on.
+pub(super) fn reopen(
+    config: &Config,
+    group: &mut Group,
+    at: Moment,
+    left_out: Vec<LeftOut>,
+) -> Vec<Effect> {
+    group.phase = Phase::Open;
+    group.pending.clear();
+    group.pending_severity = false;
+    group.pending_change = None;
+    (group.severity, group.severity_reason) = severity::assess(group);
+    let reason = std::mem::take(&mut group.reopening);
+    let incident_id = group.incident_id;
+    let to = IncidentState::Investigating;
+    let mut effects = vec![
+        Effect::Project(Projection::Move { incident_id, to }),
+        Effect::audit(
+            incident_id,
+            "INCIDENT_REOPENED",
+            group.last_ms,
+            reason.clone(),
+            json!({"wall_ms": at.wall_ms, "times": group.reopened, "flap_score": group.flapping}),
+        ),
+    ];
+    let news = (IncidentChange::Reopened, reason);
+    effects.extend(say(config, group, at, news, left_out));
+    effects
 }
 
 /// Asks the model to word the impact.
@@ -320,7 +418,7 @@ pub(super) fn impact(
     config: &Config,
     group: &mut Group,
     at: Moment,
-    result: Result<Value, String>,
+    (result, left_out): (Result<Value, String>, &[LeftOut]),
 ) -> Vec<Effect> {
     let Ok(value) = result else {
         return Vec::new();
@@ -335,9 +433,9 @@ pub(super) fn impact(
     if let Some(sentence) = value["impact"].as_str() {
         group.impact = Some(sentence.chars().take(600).collect());
         effects.push(Effect::Project(Projection::Correlate {
-            header: header(group),
+            header: group.header(),
             blast_radius: json!(blast_radius(group)),
-            correlation_context: context(config, group),
+            correlation_context: context(config, group, left_out),
         }));
         effects.push(Effect::audit(
             group.incident_id,
@@ -347,16 +445,17 @@ pub(super) fn impact(
             json!({"impact": group.impact}),
         ));
     }
-    effects
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_order_of_deviations_survives_the_rounding() {
-        assert!(ordered(2.501) > ordered(2.5));
-        assert!(ordered(f64::MAX) >= ordered(1e9));
+    if let Some(reason) = value["rejected"].as_str() {
+        let summary = format!(
+            "What a model said about the impact does not hold and was dropped ({reason}); the measured description stands."
+        );
+        effects.push(Effect::audit(
+            group.incident_id,
+            "IMPACT_REJECTED",
+            at.event_ms,
+            summary,
+            json!({"claim": value["claim"], "reason": reason}),
+        ));
     }
+    effects
 }

@@ -1,26 +1,28 @@
 //! The decisions of correlation, pure.
 
 mod announce;
+mod aside;
 pub mod belong;
+mod commands;
+mod join;
+pub mod left_out;
+pub mod life;
+mod naming;
 mod second_look;
+pub mod severity;
 pub mod signals;
 pub mod state;
 
+pub use naming::specificity;
+
 use crate::config::Config;
-use belong::belonging;
-use midwatch_events::anomaly::{Anomaly, AnomalyType, Severity, Transition};
-use midwatch_events::incident::GroupedAnomaly;
-use midwatch_events::{Event, ids};
+use midwatch_events::Event;
+use midwatch_events::anomaly::{Anomaly, Transition};
+use midwatch_runtime::effect::Audit;
 use midwatch_runtime::{Effect, Input, Moment};
 use serde_json::{Value, json};
-use state::{Group, Phase, State, Surroundings, Trigger, grouped};
+use state::{Phase, State, Surroundings};
 use uuid::Uuid;
-
-/// How long an incident that is over is kept, wall clock: detection's last
-/// words reach correlation within a second or two, unless it is far behind.
-const AFTER_MS: i64 = 10_000;
-/// Closed anomalies remembered per environment: some hundred incidents' worth.
-const CLOSED_LIMIT: usize = 2_000;
 
 /// The core of correlation.
 #[derive(Clone, Debug, Default)]
@@ -36,12 +38,11 @@ impl Core {
         match input {
             Input::Event { envelope, context } => match envelope.event {
                 Event::Anomaly(anomaly) => {
-                    let surroundings = serde_json::from_value(context).unwrap_or_default();
-                    self.on_anomaly(state, at, &anomaly, surroundings)
+                    let around = serde_json::from_value(context).unwrap_or_default();
+                    self.on_anomaly(state, at, &anomaly, around)
                 }
-                Event::Resolved(resolved) => {
-                    self.on_resolved(state, at, resolved.header.incident_id)
-                }
+                Event::Resolved(resolved) => self.on_resolved(state, at, &resolved),
+                Event::Command(command) => self.on_command(state, at, &command),
                 _ => Vec::new(),
             },
             Input::Timer { name, payload } => self.on_timer(state, at, &name, &payload),
@@ -57,36 +58,42 @@ impl Core {
         state: &mut State,
         at: Moment,
         anomaly: &Anomaly,
-        mut surroundings: Surroundings,
+        around: Surroundings,
     ) -> Vec<Effect> {
-        let known = state.groups.values_mut().find(|group| {
-            group
-                .anomalies
-                .iter()
-                .any(|member| member.anomaly_id == anomaly.anomaly_id)
-        });
+        state.latest_ms = state.latest_ms.max(anomaly.detected_at_ms);
+        let id = anomaly.anomaly_id;
+        // One that is over may hold it as well as one that goes on.
+        let known = state
+            .groups
+            .values_mut()
+            .filter(|group| group.holds(id))
+            .min_by_key(|group| (group.phase == Phase::Resolved, group.has_cleared(id)));
         let broke_out_again = match known {
-            // Over, and out of range again: a new fault, whatever its id.
-            Some(group) if group.phase == Phase::Resolved => {
-                let again = anomaly.transition == Transition::Started
-                    && group.take_if_cleared(anomaly.anomaly_id);
-                if !again {
-                    return self.on_known(group, at, anomaly);
-                }
+            // Over, and out of range again: a new outbreak, whatever its id.
+            Some(group)
+                if group.phase == Phase::Resolved
+                    && anomaly.transition == Transition::Started
+                    && group.has_cleared(id) =>
+            {
                 true
             }
-            Some(group) => return self.on_known(group, at, anomaly),
+            Some(group) => {
+                let incident = group.incident_id;
+                let mut effects = self.on_known(group, at, anomaly);
+                effects.extend(self.leave_quiet(state, incident));
+                return effects;
+            }
             None => false,
         };
-        let closed = state
-            .closed
-            .iter()
-            .position(|(member, _)| *member == anomaly.anomaly_id);
+        if let Some(effects) = self.on_aside(state, at, anomaly, &around) {
+            return effects;
+        }
+        let closed = state.closed.iter().position(|(member, _)| *member == id);
         match (closed, anomaly.transition) {
             // An anomaly that cleared before anybody heard of it.
             (_, Transition::Cleared) => return Vec::new(),
             // Detection gives a series that breaks out again soon the id that
-            // it had. The incident is over, so this is a new fault.
+            // it had. The incident is over, so this is another outbreak.
             (Some(place), Transition::Started) => {
                 state.closed.remove(place);
             }
@@ -95,142 +102,10 @@ impl Core {
             (Some(_), _) => return Vec::new(),
             (None, _) => {}
         }
-        belong::add_named(state, &mut surroundings, anomaly);
-        let found = belonging(&self.config, state, &surroundings.topology, anomaly);
-        let audit = |incident_id: Uuid, reason: &str| {
-            let payload = json!({
-                "anomaly_id": anomaly.anomaly_id, "service": anomaly.service,
-                "trigger_metric": anomaly.trigger_metric, "severity": anomaly.severity,
-                "anomaly_type": anomaly.anomaly_type, "onset_ms": anomaly.onset_ms,
-                "observed_value": anomaly.observed_value, "baseline_value": anomaly.baseline_value,
-                "deviation_sigma": anomaly.deviation_sigma, "reason": reason,
-                "detected_wall_ms": anomaly.detected_wall_ms,
-            });
-            Effect::audit(
-                incident_id,
-                "ANOMALY_DETECTED",
-                anomaly.detected_at_ms,
-                anomaly.description.clone(),
-                payload,
-            )
-        };
-        let Some((incident_id, reason)) = found else {
-            let reason = "the first anomaly of the incident";
-            let group = new_group(anomaly, reason, surroundings);
-            let id = group.incident_id;
-            state.groups.insert(id, group);
-            return vec![
-                audit(id, reason),
-                self.timer("open", id, at.wall_ms + self.config.settle_ms),
-            ];
-        };
-        let group = state
-            .groups
-            .get_mut(&incident_id)
-            .expect("belonging names a group of this state");
-        let mut effects = vec![audit(incident_id, &reason)];
-        effects.extend(self.join(group, at, anomaly, reason, surroundings));
-        effects
-    }
-
-    /// A further transition of an anomaly that a group holds.
-    fn on_known(&self, group: &mut Group, at: Moment, anomaly: &Anomaly) -> Vec<Effect> {
-        let index = group
-            .anomalies
-            .iter()
-            .position(|member| member.anomaly_id == anomaly.anomaly_id)
-            .expect("the caller found it there");
-        group.last_ms = group.last_ms.max(anomaly.detected_at_ms);
-        let was_cleared = take_transition(&mut group.anomalies[index], anomaly);
-        let words = match anomaly.transition {
-            Transition::Cleared => {
-                format!(
-                    "{} on {} is normal again",
-                    anomaly.trigger_metric, anomaly.service
-                )
-            }
-            Transition::Missing => {
-                format!(
-                    "{} of {} stopped reporting",
-                    anomaly.trigger_metric, anomaly.service
-                )
-            }
-            Transition::Started if was_cleared => {
-                format!(
-                    "{} on {} broke out again",
-                    anomaly.trigger_metric, anomaly.service
-                )
-            }
-            _ => format!("{} on {} worsened", anomaly.trigger_metric, anomaly.service),
-        };
-        if group.trigger.service == anomaly.service
-            && group.trigger.metric == anomaly.trigger_metric
-        {
-            let worse = anomaly.deviation_sigma.abs() > group.trigger.deviation_sigma.abs();
-            if worse && anomaly.transition != Transition::Cleared {
-                group.trigger = Trigger::of(&group.anomalies[index], anomaly.anomaly_score);
-            }
+        if let Some(effects) = self.put_aside(state, at, anomaly, &around) {
+            return effects;
         }
-        self.changed(group, at, words)
-    }
-
-    /// A new anomaly joins a group.
-    fn join(
-        &self,
-        group: &mut Group,
-        at: Moment,
-        anomaly: &Anomaly,
-        reason: String,
-        surroundings: Surroundings,
-    ) -> Vec<Effect> {
-        group.last_ms = group.last_ms.max(anomaly.detected_at_ms);
-        group.surroundings.topology.merge(&surroundings.topology);
-        group
-            .surroundings
-            .add_changes(surroundings.deployments, surroundings.kubernetes);
-        group
-            .surroundings
-            .request_rates
-            .extend(surroundings.request_rates);
-        // Lines of the service that the incident is named after stay first.
-        for line in surroundings.recent_errors {
-            if group.surroundings.recent_errors.len() < 20
-                && !group.surroundings.recent_errors.contains(&line)
-            {
-                group.surroundings.recent_errors.push(line);
-            }
-        }
-        if group.anomalies.len() >= self.config.max_anomalies {
-            group.unlisted += 1;
-            return Vec::new();
-        }
-        group.anomalies.push(grouped(anomaly, reason));
-        let words = format!("{} on {} joined", anomaly.trigger_metric, anomaly.service);
-        self.changed(group, at, words)
-    }
-
-    /// Notes a change; while the incident is open, an update follows soon.
-    fn changed(&self, group: &mut Group, at: Moment, words: String) -> Vec<Effect> {
-        let before = group.severity;
-        group.severity = severity_of(group);
-        group.pending_severity |= group.severity > before;
-        if group.phase == Phase::Resolved {
-            return Vec::new();
-        }
-        if group.phase != Phase::Open {
-            // Not announced yet: name it after the best candidate so far.
-            announce::name_group(group);
-            return Vec::new();
-        }
-        let first = group.pending.is_empty();
-        if group.pending.len() < 20 {
-            group.pending.push(words);
-        }
-        if first {
-            vec![self.timer("grow", group.incident_id, at.wall_ms + self.config.grow_ms)]
-        } else {
-            Vec::new()
-        }
+        self.place(state, at, anomaly, around)
     }
 
     fn timer(&self, kind: &str, incident_id: Uuid, due_ms: i64) -> Effect {
@@ -242,18 +117,38 @@ impl Core {
     }
 
     fn on_timer(&self, state: &mut State, at: Moment, name: &str, payload: &Value) -> Vec<Effect> {
-        if name.starts_with("after:") {
-            return incident_of(payload).map_or_else(Vec::new, |id| self.leave(state, at, id));
+        if name == "maintenance" {
+            return self.on_windows(state, at);
         }
-        let Some(group) = incident_of(payload).and_then(|id| state.groups.get_mut(&id)) else {
+        let Some(id) = incident_of(payload) else {
+            return Vec::new();
+        };
+        if name.starts_with("after:") {
+            return self.leave(state, at, id);
+        }
+        let Some(group) = state.groups.get_mut(&id) else {
             return Vec::new();
         };
         match group.phase {
-            Phase::Settling if name.starts_with("open:") => {
-                group.phase = Phase::Copying;
+            Phase::Settling if name.starts_with("open:") => self.on_settled(state, at, id),
+            Phase::Quiet if name.starts_with("quiet:") => self.speak_up(group, at),
+            Phase::Open if name.starts_with("grow:") && !group.pending.is_empty() => {
                 vec![announce::copy_records(group)]
             }
-            Phase::Open if name.starts_with("grow:") => vec![announce::copy_records(group)],
+            Phase::Open if name.starts_with("snooze:") => {
+                let is_over = group
+                    .snoozed_until_ms
+                    .is_some_and(|until| until <= at.wall_ms);
+                if !is_over {
+                    return Vec::new();
+                }
+                group.snoozed_until_ms = None;
+                if group.pending.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![announce::copy_records(group)]
+                }
+            }
             // A timer whose moment has passed.
             _ => Vec::new(),
         }
@@ -269,152 +164,55 @@ impl Core {
         let Some(id) = incident_of(payload) else {
             return Vec::new();
         };
-        let is_unannounced = state
-            .groups
-            .get(&id)
-            .is_some_and(|group| group.phase == Phase::Copying);
-        if kind == "copy_records"
-            && is_unannounced
-            && let Some(effects) = self.join_by_complaint(state, at, id, &result)
-        {
-            return effects;
+        let mut effects = Vec::new();
+        if kind == "copy_records" {
+            if is_outrun(state, id, payload) {
+                return Vec::new();
+            }
+            effects.extend(self.look_again(state, at, id, &result));
         }
+        let left_out = left_out::near(&self.config, state, id);
         let Some(group) = state.groups.get_mut(&id) else {
-            return Vec::new();
+            return effects;
         };
         match (kind, group.phase) {
+            ("copy_records", Phase::Copying) if group.is_announced() => {
+                effects.extend(announce::reopen(&self.config, group, at, left_out));
+                effects.extend(announce::copied(group, at, &result));
+            }
             ("copy_records", Phase::Copying) => {
-                let mut effects = announce::open(&self.config, group, at);
+                effects.extend(announce::open(&self.config, group, at, left_out));
                 effects.extend(announce::copied(group, at, &result));
                 if self.model {
                     effects.push(announce::ask_impact(group));
                 }
-                effects
             }
             ("copy_records", Phase::Open) => {
-                let mut effects = announce::copied(group, at, &result);
+                effects.extend(announce::copied(group, at, &result));
                 if !group.pending.is_empty() {
-                    effects.extend(announce::update(&self.config, group, at));
+                    effects.extend(announce::update(&self.config, group, at, left_out));
                 }
-                effects
             }
-            ("assess_impact", _) => announce::impact(&self.config, group, at, result),
-            _ => Vec::new(),
+            ("assess_impact", _) => {
+                let answer = (result, left_out.as_slice());
+                effects.extend(announce::impact(&self.config, group, at, answer));
+            }
+            _ => {}
         }
-    }
-
-    /// The incident is over. Words about its anomalies may still be on their
-    /// way, because they travel on another topic: it is left a moment later.
-    fn on_resolved(&self, state: &mut State, at: Moment, incident_id: Uuid) -> Vec<Effect> {
-        let Some(group) = state.groups.get_mut(&incident_id) else {
-            return Vec::new();
-        };
-        group.phase = Phase::Resolved;
-        // The recovery belongs to the incident's window too.
-        vec![
-            Effect::CancelTimer {
-                name: format!("grow:{incident_id}"),
-            },
-            announce::copy_records(group),
-            self.timer("after", incident_id, at.wall_ms + AFTER_MS),
-        ]
-    }
-
-    /// Leaves an incident that is over. An anomaly that joined so late that the
-    /// investigation never heard of it, and that is still active, becomes an
-    /// incident of its own.
-    fn leave(&self, state: &mut State, at: Moment, incident_id: Uuid) -> Vec<Effect> {
-        let Some(group) = state.groups.remove(&incident_id) else {
-            return Vec::new();
-        };
-        let (left, gone): (Vec<GroupedAnomaly>, Vec<GroupedAnomaly>) =
-            group.anomalies.iter().cloned().partition(|member| {
-                member.cleared_at_ms.is_none() && !member.trigger_metric.contains(':')
-            });
-        for member in &gone {
-            state.closed.push((member.anomaly_id, incident_id));
-        }
-        let excess = state.closed.len().saturating_sub(CLOSED_LIMIT);
-        state.closed.drain(..excess);
-        let Some(first) = left.first() else {
-            return Vec::new();
-        };
-        let id = ids::incident(ids::derive(&[
-            "left",
-            &incident_id.to_string(),
-            &first.anomaly_id.to_string(),
-        ]));
-        let rest = rest_of(&group, id, left);
-        let effects = vec![
-            Effect::audit(
-                id,
-                "ANOMALY_DETECTED",
-                rest.detected_at_ms,
-                format!(
-                    "{} of {} is still out of range after {} was resolved.",
-                    rest.trigger.metric,
-                    rest.trigger.service,
-                    ids::short_incident(incident_id)
-                ),
-                json!({"incident_before": incident_id, "onset_ms": rest.detected_at_ms,
-                       "detected_wall_ms": rest.detected_wall_ms}),
-            ),
-            self.timer("open", id, at.wall_ms + self.config.settle_ms),
-        ];
-        state.groups.insert(id, rest);
         effects
     }
 }
 
-/// Takes a transition into a member; answers whether it had cleared before.
-/// What the anomaly was opened on stays its reading: the reading that cleared
-/// it, or the lack of one, says nothing about how bad it was.
-fn take_transition(member: &mut GroupedAnomaly, anomaly: &Anomaly) -> bool {
-    let was_cleared = member.cleared_at_ms.is_some();
-    member.onset_ms = member.onset_ms.min(anomaly.onset_ms);
-    match anomaly.transition {
-        Transition::Cleared => member.cleared_at_ms = Some(anomaly.detected_at_ms),
-        Transition::Missing => member.cleared_at_ms = None,
-        Transition::Started | Transition::Worsened => {
-            member.cleared_at_ms = None;
-            if anomaly.deviation_sigma.abs() > member.deviation_sigma.abs() {
-                let (reason, onset_ms) = (member.reason.clone(), member.onset_ms);
-                let severity = member.severity.max(anomaly.severity);
-                *member = GroupedAnomaly {
-                    onset_ms,
-                    severity,
-                    ..grouped(anomaly, reason)
-                };
-            }
-            member.severity = member.severity.max(anomaly.severity);
-        }
-    }
-    was_cleared
-}
-
-/// A group of what was left over by one that is resolved.
-fn rest_of(group: &Group, incident_id: Uuid, left: Vec<GroupedAnomaly>) -> Group {
-    let first = &left[0];
-    let detected_at_ms = first.detected_at_ms;
-    let mut rest = Group {
-        incident_id,
-        phase: Phase::Settling,
-        revision: 0,
-        copies: 0,
-        pending: Vec::new(),
-        pending_severity: false,
-        detected_at_ms,
-        severity: first.severity,
-        anomaly_type: first.anomaly_type,
-        primary: first.service.clone(),
-        trigger: Trigger::of(first, 1.0 - (-first.deviation_sigma.abs() / 4.0).exp()),
-        unlisted: 0,
-        impact: None,
-        anomalies: left.clone(),
-        ..group.clone()
-    };
-    rest.severity = severity_of(&rest);
-    rest
+/// Whether a later copy of the incident's records is on its way, which the
+/// announcement waits for.
+fn is_outrun(state: &State, id: Uuid, payload: &Value) -> bool {
+    let group = state.groups.get(&id);
+    group.is_some_and(|group| {
+        group.phase == Phase::Copying
+            && payload["copy"]
+                .as_u64()
+                .is_some_and(|copy| copy < u64::from(group.copies))
+    })
 }
 
 fn incident_of(payload: &Value) -> Option<Uuid> {
@@ -424,59 +222,19 @@ fn incident_of(payload: &Value) -> Option<Uuid> {
         .and_then(|text| Uuid::parse_str(text).ok())
 }
 
-fn new_group(anomaly: &Anomaly, reason: &str, surroundings: Surroundings) -> Group {
-    let member = grouped(anomaly, reason.to_owned());
-    // The same anomaly may open another incident after the first is over.
-    let outbreak = [
-        anomaly.anomaly_id.to_string(),
-        anomaly.detected_at_ms.to_string(),
-    ];
-    Group {
-        incident_id: ids::incident(ids::derive(&[&outbreak[0], &outbreak[1]])),
-        environment: anomaly.environment.clone(),
-        phase: Phase::Settling,
-        revision: 0,
-        copies: 0,
-        pending: Vec::new(),
-        pending_severity: false,
-        detected_at_ms: anomaly.detected_at_ms,
-        detected_wall_ms: anomaly.detected_wall_ms,
-        last_ms: anomaly.detected_at_ms,
-        severity: anomaly.severity,
-        anomaly_type: anomaly.anomaly_type,
-        primary: anomaly.service.clone(),
-        trigger: Trigger::of(&member, anomaly.anomaly_score),
-        anomalies: vec![member],
-        unlisted: 0,
-        surroundings,
-        impact: None,
-    }
-}
-
-/// The gravest of its anomalies; it never falls while the incident lasts.
-fn severity_of(group: &Group) -> Severity {
-    group
-        .anomalies
-        .iter()
-        .map(|anomaly| anomaly.severity)
-        .fold(group.severity, Severity::max)
-}
-
-/// How much an anomaly's type says about a cause: a resource that runs out
-/// explains slow answers, and not the other way round.
-#[must_use]
-pub fn specificity(kind: AnomalyType) -> u8 {
-    match kind {
-        AnomalyType::DbConnectionExhaustion
-        | AnomalyType::MemoryLeak
-        | AnomalyType::CpuSaturation
-        | AnomalyType::DeploymentFailure => 3,
-        AnomalyType::KafkaConsumerLag | AnomalyType::KubernetesFailure => 2,
-        AnomalyType::ErrorRateSpike
-        | AnomalyType::LatencySpike
-        | AnomalyType::DependencyOutage
-        | AnomalyType::TrafficDrop
-        | AnomalyType::MissingData => 1,
-        AnomalyType::Unknown => 0,
-    }
+/// A line of the audit trail, about an incident where there is one.
+fn note(
+    incident_id: Option<Uuid>,
+    event_type: &str,
+    at_ms: i64,
+    summary: String,
+    payload: Value,
+) -> Effect {
+    Effect::Audit(Audit {
+        incident_id,
+        event_type: event_type.to_owned(),
+        at_ms,
+        summary,
+        payload,
+    })
 }

@@ -18,6 +18,7 @@ pub fn signals(config: &Config, group: &Group) -> Vec<CorrelationSignal> {
     signals.extend(amplification(group));
     signals.extend(kubernetes(group));
     signals.extend(log_patterns(group));
+    signals.extend(flapping(group));
     signals.sort_by(|one, other| {
         other
             .strength
@@ -39,37 +40,106 @@ pub fn onset(group: &Group, service: &str) -> Option<i64> {
         .min()
 }
 
-/// The deployment nearest before the onset on a service of the group, and its
-/// strength: 1 − Δt / window (REFERENCE: 60 minutes).
+/// What a deployment has to do with a group.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Suspicion {
+    /// It came before the change; how strongly it is suspected, 0..1, and how
+    /// long before.
+    Suspect { strength: f64, age_ms: i64 },
+    /// Why it cannot be behind it.
+    Refuted(String),
+    /// It touched no service of the group.
+    Elsewhere,
+}
+
+/// Judges a deployment by when its service really began to change:
+/// 1 − Δt / window (REFERENCE: 60 minutes), refuted where the change came
+/// first. Where the interval of the onset reaches beyond the deployment, the
+/// strength falls with the part of it that lies before.
+#[must_use]
+pub fn suspicion(config: &Config, group: &Group, deployment: &RawDeployment) -> Suspicion {
+    let graph = &group.surroundings.topology;
+    let service = graph.service_of(&deployment.service);
+    let first = group
+        .anomalies
+        .iter()
+        .filter(|member| graph.service_of(&member.service) == service)
+        .min_by_key(|member| (member.onset_ms, member.anomaly_id));
+    let Some(first) = first else {
+        return Suspicion::Elsewhere;
+    };
+    let absolved = group.absolved.get(service);
+    if absolved.is_some_and(|ended_ms| deployment.timestamp_ms < *ended_ms) {
+        return Suspicion::Refuted(format!(
+            "{service} recovered from what had followed it while it stayed in place"
+        ));
+    }
+    let began = group.began.get(&first.anomaly_id);
+    let (earliest, latest) = began.map_or((first.onset_ms, first.onset_ms), |began| {
+        (
+            began.earliest_ms.min(first.onset_ms),
+            began.latest_ms.max(first.onset_ms),
+        )
+    });
+    let at = deployment.timestamp_ms;
+    if latest < at {
+        return Suspicion::Refuted(format!(
+            "{} on {service} began to change {} s before it",
+            first.trigger_metric,
+            (at - first.onset_ms) / 1_000
+        ));
+    }
+    let age_ms = (first.onset_ms - at).max(0);
+    let mut strength = 1.0 - ratio(age_ms, config.deployment_window_ms);
+    if at > first.onset_ms {
+        strength *= ratio(latest - at, latest - earliest);
+    }
+    if strength > 0.0 {
+        Suspicion::Suspect { strength, age_ms }
+    } else {
+        let minutes = minutes(config.deployment_window_ms);
+        Suspicion::Refuted(format!(
+            "{service} began to change more than {minutes:.0} min after it"
+        ))
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "durations are far below 2^53 ms"
+)]
+fn ratio(part_ms: i64, whole_ms: i64) -> f64 {
+    part_ms as f64 / whole_ms.max(1) as f64
+}
+
+/// The deployment that is suspected most, and how strongly.
 #[must_use]
 pub fn suspect_deployment<'a>(
     config: &Config,
     group: &'a Group,
 ) -> Option<(&'a RawDeployment, f64)> {
-    group
-        .surroundings
-        .deployments
-        .iter()
-        .filter_map(|deployment| {
-            let age = onset(group, &deployment.service)? - deployment.timestamp_ms;
-            #[expect(clippy::cast_precision_loss, reason = "minutes, far below 2^53")]
-            let strength = 1.0 - age as f64 / config.deployment_window_ms as f64;
-            (age >= 0 && strength > 0.0).then_some((deployment, strength))
+    let deployments = group.surroundings.deployments.iter();
+    deployments
+        .filter_map(|deployment| match suspicion(config, group, deployment) {
+            Suspicion::Suspect { strength, .. } => Some((deployment, strength)),
+            Suspicion::Refuted(_) | Suspicion::Elsewhere => None,
         })
         .max_by(|one, other| one.1.total_cmp(&other.1))
 }
 
 fn deployments(config: &Config, group: &Group) -> Option<CorrelationSignal> {
     let (deployment, strength) = suspect_deployment(config, group)?;
-    let age = onset(group, &deployment.service)? - deployment.timestamp_ms;
+    let Suspicion::Suspect { age_ms, .. } = suspicion(config, group, deployment) else {
+        return None;
+    };
     Some(CorrelationSignal {
         signal_type: "DEPLOYMENT_CORRELATED".to_owned(),
         strength,
         description: format!(
-            "{} {} was rolled out {:.1} min before {} left its range",
+            "{} {} was rolled out {:.1} min before {} began to change",
             deployment.service,
             deployment.version,
-            minutes(age),
+            minutes(age_ms),
             deployment.service
         ),
         evidence: vec![format!("{}@{}", deployment.service, deployment.version)],
@@ -166,15 +236,32 @@ fn amplification(group: &Group) -> Vec<CorrelationSignal> {
         .collect()
 }
 
+/// A trouble that comes and goes.
+fn flapping(group: &Group) -> Option<CorrelationSignal> {
+    let score = group.flapping?;
+    Some(CorrelationSignal {
+        signal_type: "FLAPPING".to_owned(),
+        strength: (score / 6.0).min(1.0),
+        description: format!(
+            "{} on {} comes and goes (flap score {score:.1}): further outbreaks are kept quiet \
+             unless they last, get graver or show something new",
+            group.trigger.metric, group.primary
+        ),
+        evidence: vec![group.fingerprint()],
+    })
+}
+
 fn kubernetes(group: &Group) -> Vec<CorrelationSignal> {
-    let services: BTreeSet<String> = group.services().into_iter().collect();
+    let graph = &group.surroundings.topology;
+    let members = group.services();
+    let services: BTreeSet<&str> = members.iter().map(|one| graph.service_of(one)).collect();
     let mut seen = BTreeSet::new();
     group
         .surroundings
         .kubernetes
         .iter()
         .rev()
-        .filter(|event| services.contains(event.service()))
+        .filter(|event| services.contains(graph.service_of(event.service())))
         .filter(|event| seen.insert((event.service().to_owned(), event.event_kind.clone())))
         .map(|event| CorrelationSignal {
             signal_type: "KUBERNETES_EVENT".to_owned(),

@@ -5,6 +5,7 @@ mod records;
 mod surroundings;
 mod table;
 
+use crate::backstage;
 use crate::config::Config;
 use crate::decide::Core;
 use crate::decide::state::State;
@@ -15,6 +16,7 @@ use fred::clients::Client;
 use midwatch_clients::llm::LlmClient;
 use midwatch_clients::postgres::Postgres;
 use midwatch_events::knowledge::Catalogue;
+use midwatch_events::raw::DEFAULT_ENVIRONMENT;
 use midwatch_events::{Envelope, Event, Topic};
 use midwatch_runtime::{
     Agent, AgentSpec, Effect, Input, Job, JobError, Moment, Route, ServiceContext,
@@ -46,7 +48,11 @@ impl Correlation {
         let text = tokio::fs::read_to_string(&path).await.with_context(|| {
             format!("the service catalogue {path} cannot be read; set KNOWLEDGE_DIR to its folder")
         })?;
-        let catalogue = Catalogue::parse(&text).map_err(anyhow::Error::msg)?;
+        let mut catalogue = Catalogue::parse(&text).map_err(anyhow::Error::msg)?;
+        let backstage = context.settings.text("BACKSTAGE_CATALOG", "");
+        if !backstage.is_empty() {
+            catalogue.add_graph(backstage::read(&backstage).map_err(anyhow::Error::msg)?);
+        }
         context.settings.finish()?;
         let table = table::follow(&context).await?;
         Ok(Correlation {
@@ -70,7 +76,11 @@ impl Agent for Correlation {
     fn spec(&self) -> AgentSpec {
         AgentSpec {
             name: "correlation",
-            topics: &[Topic::AnomaliesDetected, Topic::IncidentsResolved],
+            topics: &[
+                Topic::AnomaliesDetected,
+                Topic::IncidentsResolved,
+                Topic::OperatorCommands,
+            ],
         }
     }
 
@@ -78,6 +88,13 @@ impl Agent for Correlation {
         match &envelope.event {
             Event::Anomaly(anomaly) => Route::Scope(anomaly.environment.clone()),
             Event::Resolved(resolved) => Route::Scope(resolved.header.environment.clone()),
+            // Without an environment it can only be refused, aloud.
+            Event::Command(command) => Route::Scope(
+                command
+                    .environment
+                    .clone()
+                    .unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned()),
+            ),
             _ => Route::Ignore,
         }
     }

@@ -1,5 +1,6 @@
 //! What an investigation works on: the facts, with the id of each record.
 
+use crate::rca::Answer;
 use midwatch_events::incident::{GroupedAnomaly, SimilarIncident};
 use midwatch_events::raw::RawDeployment;
 use midwatch_events::topology::{EdgeSource, Topology};
@@ -22,6 +23,10 @@ pub struct Facts {
     pub edges: Vec<(String, String, Vec<EdgeSource>)>,
     /// What could not be read, in words.
     pub gaps: Vec<String>,
+    /// What the investigator found in the records; absent where none could be
+    /// read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
 }
 
 /// One series before and since the onset.

@@ -1,7 +1,9 @@
 //! From an incident's records to the facts of the investigation.
 
 use super::facts::{DeploymentFact, Facts, KubernetesFact, LogFact, SeriesFact};
+use super::recorded::{self, Edges};
 use super::templates::{named_services, template};
+use crate::rca::{self, Answer};
 use midwatch_clients::postgres::KeptRecord;
 use midwatch_events::incident::GroupedAnomaly;
 use midwatch_events::topology::EdgeSource;
@@ -32,9 +34,21 @@ pub fn facts(
         logs: logs(kept, onset),
         deployments: deployments(kept),
         kubernetes: kubernetes(kept),
+        answer: answer(kept, anomalies, &edges),
         edges,
         ..Facts::default()
     }
+}
+
+/// The investigator's answer, where there is more to look at than what
+/// detection said.
+fn answer(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: &Edges) -> Option<Answer> {
+    let recording = recorded::of_records(kept, anomalies, edges);
+    if recording.series.is_empty() && recording.lines.is_empty() {
+        return None;
+    }
+    let question = recorded::question(&recording)?;
+    Some(rca::investigate(&recording, &question))
 }
 
 fn word(record: &Value, name: &str) -> String {

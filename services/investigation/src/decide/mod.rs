@@ -1,23 +1,25 @@
 //! The decisions of the investigation, pure.
 
 pub mod advice;
-pub mod evidence;
+pub mod chain;
+pub mod ending;
 pub mod facts;
 pub mod gathered;
+pub mod hypothesis;
+mod look;
 pub mod rank;
+pub mod recorded;
+pub mod revision;
 pub mod state;
 pub mod templates;
 pub mod watch;
 
 use crate::config::Config;
-use facts::Facts;
-use midwatch_events::incident::{
-    IncidentOpened, IncidentUpdated, RcaCompleted, RootCauseCandidate, Verdict,
-};
-use midwatch_events::{Event, IncidentState, ids};
-use midwatch_runtime::{Effect, Input, JobRequest, Moment, Projection};
+use midwatch_events::incident::{IncidentChange, IncidentOpened, IncidentUpdated};
+use midwatch_events::{Event, IncidentState, OperatorCommand};
+use midwatch_runtime::{Effect, Input, Moment, Projection};
 use serde_json::{Value, json};
-use state::{Case, State};
+use state::{Case, State, Wait, Waits};
 
 /// The core of the investigation.
 #[derive(Clone, Debug, Default)]
@@ -27,40 +29,29 @@ pub struct Core {
     pub model: bool,
 }
 
-/// How long an update may wait for its incident's opening, wall clock.
+/// How long an update or a command may wait for its incident's opening, wall
+/// clock.
 const EARLY_TTL_MS: i64 = 60_000;
+
+/// The commands that this agent obeys; others are for correlation and
+/// remediation.
+#[must_use]
+pub fn is_ours(command: &OperatorCommand) -> bool {
+    !command.incident_id.is_nil() && matches!(command.command.as_str(), "close" | "acknowledge")
+}
 
 impl Core {
     /// Decides on one input about one incident.
     pub fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
         match input {
-            Input::Event { envelope, .. } => match envelope.event {
-                Event::Opened(opened) => self.on_opened(state, at, &opened),
-                Event::Updated(updated) => match &mut state.case {
-                    Some(case) => self.on_updated(case, at, &updated),
-                    None => vec![Effect::Park {
-                        reason: "the incident's opening has not arrived".to_owned(),
-                        ttl_ms: EARLY_TTL_MS,
-                    }],
-                },
-                Event::Anomaly(anomaly) => match &mut state.case {
-                    Some(case) if !case.resolved => {
-                        watch::transition(case, &anomaly);
-                        watch::resolve(case)
-                    }
-                    _ => Vec::new(),
-                },
-                _ => Vec::new(),
-            },
+            Input::Event { envelope, .. } => self.hear(state, at, envelope.event),
             Input::JobDone { job, result } => match &mut state.case {
-                Some(case) if job.kind == "gather" => self.on_gathered(case, at, result),
-                Some(case) if job.kind == "advise" => self.on_advice(case, at, result),
+                Some(case) if job.kind == "gather" => self.on_gathered(case, at, &job, result),
+                Some(case) if job.kind == "advise" => self.on_advice(case, at, &job, result),
                 _ => Vec::new(),
             },
-            Input::Timer { .. } => match &state.case {
-                Some(case) if !case.resolved => {
-                    vec![still_watching(case, at), self.watch_timer(at)]
-                }
+            Input::Timer { name, payload } => match &mut state.case {
+                Some(case) if !case.resolved => self.on_timer(case, at, &name, &payload),
                 _ => Vec::new(),
             },
             Input::Expired { envelope } => match envelope.event {
@@ -75,8 +66,38 @@ impl Core {
                         json!({}),
                     )]
                 }
+                Event::Command(command) => {
+                    vec![ending::refuse(&command, at, "no such incident is known")]
+                }
                 _ => Vec::new(),
             },
+        }
+    }
+
+    fn hear(&self, state: &mut State, at: Moment, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Opened(opened) if state.case.is_none() => self.on_opened(state, at, &opened),
+            Event::Updated(updated) => match &mut state.case {
+                Some(case) => self.on_updated(case, at, &updated),
+                None => early(),
+            },
+            Event::Command(command) if is_ours(&command) => on_command(state, at, &command),
+            Event::Anomaly(anomaly) => match &mut state.case {
+                Some(case) => {
+                    let mut effects = watch::transition(case, &anomaly);
+                    effects.extend(ending::settle(case, at));
+                    effects
+                }
+                None => Vec::new(),
+            },
+            Event::Action(action) => match &mut state.case {
+                Some(case) if !case.resolved => {
+                    ending::note_action(case, &action);
+                    ending::settle(case, at)
+                }
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
         }
     }
 
@@ -95,18 +116,19 @@ impl Core {
                 format!("The investigation of {} began.", case.header.title()),
                 json!({"wall_ms": at.wall_ms}),
             ),
-            self.watch_timer(at),
+            self.watch_timer(case, at),
         ];
         effects.extend(watch::watch_all(case, at.wall_ms));
-        effects.push(gather(case));
+        effects.extend(self.gather(case, at));
         effects
     }
 
-    fn watch_timer(&self, at: Moment) -> Effect {
+    /// The timer that says from time to time what the end waits for.
+    fn watch_timer(&self, case: &Case, at: Moment) -> Effect {
         Effect::SetTimer {
             name: "watch".to_owned(),
             due_ms: at.wall_ms + self.config.watch_ms,
-            payload: json!({}),
+            payload: json!({"waiting_for": watch::waiting_for(case)}),
         }
     }
 
@@ -116,219 +138,140 @@ impl Core {
             return Vec::new();
         }
         case.update = updated.revision;
-        let grown = updated.grouped_anomalies.len() > case.anomalies.len();
+        if is_absorbed(updated) {
+            return if case.resolved {
+                Vec::new()
+            } else {
+                ending::merge(case, at, updated)
+            };
+        }
+        let reopened = case.resolved && updated.change == IncidentChange::Reopened;
+        let news = revision::news(&self.config, case, updated);
         case.header = updated.header.clone();
         case.anomalies.clone_from(&updated.grouped_anomalies);
         case.deployment.clone_from(&updated.deployment_context);
-        if case.resolved {
+        if case.resolved && !reopened {
             return Vec::new();
         }
-        let mut effects = watch::watch_all(case, at.wall_ms);
-        // A series that became normal again is no reason to look again.
-        if !grown {
-            return effects;
+        let mut effects = watch::keep_trigger(case, at.event_ms);
+        if reopened {
+            effects.extend(self.reopen(case, at, updated));
+        } else {
+            effects.extend(watch::watch_all(case, at.wall_ms));
         }
-        let reason = updated.reason.clone();
-        if case.busy {
+        let reason = match news {
+            _ if reopened => format!("the incident was reopened ({})", updated.reason),
+            Some(news) => news,
+            // A series that became normal again is no reason to look again; it
+            // may be what the end waited for.
+            None => {
+                effects.extend(ending::settle(case, at));
+                return effects;
+            }
+        };
+        if case.at_work.is_some() {
             case.look_again = Some(reason);
         } else {
             case.reason = reason;
-            effects.push(gather(case));
+            effects.extend(self.gather(case, at));
         }
         effects
     }
 
-    fn on_gathered(
-        &self,
-        case: &mut Case,
-        at: Moment,
-        result: Result<Value, String>,
-    ) -> Vec<Effect> {
-        let facts = result.and_then(|value| {
-            serde_json::from_value::<Facts>(value).map_err(|error| error.to_string())
-        });
-        let facts = match facts {
-            Ok(facts) => facts,
-            // The anomalies themselves are evidence enough for an answer that
-            // says what it could not look at.
-            Err(error) => Facts {
-                gaps: vec![format!("the records could not be read: {error}")],
-                ..Facts::default()
-            },
-        };
-        let mut effects: Vec<Effect> = facts
-            .gaps
-            .iter()
-            .map(|gap| {
-                let id = case.header.incident_id;
-                Effect::audit(id, "EVIDENCE_GAP", at.event_ms, gap.clone(), json!({}))
-            })
-            .collect();
-        let candidates = rank::rank(&self.config, case, &facts);
-        case.facts = Some(facts);
-        if self.model && !candidates.is_empty() {
-            effects.push(advice::ask(case, &candidates));
-            case.candidates = candidates;
-            return effects;
-        }
-        effects.extend(self.conclude(case, at, candidates, "deterministic"));
-        effects
-    }
-
-    fn on_advice(&self, case: &mut Case, at: Moment, result: Result<Value, String>) -> Vec<Effect> {
-        let ranked = std::mem::take(&mut case.candidates);
-        let advice = advice::read(&case.header, &ranked, at, result);
-        let mut effects = advice.effects;
-        effects.extend(self.conclude(case, at, advice.candidates, &advice.method));
-        effects
-    }
-
-    /// Publishes the answer, or a revision where it differs from the last one.
-    fn conclude(
-        &self,
-        case: &mut Case,
-        at: Moment,
-        candidates: Vec<RootCauseCandidate>,
-        method: &str,
-    ) -> Vec<Effect> {
-        case.busy = false;
-        let mut effects = Vec::new();
-        let changed = case.revision == 0 || differs(&case.published, &candidates);
-        case.candidates = candidates;
-        if changed {
-            case.revision += 1;
-            effects.extend(self.publish(case, at, method));
-        }
-        if let Some(reason) = case.look_again.take() {
-            case.reason = reason;
-            effects.push(gather(case));
-        } else {
-            effects.extend(watch::resolve(case));
-        }
-        effects
-    }
-
-    fn publish(&self, case: &mut Case, at: Moment, method: &str) -> Vec<Effect> {
+    /// The incident goes on: watched again, and answered again.
+    fn reopen(&self, case: &mut Case, at: Moment, updated: &IncidentUpdated) -> Vec<Effect> {
         let id = case.header.incident_id;
-        let top = case.candidates.first();
-        let top_confidence = top.map_or(0.0, |candidate| candidate.confidence);
-        let verdict = if top_confidence >= self.config.conclusive {
-            Verdict::Conclusive
-        } else {
-            Verdict::Inconclusive
-        };
-        let top_root_cause = match (verdict, top) {
-            (Verdict::Conclusive, Some(top)) => top.hypothesis.clone(),
-            (_, Some(top)) => format!("inconclusive; most likely {}", top.hypothesis),
-            (_, None) => "inconclusive: no service of the incident shows a cause".to_owned(),
-        };
-        case.published = case.candidates.clone();
-        case.answer.clone_from(&top_root_cause);
-        let rca = RcaCompleted {
-            top_changed: false,
-            rejected_claims: Vec::new(),
-            degradations: Vec::new(),
-            header: case.header.clone(),
-            rca_id: ids::derive(&["rca", &id.to_string(), &case.revision.to_string()]),
-            completed_at_ms: at.event_ms,
-            root_cause_candidates: case.candidates.clone(),
-            top_root_cause: top_root_cause.clone(),
-            top_confidence,
-            verdict,
-            revision: case.revision,
-            revision_reason: if case.revision > 1 {
-                case.reason.clone()
-            } else {
-                String::new()
-            },
-            method: method.to_owned(),
-            trigger_metric: case.trigger.metric.clone(),
-            observed_value: case.trigger.observed_value,
-            baseline_value: case.trigger.baseline_value,
-            deployment_context: case.deployment.clone(),
-        };
-        let first = case.revision == 1;
-        let event_type = if first { "RCA_COMPLETE" } else { "RCA_REVISED" };
-        let summary = format!(
-            "{:.0} % confidence: {top_root_cause}",
-            top_confidence * 100.0
-        );
+        case.resolved = false;
+        case.must_publish = true;
+        case.waits = Waits::default();
+        case.waiting_for.clear();
+        // What was carried out before did not last.
+        case.steps.clear();
         let mut effects = vec![
-            Effect::Project(Projection::Cause {
+            Effect::Project(Projection::Reopen { incident_id: id }),
+            Effect::Project(Projection::Move {
                 incident_id: id,
-                candidates: json!(case.candidates),
-                top_root_cause,
-                confidence: top_confidence,
+                to: IncidentState::Investigating,
             }),
             Effect::audit(
                 id,
-                event_type,
+                "INVESTIGATION_REOPENED",
                 at.event_ms,
-                summary,
-                json!({"revision": case.revision, "method": method, "verdict": verdict,
-                       "wall_ms": at.wall_ms, "reason": case.reason,
-                       "top_service": case.candidates.first().map(|top| &top.service)}),
+                format!("The investigation goes on: {}.", updated.reason),
+                json!({"wall_ms": at.wall_ms, "update": updated.revision}),
             ),
-            Effect::Publish(Event::Rca(Box::new(rca))),
         ];
-        if first {
-            let to = IncidentState::RcaComplete;
-            effects.insert(
-                0,
-                Effect::Project(Projection::Move {
-                    incident_id: id,
-                    to,
-                }),
-            );
-        }
+        effects.extend(watch::watch_again(case, at.wall_ms, updated.updated_at_ms));
+        effects.push(self.watch_timer(case, at));
         effects
     }
-}
 
-/// Whether people would call it another answer: another cause first, or a
-/// confidence that moved by a tenth.
-fn differs(old: &[RootCauseCandidate], new: &[RootCauseCandidate]) -> bool {
-    match (old.first(), new.first()) {
-        (Some(old), Some(new)) => {
-            old.service != new.service
-                || old.cause != new.cause
-                || (old.confidence - new.confidence).abs() >= 0.1
+    fn on_timer(&self, case: &mut Case, at: Moment, name: &str, payload: &Value) -> Vec<Effect> {
+        let over = |wait: &mut Wait| {
+            let begun = *wait == Wait::Begun;
+            if begun {
+                *wait = Wait::Over;
+            }
+            begun
+        };
+        match name {
+            "watch" => vec![still_watching(case, at), self.watch_timer(case, at)],
+            "conclude" => self.on_deadline(case, at, payload),
+            "signals" if over(&mut case.waits.signals) => ending::settle(case, at),
+            "verification" if over(&mut case.waits.verification) => ending::settle(case, at),
+            _ => Vec::new(),
         }
-        (old, new) => old.is_some() != new.is_some(),
     }
 }
 
-fn gather(case: &mut Case) -> Effect {
-    case.gatherings += 1;
-    case.busy = true;
-    let id = case.header.incident_id;
-    let services: Vec<&String> = case.header.affected_services.iter().collect();
-    Effect::StartJob(JobRequest::new(
-        format!("gather:{}", case.gatherings),
-        "gather",
-        json!({
-            "incident_id": id,
-            "environment": case.header.environment,
-            "anomaly_type": case.header.anomaly_type,
-            "title": case.header.title(),
-            "services": services,
-            "anomalies": case.anomalies,
-        }),
-    ))
+/// An update of an incident that goes on inside another one: nothing is left
+/// in it.
+fn is_absorbed(updated: &IncidentUpdated) -> bool {
+    updated.change == IncidentChange::Merged && updated.grouped_anomalies.is_empty()
+}
+
+fn early() -> Vec<Effect> {
+    vec![Effect::Park {
+        reason: "the incident's opening has not arrived".to_owned(),
+        ttl_ms: EARLY_TTL_MS,
+    }]
+}
+
+fn on_command(state: &mut State, at: Moment, command: &OperatorCommand) -> Vec<Effect> {
+    let closes = command.command == "close";
+    if at.wall_ms > command.expires_at_ms {
+        return if closes {
+            vec![ending::refuse(
+                command,
+                at,
+                "the command came after its time was up",
+            )]
+        } else {
+            // Correlation answers for acknowledgements; here they are a time.
+            Vec::new()
+        };
+    }
+    match &mut state.case {
+        None => early(),
+        Some(case) if closes => ending::close(case, at, command),
+        Some(case) => {
+            case.acknowledged_ms.get_or_insert(command.issued_at_ms);
+            Vec::new()
+        }
+    }
 }
 
 fn still_watching(case: &Case, at: Moment) -> Effect {
-    let open: Vec<String> = case
-        .watch
-        .values()
-        .filter(|watched| watched.normal.is_none())
-        .map(|watched| format!("{} on {}", watched.metric, watched.service))
-        .collect();
+    let mut open = watch::waiting_for(case);
+    open.extend(watch::worsening(case));
+    if case.revision == 0 || case.at_work.is_some() {
+        open.push("the cause".to_owned());
+    }
     Effect::audit(
         case.header.incident_id,
         "WATCH_CONTINUES",
         at.event_ms,
-        format!("Still open; not normal yet: {}.", open.join(", ")),
+        format!("Still open; the end waits for {}.", open.join(", ")),
         json!({"waiting_for": open}),
     )
 }

@@ -2,7 +2,7 @@
 
 use super::facts::Facts;
 use midwatch_events::incident::{
-    GroupedAnomaly, IncidentHeader, IncidentOpened, MetricReading, RootCauseCandidate,
+    GroupedAnomaly, IncidentHeader, IncidentOpened, MetricReading, RootCauseCandidate, Verdict,
 };
 use midwatch_events::raw::RawDeployment;
 use serde::{Deserialize, Serialize};
@@ -23,8 +23,9 @@ pub struct Case {
     pub anomalies: Vec<GroupedAnomaly>,
     /// Gatherings asked for so far; names the jobs.
     pub gatherings: u32,
-    /// A gathering or a model is at work.
-    pub busy: bool,
+    /// What the present look waits for.
+    #[serde(default)]
+    pub at_work: Option<Work>,
     /// Something changed meanwhile: look again when it is done.
     pub look_again: Option<String>,
     /// Why the present look was started.
@@ -35,14 +36,68 @@ pub struct Case {
     pub candidates: Vec<RootCauseCandidate>,
     /// The candidates of the last revision that was published.
     pub published: Vec<RootCauseCandidate>,
+    /// The verdict of that revision.
+    #[serde(default)]
+    pub verdict: Option<Verdict>,
     /// The answer of the last revision, as it was published.
     pub answer: String,
+    /// The next look ends in a revision, whatever it finds.
+    #[serde(default)]
+    pub must_publish: bool,
     /// The last update taken in.
     pub update: u32,
     pub watch: BTreeMap<String, Watched>,
-    /// Event and wall time of the settling reading, once all is normal.
-    pub recovered: Option<Recovery>,
+    /// What the audit trail last said that the end waits for.
+    #[serde(default)]
+    pub waiting_for: Vec<String>,
+    /// Which waits before the end were begun or are over.
+    #[serde(default)]
+    pub waits: Waits,
+    /// Steps of the plan that were carried out since the incident (re)opened,
+    /// by plan and step.
+    #[serde(default)]
+    pub steps: BTreeMap<String, Step>,
+    /// Wall-clock time of the first acknowledgement.
+    #[serde(default)]
+    pub acknowledged_ms: Option<i64>,
     pub resolved: bool,
+}
+
+/// Slow work that a look waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// The records are being read.
+    Records,
+    /// The model is at work.
+    Advice,
+}
+
+/// Bounded waits between the recovery and its announcement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Waits {
+    /// For a signal without readings that still gets worse.
+    pub signals: Wait,
+    /// For the verification of a step that was carried out.
+    pub verification: Wait,
+}
+
+/// How far a wait is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wait {
+    #[default]
+    NotBegun,
+    Begun,
+    Over,
+}
+
+/// What is known of a step that remediation carries out. Times are event time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// When it was begun.
+    pub begun_ms: i64,
+    /// Whether it helped, once that was looked at.
+    pub improved: Option<bool>,
 }
 
 /// What the incident was opened on.
@@ -63,6 +118,15 @@ pub struct Watched {
     pub last_ms: i64,
     /// Set while it is normal.
     pub normal: Option<Normal>,
+    /// It stopped reporting: neither normal nor abnormal.
+    #[serde(default)]
+    pub silent: bool,
+    /// It is no longer expected to report.
+    #[serde(default)]
+    pub gone: bool,
+    /// Event time at which it last broke out or got worse.
+    #[serde(default)]
+    pub worse_ms: Option<i64>,
 }
 
 /// How a series became normal.
@@ -72,6 +136,9 @@ pub struct Normal {
     pub wall_ms: i64,
     /// The consecutive normal readings, oldest first.
     pub readings: Vec<MetricReading>,
+    /// It did not come back: its level was accepted as the usual one.
+    #[serde(default)]
+    pub accepted: bool,
 }
 
 /// The end of the trouble, before it is announced.
@@ -79,7 +146,25 @@ pub struct Normal {
 pub struct Recovery {
     pub at_ms: i64,
     pub wall_ms: i64,
+    /// Those of the trigger.
     pub readings: Vec<MetricReading>,
+    /// How the trigger became normal, in one sentence.
+    pub words: String,
+}
+
+impl Trigger {
+    /// Whether `service` and `metric` are the trigger's.
+    #[must_use]
+    pub fn is(&self, service: &str, metric: &str) -> bool {
+        self.service == service && self.metric == metric
+    }
+}
+
+/// Whether a trigger has readings; log rules, Kubernetes events and objectives
+/// (`log:…`, `kubernetes:…`, `slo:…`) have none.
+#[must_use]
+pub fn has_readings(metric: &str) -> bool {
+    !metric.contains(':')
 }
 
 /// The channel of a series' anomalies.
@@ -122,17 +207,22 @@ impl Case {
             deployment: opened.deployment_context.clone(),
             anomalies: opened.grouped_anomalies.clone(),
             gatherings: 0,
-            busy: false,
+            at_work: None,
             look_again: None,
             reason: "the incident was opened".to_owned(),
             facts: None,
             revision: 0,
             candidates: Vec::new(),
             published: Vec::new(),
+            verdict: None,
             answer: String::new(),
+            must_publish: false,
             update: 0,
             watch: BTreeMap::new(),
-            recovered: None,
+            waiting_for: Vec::new(),
+            waits: Waits::default(),
+            steps: BTreeMap::new(),
+            acknowledged_ms: None,
             resolved: false,
         }
     }

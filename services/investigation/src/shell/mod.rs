@@ -1,12 +1,12 @@
 //! The shell of the investigation: PostgreSQL, the knowledge store, the model.
 
 mod gather;
-mod model;
-mod tools;
+pub mod model;
+pub mod tools;
 
 use crate::config::Config;
-use crate::decide::Core;
 use crate::decide::state::{State, channel};
+use crate::decide::{Core, is_ours};
 use async_trait::async_trait;
 use midwatch_clients::knowledge::KnowledgeStore;
 use midwatch_clients::llm::LlmClient;
@@ -17,6 +17,9 @@ use midwatch_runtime::{
 };
 use serde_json::Value;
 use std::sync::Arc;
+
+/// What an answer waits for the model beyond the model's own budget.
+const ADVICE_GRACE_MS: i64 = 30_000;
 
 /// The agent.
 pub struct Investigation {
@@ -33,8 +36,12 @@ impl Investigation {
     /// A store is away for longer than the start limit, or the configuration
     /// is unusable.
     pub async fn start(context: ServiceContext) -> anyhow::Result<Investigation> {
-        let config = Config::read(&context.settings);
+        let mut config = Config::read(&context.settings);
         let llm = context.llm()?;
+        if let Some(llm) = &llm {
+            let seconds = llm.settings().max_seconds_per_incident;
+            config.deadline_ms = i64::try_from(seconds).unwrap_or(3_600) * 1_000 + ADVICE_GRACE_MS;
+        }
         context.settings.finish()?;
         Ok(Investigation {
             core: Core {
@@ -59,6 +66,8 @@ impl Agent for Investigation {
                 Topic::IncidentsOpened,
                 Topic::IncidentsUpdated,
                 Topic::AnomaliesDetected,
+                Topic::RemediationActions,
+                Topic::OperatorCommands,
             ],
         }
     }
@@ -70,6 +79,8 @@ impl Agent for Investigation {
                 &anomaly.service,
                 &anomaly.trigger_metric,
             )),
+            // Other agents obey the rest.
+            Event::Command(command) if !is_ours(command) => Route::Ignore,
             event => match event.incident_id() {
                 Some(id) => Route::Scope(id.to_string()),
                 None => Route::Ignore,

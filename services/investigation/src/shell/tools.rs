@@ -1,147 +1,152 @@
-//! The read-only tools that the model may use. They answer from the facts that
-//! were gathered, so that every record they show exists and has an id.
+//! The read-only tools that the model may use, and where they look.
 
-use crate::decide::facts::Facts;
+mod desk;
+
+pub use desk::{Answer, Desk};
+
+use async_trait::async_trait;
 use midwatch_clients::llm::Tool;
-use midwatch_events::incident::{GroupedAnomaly, RootCauseCandidate};
+use midwatch_clients::postgres::KeptRecord;
+use midwatch_events::incident::SimilarIncident;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
-/// The largest tool result, characters. Beyond it the list is cut and says so.
-const RESULT_LIMIT: usize = 6_000;
-
-/// What the tools look at.
-pub struct Desk<'a> {
-    pub facts: &'a Facts,
-    pub candidates: &'a [RootCauseCandidate],
-    pub anomalies: &'a [GroupedAnomaly],
+/// A runbook section that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Section {
+    /// `runbook#section`.
+    pub id: String,
+    pub text: String,
+    /// Cosine similarity, −1..1.
+    pub score: f64,
 }
 
-fn tool(name: &str, description: &str, properties: Value) -> Tool {
+/// What tools may read besides the facts that were gathered. Every method only reads.
+#[async_trait]
+pub trait Library: Send + Sync {
+    /// The records kept with the incident, in order of time.
+    async fn records(&self) -> anyhow::Result<Vec<KeptRecord>>;
+    /// Past incidents that resemble the query, best first.
+    async fn similar(&self, query: &str) -> anyhow::Result<Vec<SimilarIncident>>;
+    /// Runbook sections that answer the query, best first; with a cause, an anomaly type's wire
+    /// name, only from runbooks for it.
+    async fn sections(&self, query: &str, cause: Option<&str>) -> anyhow::Result<Vec<Section>>;
+}
+
+/// The name of the tool that ends the loop.
+pub const SUBMIT: &str = "submit_rca";
+/// The name of the tool that shows the rest of a long result.
+pub const MORE: &str = "more";
+
+fn tool(name: &str, description: &str, properties: Value, required: &[&str]) -> Tool {
     Tool {
         name: name.to_owned(),
         description: description.to_owned(),
-        parameters: json!({"type": "object", "properties": properties}),
+        parameters: json!({"type": "object", "properties": properties, "required": required,
+            "additionalProperties": false}),
     }
 }
 
-/// The evidence tools, and the one that ends the loop.
+/// The evidence tools, without [`SUBMIT`].
 #[must_use]
-pub fn tools(may_submit: bool) -> Vec<Tool> {
-    let service = json!({"service": {"type": "string", "description": "leave out for all"}});
-    let mut tools = vec![
+pub fn evidence_tools() -> Vec<Tool> {
+    let text = |about: &str| json!({"type": "string", "maxLength": 300, "description": about});
+    let service = || text("name of a service; leave out for all");
+    let time = |about: &str| json!({"type": "integer", "description": about});
+    let levels = json!(["DEBUG", "INFO", "WARN", "ERROR", "FATAL"]);
+    vec![
         tool(
             "search_similar_incidents",
-            "Past incidents that resemble this one.",
-            json!({}),
+            "Past incidents that resemble what the query describes, with their causes.",
+            json!({"query": text("symptoms or a suspected cause, in words")}),
+            &["query"],
         ),
-        tool("get_runbooks", "Runbook sections that fit.", json!({})),
+        tool(
+            "get_runbooks",
+            "Runbook sections, by words or by cause.",
+            json!({"query": text("what to look for"),
+                   "cause": text("an anomaly type, for example LATENCY_SPIKE")}),
+            &[],
+        ),
         tool(
             "get_service_architecture",
-            "Who calls whom, and how that is known.",
-            service.clone(),
+            "Who calls whom around a service, and how that is known.",
+            json!({"service": service()}),
+            &[],
         ),
         tool(
             "query_metrics",
-            "Each series before and since the onset.",
-            service.clone(),
+            "Each series of a service before and since the onset; with a metric or times its single readings.",
+            json!({"service": service(), "metric": text("name of a metric"),
+                   "from_ms": time("epoch milliseconds, inclusive"),
+                   "to_ms": time("epoch milliseconds, inclusive")}),
+            &[],
         ),
         tool(
             "search_logs",
-            "Complaints in the logs by template.",
-            service.clone(),
+            "Complaints in the logs by template; with text or level the single lines.",
+            json!({"service": service(), "contains": text("words that a line holds"),
+                   "level": {"type": "string", "enum": levels}}),
+            &[],
         ),
-        tool("get_deployments", "What was rolled out.", service.clone()),
-        tool("get_kubernetes_state", "Kubernetes events.", service),
+        tool(
+            "get_deployments",
+            "What was rolled out or configured, and when.",
+            json!({"service": service()}),
+            &[],
+        ),
+        tool(
+            "get_kubernetes_state",
+            "What Kubernetes reported.",
+            json!({"service": service()}),
+            &[],
+        ),
         tool(
             "compare_candidates",
-            "The ranked candidates with their evidence.",
-            json!({}),
+            "The ranked candidates side by side, with onsets and anomalies.",
+            json!({"services": {"type": "array", "maxItems": 10, "items": {"type": "string"},
+                   "description": "leave out for all"}}),
+            &[],
         ),
-    ];
-    if may_submit {
-        let mut submit = tool(
-            "submit_rca",
-            "Submit the answer; ends the investigation. Cite only ids that tools returned.",
-            json!({
-                "top_hypothesis": {"type": "string"},
-                "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-                "evidence": {"type": "array", "items": {"type": "string"}},
-                "all_candidates": {"type": "array", "items": {"type": "object",
-                    "properties": {"service": {"type": "string"}, "cause": {"type": "string"}},
+        tool(
+            MORE,
+            "The next part of a result that was cut.",
+            json!({"handle": text("the handle that the cut result gave")}),
+            &["handle"],
+        ),
+    ]
+}
+
+/// The tool that ends the loop.
+#[must_use]
+pub fn submit_tool() -> Tool {
+    let ids = |about: &str| json!({"type": "array", "maxItems": 20, "items": {"type": "string"}, "description": about});
+    let hypothesis = "one sentence about the cause that begins with the service; every number and quotation from cited records";
+    tool(
+        SUBMIT,
+        "Submit the answer; ends the investigation. Cite only ids that tools returned.",
+        json!({
+            "top_hypothesis": {"type": "string", "maxLength": 400, "description": hypothesis},
+            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+            "evidence": ids("ids of the records behind the top hypothesis"),
+            "all_candidates": {"type": "array", "maxItems": 10,
+                "description": "the candidates in your order, best first",
+                "items": {"type": "object",
+                    "properties": {
+                        "service": {"type": "string"},
+                        "cause": {"type": "string"},
+                        "hypothesis": {"type": "string", "maxLength": 400},
+                        "evidence": ids("ids of the records that support this place")},
                     "required": ["service"]}},
-                "estimated_user_impact": {"type": "string"},
-            }),
-        );
-        submit.parameters["required"] =
-            json!(["top_hypothesis", "confidence", "evidence", "all_candidates"]);
-        tools.push(submit);
-    }
-    tools
-}
-
-impl Desk<'_> {
-    /// Answers a tool call, and notes the ids of the records shown.
-    pub fn answer(&self, name: &str, arguments: &Value, seen: &mut BTreeSet<String>) -> String {
-        let wanted = arguments["service"]
-            .as_str()
-            .filter(|name| !name.is_empty());
-        let fits = |service: &str| wanted.is_none_or(|wanted| wanted == service);
-        let facts = self.facts;
-        let rows: Vec<Value> = match name {
-            "search_similar_incidents" => facts.similar.iter().map(|hit| json!({
-                "id": hit.incident_id, "title": hit.title, "similarity": hit.score,
-                "root_cause": hit.root_cause, "resolution": hit.resolution})).collect(),
-            "get_runbooks" => facts.runbooks.iter()
-                .map(|(section, score)| json!({"id": section, "similarity": score})).collect(),
-            "get_service_architecture" => facts.edges.iter()
-                .filter(|(caller, callee, _)| fits(caller) || fits(callee))
-                .map(|(caller, callee, how)| json!({"caller": caller, "callee": callee, "known_from": how}))
-                .collect(),
-            "query_metrics" => facts.series.iter().filter(|series| fits(&series.service))
-                .map(|series| json!({"id": series.record_id, "service": series.service,
-                    "metric": series.metric, "mean_before": series.before,
-                    "extreme_since": series.extreme, "at_ms": series.at_ms})).collect(),
-            "search_logs" => facts.logs.iter().filter(|line| fits(&line.service))
-                .map(|line| json!({"id": line.record_id, "service": line.service,
-                    "level": line.level, "count": line.count, "first": line.message})).collect(),
-            "get_deployments" => facts.deployments.iter().filter(|fact| fits(&fact.deployment.service))
-                .map(|fact| json!({"id": fact.record_id, "deployment": fact.deployment})).collect(),
-            "get_kubernetes_state" => facts.kubernetes.iter().filter(|event| fits(&event.service))
-                .map(|event| json!({"id": event.record_id, "service": event.service,
-                    "kind": event.event_kind, "object": event.object, "text": event.text})).collect(),
-            "compare_candidates" => self.candidates.iter().map(|candidate| json!(candidate))
-                .chain(self.anomalies.iter().map(|anomaly| json!({"id": anomaly.anomaly_id,
-                    "service": anomaly.service, "metric": anomaly.trigger_metric,
-                    "onset_ms": anomaly.onset_ms})))
-                .collect(),
-            other => return json!({"error": format!("there is no tool {other}")}).to_string(),
-        };
-        for candidate in self
-            .candidates
-            .iter()
-            .filter(|_| name == "compare_candidates")
-        {
-            seen.extend(candidate.evidence.iter().map(|record| record.id.clone()));
-        }
-        bounded(rows, seen)
-    }
-}
-
-/// As many rows as fit, with how many were left out.
-fn bounded(rows: Vec<Value>, seen: &mut BTreeSet<String>) -> String {
-    let all = rows.len();
-    let mut kept = Vec::new();
-    let mut size = 0;
-    for row in rows {
-        size += row.to_string().len();
-        if size > RESULT_LIMIT && !kept.is_empty() {
-            break;
-        }
-        if let Some(id) = row["id"].as_str() {
-            seen.insert(id.to_owned());
-        }
-        kept.push(row);
-    }
-    json!({"rows": kept, "left_out": all - kept.len()}).to_string()
+            "claims": {"type": "array", "maxItems": 10, "items": {"type": "object",
+                "properties": {"text": {"type": "string", "maxLength": 400},
+                               "evidence": ids("ids of the records that say so")},
+                "required": ["text", "evidence"]}},
+            "causal_chain": {"type": "array", "maxItems": 10, "items": {"type": "object",
+                "properties": {"cause": {"type": "string"}, "effect": {"type": "string"}},
+                "required": ["cause", "effect"]},
+                "description": "pairs of record ids"},
+            "estimated_user_impact": {"type": "string", "maxLength": 400},
+        }),
+        &["top_hypothesis", "evidence", "all_candidates"],
+    )
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::redact::redact;
+use super::redact::Vault;
 use super::settings::OPENAI_BASE_URL;
 use super::transport::TryError;
 use super::wire::{self, ReplySchema, WireChoice, WireReply, WireUsage};
@@ -32,6 +32,8 @@ pub enum Asked {
 
 /// A call ready to go out; its messages are redacted.
 pub struct Task {
+    /// What was redacted, to be put back into the reply.
+    pub vault: Vault,
     pub call_id: Uuid,
     pub agent: String,
     pub purpose: String,
@@ -45,23 +47,26 @@ pub struct Task {
 
 impl LlmClient {
     /// Carries one call through and writes its record. `read` turns the model's choice into the
-    /// reply or says why it does not fit.
+    /// reply or says why it does not fit; what it had to put up with it adds to the notes.
     pub(super) async fn run<Reply>(
         &self,
-        task: Task,
-        read: impl FnOnce(&WireChoice) -> Result<Reply, String>,
+        mut task: Task,
+        read: impl FnOnce(&WireChoice, &Vault, &mut Vec<String>) -> Result<Reply, String>,
     ) -> Outcome<Reply> {
         let start = Instant::now();
+        let mut notes = Vec::new();
         let mut call = self.record(&task);
         let answered = match self.admit(&task) {
-            Ok(()) => self.answer(&task).await,
+            Ok(limit) => self.answer(&task, limit, &mut notes).await,
             Err(error) => Err(error),
         };
         let result = match answered {
             Ok(reply) => {
-                self.note_usage(&mut call, &task, &reply);
+                self.note_usage(&mut call, &mut task, &reply);
                 match reply.choices.first() {
-                    Some(choice) => read(choice).map_err(LlmError::SchemaInvalid),
+                    Some(choice) => {
+                        read(choice, &task.vault, &mut notes).map_err(LlmError::SchemaInvalid)
+                    }
                     None => Err(LlmError::SchemaInvalid(
                         "the answer holds no choice".to_owned(),
                     )),
@@ -80,7 +85,16 @@ impl LlmClient {
             call.outcome = error.outcome().to_owned();
             call.error = Some(error.to_string());
         }
-        Outcome { call, result }
+        if !notes.is_empty() {
+            tracing::warn!(agent = call.agent, purpose = call.purpose, call_id = %call.call_id,
+                degradations = ?notes, "a model call was degraded");
+            call.prompt["degradations"] = Value::from(notes.clone());
+        }
+        Outcome {
+            call,
+            result,
+            degradations: notes,
+        }
     }
 
     fn record(&self, task: &Task) -> LlmCall {
@@ -114,8 +128,9 @@ impl LlmClient {
         }
     }
 
-    /// Refuses a call that could exceed the incident's budget, or that the breaker holds back.
-    fn admit(&self, task: &Task) -> Result<(), LlmError> {
+    /// How long the call may take. Refuses one that could exceed the incident's budget, or that the
+    /// breaker holds back.
+    fn admit(&self, task: &Task) -> Result<Duration, LlmError> {
         let settings = &self.settings;
         let prompt_tokens = estimated_tokens(task);
         let max_tokens = u64::from(task.max_tokens);
@@ -138,18 +153,35 @@ impl LlmClient {
                 settings.max_cost_usd_per_incident
             )));
         }
+        let budget_ms = settings.max_seconds_per_incident.saturating_mul(1_000);
+        let left_ms = budget_ms.saturating_sub(task.spent.ms);
+        if left_ms == 0 {
+            return Err(LlmError::Budget(format!(
+                "its calls have taken {} s, its limit is {} (LLM_MAX_SECONDS_PER_INCIDENT)",
+                task.spent.ms / 1_000,
+                settings.max_seconds_per_incident
+            )));
+        }
         let mut breaker = self.breaker.lock().expect(UNPOISONED);
         breaker
             .admit(Instant::now())
-            .map_err(|left| LlmError::CircuitOpen(left.as_secs().max(1)))
+            .map_err(|left| LlmError::CircuitOpen(left.as_secs().max(1)))?;
+        Ok(Duration::from_millis(settings.timeout_ms.min(left_ms)))
     }
 
     /// All tries within the one time limit; the breaker hears how it ended.
-    async fn answer(&self, task: &Task) -> Result<WireReply, LlmError> {
-        let limit = Duration::from_millis(self.settings.timeout_ms);
-        let answer = match tokio::time::timeout(limit, self.tries(task)).await {
+    async fn answer(
+        &self,
+        task: &Task,
+        limit: Duration,
+        notes: &mut Vec<String>,
+    ) -> Result<WireReply, LlmError> {
+        let tries = self.tries(task, Instant::now() + limit, notes);
+        let answer = match tokio::time::timeout(limit, tries).await {
             Ok(answer) => answer,
-            Err(_) => Err(LlmError::Timeout(self.settings.timeout_ms)),
+            Err(_) => Err(LlmError::Timeout(
+                u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            )),
         };
         // An unreadable answer is an answer: the endpoint is up.
         let is_up = matches!(answer, Ok(_) | Err(LlmError::SchemaInvalid(_)));
@@ -160,7 +192,12 @@ impl LlmClient {
         answer
     }
 
-    async fn tries(&self, task: &Task) -> Result<WireReply, LlmError> {
+    async fn tries(
+        &self,
+        task: &Task,
+        end: Instant,
+        notes: &mut Vec<String>,
+    ) -> Result<WireReply, LlmError> {
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
         loop {
@@ -170,8 +207,9 @@ impl LlmClient {
                 Err(failure) => failure,
             };
             if !in_prompt && refuses_schema(task, &failure) {
-                tracing::info!(
-                    "the model endpoint takes no reply schema; the prompt carries it from now on"
+                notes.push(
+                    "the endpoint takes no reply schema; the prompt carries it from now on"
+                        .to_owned(),
                 );
                 self.schema_in_prompt.store(true, Ordering::Relaxed);
                 continue;
@@ -180,8 +218,24 @@ impl LlmClient {
             if tries >= TRIES || !worth_retrying(&failure) {
                 return Err(failure.into());
             }
-            tracing::debug!(?failure, tries, "a try of a model call failed");
-            tokio::time::sleep(jittered(pause)).await;
+            let wait = match asked_wait(&failure) {
+                // Never earlier than asked for, and not all at the same moment.
+                Some(asked) => asked + jittered(asked / 10),
+                None => jittered(pause),
+            };
+            let failure = LlmError::from(failure);
+            if Instant::now() + wait >= end {
+                notes.push(format!(
+                    "another try would have to wait {} ms, longer than this call may take",
+                    wait.as_millis()
+                ));
+                return Err(failure);
+            }
+            notes.push(format!(
+                "try {tries} of {TRIES} failed ({failure}); waited {} ms",
+                wait.as_millis()
+            ));
+            tokio::time::sleep(wait).await;
             pause *= 2;
         }
     }
@@ -215,7 +269,7 @@ impl LlmClient {
         body
     }
 
-    fn note_usage(&self, call: &mut LlmCall, task: &Task, reply: &WireReply) {
+    fn note_usage(&self, call: &mut LlmCall, task: &mut Task, reply: &WireReply) {
         let shown = reply.choices.first().map(shown_reply);
         let reported = reply
             .usage
@@ -225,7 +279,7 @@ impl LlmClient {
             completion_tokens: tokens_of(shown.as_deref().unwrap_or_default()),
         });
         self.charge(call, usage.prompt_tokens, usage.completion_tokens);
-        call.reply = shown.map(|text| redact(&text));
+        call.reply = shown.map(|text| task.vault.hide(&text));
     }
 
     fn charge(&self, call: &mut LlmCall, prompt_tokens: u64, completion_tokens: u64) {
@@ -241,7 +295,9 @@ impl From<TryError> for LlmError {
     fn from(failure: TryError) -> Self {
         match failure {
             TryError::RateLimited { message, .. } => LlmError::RateLimited(message),
-            TryError::Status { status, message } => LlmError::Http {
+            TryError::Status {
+                status, message, ..
+            } => LlmError::Http {
                 status: Some(status),
                 message,
             },
@@ -263,10 +319,19 @@ fn worth_retrying(failure: &TryError) -> bool {
     }
 }
 
+/// How long the endpoint asks to be left alone.
+fn asked_wait(failure: &TryError) -> Option<Duration> {
+    match failure {
+        TryError::RateLimited { after, .. } | TryError::Status { after, .. } => *after,
+        TryError::Connection(_) | TryError::Unreadable(_) => None,
+    }
+}
+
 fn refuses_schema(task: &Task, failure: &TryError) -> bool {
     let TryError::Status {
         status: 400 | 422,
         message,
+        ..
     } = failure
     else {
         return false;
@@ -317,10 +382,18 @@ pub fn empty_reply(choice: &WireChoice) -> String {
     format!("the reply is empty{}", ended(choice))
 }
 
-/// The object in a reply, checked.
-pub fn checked_value(text: &str, wanted: &Value, choice: &WireChoice) -> Result<Value, String> {
-    let value = schema::parse_object(text).map_err(|problem| problem + &ended(choice))?;
+/// The object in a reply, checked, with the secrets put back.
+pub fn checked_value(
+    text: &str,
+    wanted: &Value,
+    choice: &WireChoice,
+    vault: &Vault,
+    notes: &mut Vec<String>,
+) -> Result<Value, String> {
+    let mut value =
+        schema::parse_object(text, notes).map_err(|problem| problem + &ended(choice))?;
     schema::check(wanted, &value)?;
+    vault.show_again_in(&mut value);
     Ok(value)
 }
 

@@ -1,263 +1,344 @@
-//! Takes secrets and personal data out of text before it leaves the process.
+//! Takes secrets and personal data out of text before it leaves the process, and puts them back in
+//! what people see.
 //!
-//! Every outgoing message passes [`redact`]. The same kind of secret always becomes the same
-//! placeholder, so that a redacted prompt is as repeatable as the text it came from, and redacting
-//! twice changes nothing. What a placeholder stood for cannot be recovered from it.
+//! A [`Vault`] belongs to one conversation. It replaces every recognised secret by a placeholder
+//! such as `[secret-1:token]`, numbered in the order of appearance: equal secrets get equal
+//! placeholders, so that a model can still tell that two lines name the same key, and the same
+//! texts in the same order give the same placeholders, in every round and in every repetition of a
+//! job. The originals live in the vault's memory only: it implements no serialisation, its `Debug`
+//! shows a count, and whoever needs it again makes it again from the same texts.
+//!
+//! [`redact`] is the variant without a way back, for what is stored or logged.
+//!
+//! Recognised: private keys, JSON web tokens, passwords in URLs and connection strings, bearer and
+//! basic credentials, tokens of well-known services, values of keys whose name says that they are
+//! secret (JSON, also escaped in JSON, YAML, INI, environment, query strings, XML, headers,
+//! command lines), session cookies, mail addresses, payment card numbers and IBANs with a valid
+//! check sum; also percent-encoded, wrapped over lines, written with look-alike characters, and in
+//! base64 where what is encoded says that it is secret. Hashes, UUIDs, trace ids, ids of incidents
+//! and of records, and ordinary numbers stay as they are: they are evidence.
 
-use std::borrow::Cow;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::ops::Range;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::Regex;
+use serde_json::Value;
 
-const OPENING: &str = "[redacted:";
+use view::View;
+pub(super) use view::is_invisible;
 
-struct Rule {
-    pattern: Regex,
-    replace: fn(&Captures<'_>) -> String,
-}
+/// Secrets of one vault. No conversation comes near it; above it a secret is still taken out, but
+/// can no longer be put back, so that hostile text cannot fill the memory.
+pub const MAX_SECRETS: usize = 2_000;
+/// Each of these costs a search through every text: a few thousand would make a hostile log slow.
+const MAX_TELLING: usize = 200;
+/// A shorter text is a part of too much to be looked for.
+const SHORTEST_ECHO: usize = 4;
+/// What one pass makes of a text can show a secret that it covered; nothing takes more passes.
+const PASSES: usize = 3;
 
-/// The text with every recognised secret replaced by `[redacted:<kind>]`.
-///
-/// Recognised: private keys, JSON web tokens, passwords in URLs, bearer and basic credentials,
-/// tokens of well-known services, values of keys whose name says that they are secret, mail
-/// addresses, payment card numbers (with a valid check digit).
-#[must_use]
-pub fn redact(text: &str) -> String {
-    let mut redacted = Cow::Borrowed(text);
-    for rule in RULES.iter() {
-        if let Cow::Owned(changed) = rule.pattern.replace_all(&redacted, rule.replace) {
-            redacted = Cow::Owned(changed);
-        }
-    }
-    redacted.into_owned()
-}
-
-/// In order: what holds a secret whole comes before what would match a part of it.
-static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let rule = |pattern: &str, replace| Rule {
-        pattern: Regex::new(pattern).expect("the pattern is a constant that the tests compile"),
-        replace,
-    };
-    vec![
-        rule(
-            r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)",
-            |_| placeholder("private-key"),
-        ),
-        rule(
-            r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?",
-            |_| placeholder("jwt"),
-        ),
-        rule(
-            r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*):([^\s/]+)@",
-            url_password,
-        ),
-        rule(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/:@]{16,}@", |found| {
-            format!("{}{}@", &found[1], placeholder("token"))
-        }),
-        rule(
-            r"\b(?:sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abeprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|A[KS]IA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{30,}|hf_[A-Za-z0-9]{20,}|npm_[A-Za-z0-9]{30,}|[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})",
-            |_| placeholder("token"),
-        ),
-        rule(
-            r"(?i)\b(bearer|basic)\s+([A-Za-z0-9._~+/-]{12,}=*)",
-            credentials,
-        ),
-        rule(
-            r#"(?i)\b((?:[\w.-]*[_.-])?(?:password|passwd|passphrase|pwd|secret|api[_-]?key|apikey|access[_-]?key|secret[_-]?key|private[_-]?key|authorization|credential|token|cookie)s?)(\\?["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"|'[^']*'|\\"[^"]*\\"|(?:bearer|basic|token)\s+[^\s"',;&]+|[^\s"',;&}\\]+)"#,
-            named_value,
-        ),
-        rule(
-            r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.([A-Za-z]{2,})\b",
-            mail_address,
-        ),
-        rule(r"\b[2-6](?:[ -]?\d){13,18}\b", card_number),
-    ]
+static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\[(?:secret-[0-9]{1,6}|redacted):[a-z-]{1,20}\]").expect("a constant pattern")
 });
 
-fn placeholder(kind: &str) -> String {
-    format!("{OPENING}{kind}]")
+/// The secrets of one conversation with their placeholders.
+#[derive(Default)]
+pub struct Vault {
+    /// The index in `originals` by what the secret is when decoded.
+    known: HashMap<String, usize>,
+    /// Placeholder and the secret as it stood in the text where it was first seen, without the line
+    /// breaks that cut it.
+    originals: Vec<(String, String)>,
+    /// The first [`MAX_TELLING`] secrets that are looked for also where nothing gives them away.
+    telling: Vec<String>,
 }
 
-/// A URL whose password was replaced before still has the shape of one with a password.
-fn url_password(found: &Captures<'_>) -> String {
-    if found[0].contains(OPENING) {
-        found[0].to_owned()
-    } else {
-        format!("{}:{}@", &found[1], placeholder("password"))
+impl fmt::Debug for Vault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Vault")
+            .field("secrets", &self.originals.len())
+            .finish_non_exhaustive()
     }
 }
 
-/// `Bearer` and `Basic` are also words of prose: a credential has a digit or padding in it.
-fn credentials(found: &Captures<'_>) -> String {
-    if found[2].contains(|sign: char| sign.is_ascii_digit() || sign == '=') {
-        format!("{} {}", &found[1], placeholder("token"))
-    } else {
-        found[0].to_owned()
+impl Vault {
+    /// The text with every recognised secret replaced by its placeholder, and with every secret that
+    /// this vault knows from before, unless that could be an ordinary name or id. Hiding twice
+    /// changes nothing.
+    #[must_use]
+    pub fn hide(&mut self, text: &str) -> String {
+        let known = self.telling.clone();
+        self.hide_with(text, &known)
+    }
+
+    /// [`Vault::hide`] for what a model said and [`Vault::show_again`] has restored: here every
+    /// known secret is taken out, also one that could be a name, since nothing in such a text needs
+    /// to give it away.
+    #[must_use]
+    pub fn hide_echo(&mut self, text: &str) -> String {
+        let known = self
+            .known
+            .keys()
+            .filter(|secret| secret.len() >= SHORTEST_ECHO);
+        let known: Vec<String> = known.cloned().collect();
+        self.hide_with(text, &known)
+    }
+
+    /// Takes in the secrets of a text, so that [`Vault::hide_echo`] knows them.
+    pub fn learn(&mut self, text: &str) {
+        for secret in find(text, &[]) {
+            self.placeholder(&secret);
+        }
+    }
+
+    fn hide_with(&mut self, text: &str, known: &[String]) -> String {
+        let mut hidden = text.to_owned();
+        for _ in 0..PASSES {
+            let found = find(&hidden, known);
+            if found.is_empty() {
+                break;
+            }
+            hidden = replaced(&hidden, &found, |secret| self.placeholder(secret));
+        }
+        hidden
+    }
+
+    /// The text with the originals in place of this vault's placeholders: for people only. What
+    /// looks like a placeholder but is none of this vault's stays.
+    #[must_use]
+    pub fn show_again(&self, text: &str) -> String {
+        let original = |found: &regex::Captures<'_>| {
+            let number = found[0]
+                .strip_prefix("[secret-")
+                .and_then(|rest| rest.split(':').next())
+                .and_then(|number| number.parse::<usize>().ok());
+            let entry = number.and_then(|number| self.originals.get(number.checked_sub(1)?));
+            match entry {
+                Some((placeholder, original)) if *placeholder == found[0] => original.clone(),
+                _ => found[0].to_owned(),
+            }
+        };
+        PLACEHOLDER.replace_all(text, original).into_owned()
+    }
+
+    /// [`Vault::show_again`] for every string of a document, names of fields included.
+    pub fn show_again_in(&self, value: &mut Value) {
+        each_string(value, &mut |text| self.show_again(text));
+    }
+
+    /// How many different secrets it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.originals.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.originals.is_empty()
+    }
+
+    fn placeholder(&mut self, secret: &Found<'_>) -> String {
+        if let Some(index) = self.known.get(&secret.plain) {
+            return self.originals[*index].0.clone();
+        }
+        if self.originals.len() >= MAX_SECRETS {
+            return format!("[redacted:{}]", secret.kind);
+        }
+        let placeholder = format!("[secret-{}:{}]", self.originals.len() + 1, secret.kind);
+        // Put back, it stands there as it stood here, a line break in it included.
+        let standing = View::of(secret.text, &PLACEHOLDER).flattened().flattened();
+        for form in [&*secret.plain, standing.text()] {
+            let is_new = self
+                .known
+                .insert(form.to_owned(), self.originals.len())
+                .is_none();
+            if is_new && self.telling.len() < MAX_TELLING && rules::is_telling(form) {
+                self.telling.push(form.to_owned());
+            }
+        }
+        // What a line break cut in two comes back whole: in two it would not be known again.
+        let is_cut = standing.text().contains('\n') && !secret.plain.contains('\n');
+        let original = if is_cut { &secret.plain } else { secret.text };
+        self.originals
+            .push((placeholder.clone(), original.to_owned()));
+        placeholder
     }
 }
 
-fn named_value(found: &Captures<'_>) -> String {
-    let (name, separator, value) = (&found[1], &found[2], &found[3]);
-    // `max_tokens: 200` is a count, and what another rule has replaced stays as it is.
-    let is_count = name.to_ascii_lowercase().ends_with("tokens")
-        && value.bytes().all(|byte| byte.is_ascii_digit());
-    if is_count || value.contains(OPENING) {
-        return found[0].to_owned();
+/// The text with every recognised secret replaced by `[redacted:<kind>]`, from which nothing can be
+/// recovered. Placeholders of a [`Vault`] stay. Redacting twice changes nothing.
+#[must_use]
+pub fn redact(text: &str) -> String {
+    let mut redacted = text.to_owned();
+    for _ in 0..PASSES {
+        let found = find(&redacted, &[]);
+        if found.is_empty() {
+            break;
+        }
+        redacted = replaced(&redacted, &found, |secret| {
+            format!("[redacted:{}]", secret.kind)
+        });
     }
-    let (open, close) = match value {
-        _ if value.starts_with("\\\"") => ("\\\"", "\\\""),
-        _ if value.starts_with('"') => ("\"", "\""),
-        _ if value.starts_with('\'') => ("'", "'"),
-        _ => ("", ""),
-    };
-    format!("{name}{separator}{open}{}{close}", placeholder("secret"))
+    redacted
 }
 
-/// Names of systemd units look like mail addresses and are evidence.
-fn mail_address(found: &Captures<'_>) -> String {
-    const UNITS: [&str; 6] = ["service", "timer", "socket", "mount", "slice", "scope"];
-    if UNITS.contains(&&found[1]) {
-        found[0].to_owned()
-    } else {
-        placeholder("email")
-    }
+/// Where the secret begins that the byte `place` of the text lies within.
+pub(super) fn start_of_secret_at(text: &str, place: usize) -> Option<usize> {
+    find(text, &[])
+        .into_iter()
+        .find(|found| found.range.start < place && place < found.range.end)
+        .map(|found| found.range.start)
 }
 
-fn card_number(found: &Captures<'_>) -> String {
-    let digits: Vec<u32> = found[0]
-        .chars()
-        .filter_map(|sign| sign.to_digit(10))
-        .collect();
-    if passes_luhn(&digits) {
-        placeholder("card")
-    } else {
-        found[0].to_owned()
-    }
+/// A secret in a text.
+struct Found<'a> {
+    range: Range<usize>,
+    kind: &'static str,
+    /// As it stands there.
+    text: &'a str,
+    /// Decoded, so that the same secret is known in another notation.
+    plain: String,
 }
 
-/// The check digit of ISO/IEC 7812-1, which keeps ids and timestamps from being taken for cards.
-fn passes_luhn(digits: &[u32]) -> bool {
-    let doubled = |(index, digit): (usize, &u32)| match (index % 2, digit * 2) {
-        (0, _) => *digit,
-        (_, twice) if twice > 9 => twice - 9,
-        (_, twice) => twice,
-    };
-    digits
+/// The secrets of a text in their order, without overlap.
+fn find<'a>(text: &'a str, known: &[String]) -> Vec<Found<'a>> {
+    let raw = View::of(text, &PLACEHOLDER);
+    let flat = raw.flattened();
+    let flatter = flat.flattened();
+    let joined = flatter.joined();
+    let mut spans: Vec<(Range<usize>, usize)> = Vec::new();
+    let views = [&raw, &flat, &flatter, &joined];
+    for (index, view) in views.iter().enumerate() {
+        if index > 0 && view.text() == views[index - 1].text() {
+            continue;
+        }
+        let found = rules::find(view.text());
+        spans.extend(
+            found
+                .into_iter()
+                .map(|(range, rank)| (view.origin(&range), rank)),
+        );
+    }
+    let encoded = rules::find_encoded(flatter.text(), &|decoded| {
+        let view = View::of(decoded, &PLACEHOLDER).flattened();
+        !rules::find(view.text()).is_empty()
+    });
+    spans.extend(
+        encoded
+            .into_iter()
+            .map(|(range, rank)| (flatter.origin(&range), rank)),
+    );
+
+    // `user:password@host.example` is a password; taken for an address, it would cover the host.
+    let others: Vec<Range<usize>> = spans
         .iter()
-        .rev()
-        .enumerate()
-        .map(doubled)
-        .sum::<u32>()
-        .is_multiple_of(10)
+        .filter(|(_, rank)| !rules::is_personal(*rank))
+        .map(|(range, _)| range.clone())
+        .collect();
+    spans.retain(|(range, rank)| {
+        let meets = |other: &Range<usize>| other.start < range.end && range.start < other.end;
+        !rules::is_personal(*rank) || !others.iter().any(meets)
+    });
+    let mut spans = merged(spans);
+    // A secret that is known from a place that gives it away is one in every other place, too.
+    let here: BTreeSet<String> = spans.iter().map(|(range, _)| joined.plain(range)).collect();
+    let here = here.iter().filter(|secret| rules::is_telling(secret));
+    for secret in known.iter().chain(here.take(MAX_TELLING)) {
+        let places = rules::find_literal(joined.text(), secret);
+        spans.extend(places.map(|range| (joined.origin(&range), rules::LAST)));
+    }
+    let spans = merged(spans);
+    let placeholders: Vec<Range<usize>> = PLACEHOLDER
+        .find_iter(text)
+        .map(|found| found.range())
+        .collect();
+    let pieces = spans.into_iter().flat_map(|(range, rank)| {
+        let pieces = without_placeholders(text, &placeholders, range);
+        pieces.into_iter().map(move |piece| (piece, rank))
+    });
+    pieces
+        .map(|(range, rank)| Found {
+            text: &text[range.clone()],
+            plain: joined.plain(&range),
+            kind: rules::kind(rank),
+            range,
+        })
+        .collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // The card numbers are the published test numbers of Visa and Mastercard.
-    const SECRETS: &[(&str, &str)] = &[
-        (
-            "postgres://app:s3cr3t@db:5432/x",
-            "postgres://app:[redacted:password]@db:5432/x",
-        ),
-        (
-            "redis://:p@ss@cache:6379",
-            "redis://:[redacted:password]@cache:6379",
-        ),
-        (
-            "GET https://0123456789abcdef@sentry.io/1",
-            "GET https://[redacted:token]@sentry.io/1",
-        ),
-        (
-            "key sk-abcdefghijklmnop1234 used",
-            "key [redacted:token] used",
-        ),
-        ("ghp_abcdefghijklmnopqrst12", "[redacted:token]"),
-        ("AKIAABCDEFGHIJKLMNOP", "[redacted:token]"),
-        (
-            "Authorization: Bearer abc.def-ghi12345",
-            "Authorization: Bearer [redacted:token]",
-        ),
-        (
-            "Authorization: Basic dXNlcjpwYXNz",
-            "Authorization: [redacted:secret]",
-        ),
-        (
-            "curl -H 'X-Api-Key: k1'",
-            "curl -H 'X-Api-Key: [redacted:secret]'",
-        ),
-        (
-            "password=hunter2 user=bob",
-            "password=[redacted:secret] user=bob",
-        ),
-        (
-            "DB_PASSWORD: \"two words\",",
-            "DB_PASSWORD: \"[redacted:secret]\",",
-        ),
-        (
-            r#"{"token":"t0","user":"bob"}"#,
-            r#"{"token":"[redacted:secret]","user":"bob"}"#,
-        ),
-        (
-            r#"{\"api_key\":\"k\",\"a\":1}"#,
-            r#"{\"api_key\":\"[redacted:secret]\",\"a\":1}"#,
-        ),
-        (
-            "?access_token=abc&page=2",
-            "?access_token=[redacted:secret]&page=2",
-        ),
-        (
-            "mail bob.b+x@mail.example.com now",
-            "mail [redacted:email] now",
-        ),
-        (
-            "card 4111 1111 1111 1111 declined",
-            "card [redacted:card] declined",
-        ),
-        ("card 5555-5555-5555-4444.", "card [redacted:card]."),
-        (
-            "jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N end",
-            "jwt [redacted:jwt] end",
-        ),
-        (
-            "a\n-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc\n-----END RSA PRIVATE KEY-----\nb",
-            "a\n[redacted:private-key]\nb",
-        ),
-        (
-            "-----BEGIN PRIVATE KEY-----\nMIIE cut off",
-            "[redacted:private-key]",
-        ),
-    ];
-
-    #[test]
-    fn secrets_become_placeholders() {
-        for (text, expected) in SECRETS {
-            assert_eq!(redact(text), *expected);
-            assert_eq!(
-                redact(expected),
-                *expected,
-                "redacting twice changes nothing"
-            );
+/// Overlapping spans as one, of the kind that the more specific rule gives.
+fn merged(mut spans: Vec<(Range<usize>, usize)>) -> Vec<(Range<usize>, usize)> {
+    spans.sort_by_key(|(range, rank)| (range.start, range.end, *rank));
+    let mut merged: Vec<(Range<usize>, usize)> = Vec::new();
+    for (range, rank) in spans {
+        match merged.last_mut() {
+            Some((last, best)) if range.start < last.end => {
+                last.end = last.end.max(range.end);
+                *best = rank.min(*best);
+            }
+            _ => merged.push((range, rank)),
         }
     }
+    merged
+}
 
-    #[test]
-    fn evidence_stays_readable() {
-        let kept = [
-            "password authentication failed for user app",
-            "Basic authentication required, bearer authentication offered",
-            "prompt_tokens: 1200, max_tokens=200",
-            "restarted backup@nightly.service",
-            "image registry/app@sha256:4f5a0c",
-            "timestamp_ms 1763769600000, offset 4111111111111112",
-            "trace 4bf92f3577b34da6a3ce929d0e0e4736 span 00f067aa0ba902b7",
-            "id 550e8400-e29b-41d4-a716-446655440000",
-            "http://payment-service:8080/pay?order=12",
-            "HikariPool-1 - Connection is not available, request timed out after 30000ms",
-        ];
-        for text in kept {
-            assert_eq!(redact(text), text);
+/// What of a span is not a placeholder already: a log line may put one in front of a secret.
+fn without_placeholders(
+    text: &str,
+    placeholders: &[Range<usize>],
+    range: Range<usize>,
+) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let mut start = range.start;
+    let first = placeholders.partition_point(|found| found.end <= range.start);
+    for placeholder in &placeholders[first..] {
+        if placeholder.start >= range.end {
+            break;
         }
+        pieces.push(start..placeholder.start.max(start));
+        start = placeholder.end;
+    }
+    pieces.push(start..range.end.max(start));
+    pieces.retain(|piece| text[piece.clone()].contains(|sign: char| sign.is_alphanumeric()));
+    pieces
+}
+
+fn replaced<'a>(
+    text: &'a str,
+    found: &[Found<'a>],
+    mut placeholder: impl FnMut(&Found<'a>) -> String,
+) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut end = 0;
+    for secret in found {
+        result.push_str(&text[end..secret.range.start]);
+        result.push_str(&placeholder(secret));
+        end = secret.range.end;
+    }
+    result.push_str(&text[end..]);
+    result
+}
+
+fn each_string(value: &mut Value, change: &mut impl FnMut(&str) -> String) {
+    match value {
+        Value::String(text) => *text = change(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| each_string(item, change)),
+        Value::Object(fields) => {
+            let old = std::mem::take(fields);
+            for (name, mut field) in old {
+                each_string(&mut field, change);
+                fields.insert(change(&name), field);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

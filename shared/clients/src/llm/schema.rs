@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value};
 
+use super::repair;
+
 /// Checks `value`, naming the first place that does not fit.
 ///
 /// # Errors
@@ -14,16 +16,23 @@ pub fn check(schema: &Value, value: &Value) -> Result<(), String> {
     check_at(schema, value, "$")
 }
 
-/// The JSON object in a reply: models wrap it in Markdown fences or in prose.
+/// The JSON object in a reply: models wrap it in Markdown fences or in prose, and some write it
+/// almost right. What had to be repaired is added to `notes`.
 ///
 /// # Errors
 /// Says that there is none, or where its syntax breaks.
-pub fn parse_object(text: &str) -> Result<Value, String> {
-    let (Some(start), Some(end)) = (text.find('{'), text.rfind('}')) else {
+pub fn parse_object(text: &str, notes: &mut Vec<String>) -> Result<Value, String> {
+    let Some(start) = text.find('{') else {
         return Err("the reply holds no JSON object".to_owned());
     };
+    let end = text.rfind('}').unwrap_or(start);
     let object = text.get(start..=end).unwrap_or_default();
-    serde_json::from_str(object).map_err(|error| format!("the reply is not valid JSON: {error}"))
+    serde_json::from_str(object).or_else(|error| {
+        let (value, repairs) = repair::object(&text[start..])
+            .map_err(|_| format!("the reply is not valid JSON: {error}"))?;
+        notes.push(format!("the JSON of the reply was repaired: {repairs}"));
+        Ok(value)
+    })
 }
 
 fn check_at(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
@@ -274,8 +283,16 @@ mod tests {
     #[test]
     fn an_object_is_found_in_fences_and_prose() {
         let wrapped = "Here you are:\n```json\n{\"a\": {\"b\": 1}}\n```\nDone.";
-        assert_eq!(parse_object(wrapped), Ok(json!({"a": {"b": 1}})));
-        assert!(parse_object("no object").is_err());
-        assert!(parse_object("{\"a\": }").is_err());
+        let mut notes = Vec::new();
+        assert_eq!(
+            parse_object(wrapped, &mut notes),
+            Ok(json!({"a": {"b": 1}}))
+        );
+        assert!(parse_object("no object", &mut notes).is_err());
+        assert!(parse_object("{\"a\": }", &mut notes).is_err());
+        assert_eq!(notes, Vec::<String>::new());
+        let near = "Sure: {'a': {b: 1,},} That is {all}.";
+        assert_eq!(parse_object(near, &mut notes), Ok(json!({"a": {"b": 1}})));
+        assert_eq!(notes.len(), 1, "the repair is told");
     }
 }

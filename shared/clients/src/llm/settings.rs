@@ -14,6 +14,8 @@ const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 const LONGEST_TIMEOUT_MS: u64 = 600_000;
 /// About ten rounds of investigation and one call of each other agent; a loop that runs away ends here.
 const DEFAULT_MAX_TOKENS_PER_INCIDENT: u64 = 200_000;
+/// People wait for the answer: two minutes are what an advice may be worth to them.
+const DEFAULT_MAX_SECONDS_PER_INCIDENT: u64 = 120;
 /// What those tokens cost at list prices of 2026 for a large model, with room.
 const DEFAULT_MAX_COST_USD_PER_INCIDENT: f64 = 1.0;
 
@@ -71,6 +73,9 @@ pub struct LlmSettings {
     pub timeout_ms: u64,
     /// Tokens that one incident may use, prompts and replies of all agents together.
     pub max_tokens_per_incident: u64,
+    /// Time that the calls of one incident may take together, in seconds. It holds where the caller
+    /// says what was spent ([`super::Spent::ms`]).
+    pub max_seconds_per_incident: u64,
     /// Money that one incident may cost, in US dollars.
     pub max_cost_usd_per_incident: f64,
     /// By model name; a model that is not listed counts as free.
@@ -89,6 +94,7 @@ impl fmt::Debug for LlmSettings {
             .field("model_reasoning", &self.model_reasoning)
             .field("timeout_ms", &self.timeout_ms)
             .field("max_tokens_per_incident", &self.max_tokens_per_incident)
+            .field("max_seconds_per_incident", &self.max_seconds_per_incident)
             .field("max_cost_usd_per_incident", &self.max_cost_usd_per_incident)
             .field("prices", &self.prices)
             .field("tool_mode", &self.tool_mode)
@@ -104,8 +110,8 @@ impl LlmSettings {
     /// three is a normal state: `Ok(None)`. A key is only ever sent to the endpoint it belongs to.
     ///
     /// Further: `LLM_MODEL_FAST`, `LLM_MODEL_REASONING`, `LLM_TIMEOUT_MS`,
-    /// `LLM_MAX_TOKENS_PER_INCIDENT`, `LLM_MAX_COST_USD_PER_INCIDENT`, `LLM_TOOL_MODE`
-    /// (`native` or `schema`) and `LLM_PRICES` (`model=input/output,…` in USD per million tokens).
+    /// `LLM_MAX_TOKENS_PER_INCIDENT`, `LLM_MAX_SECONDS_PER_INCIDENT`,
+    /// `LLM_MAX_COST_USD_PER_INCIDENT`, `LLM_TOOL_MODE` (`native` or `schema`) and `LLM_PRICES` (`model=input/output,…` in USD per million tokens).
     ///
     /// # Errors
     /// Names the variable, its value (unless it is a key) and what to write instead.
@@ -141,24 +147,20 @@ impl LlmSettings {
             ),
             (None, None, None, None) => return Ok(None),
         };
-        let (fast, reasoning) = (read("LLM_MODEL_FAST"), read("LLM_MODEL_REASONING"));
-        // An endpoint of one's own mostly serves one model: naming it once is enough.
-        let only = if default_fast == "default" {
-            fast.clone().or(reasoning.clone())
-        } else {
-            None
-        };
-        let or_default = |named: Option<String>, default: &str| {
-            named
-                .or_else(|| only.clone())
-                .unwrap_or_else(|| default.to_owned())
-        };
+        let named = (read("LLM_MODEL_FAST"), read("LLM_MODEL_REASONING"));
+        let (model_fast, model_reasoning) = models(named, (default_fast, default_reasoning));
         Ok(Some(LlmSettings {
             base_url,
             api_key,
-            model_fast: or_default(fast, default_fast),
-            model_reasoning: or_default(reasoning, default_reasoning),
-            timeout_ms: number(&read, "LLM_TIMEOUT_MS", DEFAULT_TIMEOUT_MS, 100, LONGEST_TIMEOUT_MS)?,
+            model_fast,
+            model_reasoning,
+            timeout_ms: number(
+                &read,
+                "LLM_TIMEOUT_MS",
+                DEFAULT_TIMEOUT_MS,
+                100,
+                LONGEST_TIMEOUT_MS,
+            )?,
             max_tokens_per_incident: number(
                 &read,
                 "LLM_MAX_TOKENS_PER_INCIDENT",
@@ -166,20 +168,16 @@ impl LlmSettings {
                 0,
                 u64::from(u32::MAX),
             )?,
-            max_cost_usd_per_incident: match read("LLM_MAX_COST_USD_PER_INCIDENT") {
-                None => DEFAULT_MAX_COST_USD_PER_INCIDENT,
-                Some(text) => amount(&text).ok_or_else(|| {
-                    format!("LLM_MAX_COST_USD_PER_INCIDENT is {text:?}; set it to an amount in US dollars, for example 1.50")
-                })?,
-            },
+            max_seconds_per_incident: number(
+                &read,
+                "LLM_MAX_SECONDS_PER_INCIDENT",
+                DEFAULT_MAX_SECONDS_PER_INCIDENT,
+                1,
+                3_600,
+            )?,
+            max_cost_usd_per_incident: cost_limit(read("LLM_MAX_COST_USD_PER_INCIDENT"))?,
             prices: prices(read("LLM_PRICES"))?,
-            tool_mode: match read("LLM_TOOL_MODE").as_deref() {
-                None | Some("native") => ToolMode::Native,
-                Some("schema") => ToolMode::Schema,
-                Some(other) => {
-                    return Err(format!("LLM_TOOL_MODE is {other:?}; set it to native or schema"));
-                }
-            },
+            tool_mode: tool_mode(read("LLM_TOOL_MODE"))?,
         }))
     }
 
@@ -199,6 +197,49 @@ impl LlmSettings {
         (prompt_tokens as f64 * price.input_usd_per_million
             + completion_tokens as f64 * price.output_usd_per_million)
             / 1_000_000.0
+    }
+}
+
+/// The models of both tiers: those named, or the provider's defaults.
+fn models(
+    (fast, reasoning): (Option<String>, Option<String>),
+    (default_fast, default_reasoning): (&str, &str),
+) -> (String, String) {
+    // An endpoint of one's own mostly serves one model: naming it once is enough.
+    let only = if default_fast == "default" {
+        fast.clone().or(reasoning.clone())
+    } else {
+        None
+    };
+    let or_default = |named: Option<String>, default: &str| {
+        named
+            .or_else(|| only.clone())
+            .unwrap_or_else(|| default.to_owned())
+    };
+    (
+        or_default(fast, default_fast),
+        or_default(reasoning, default_reasoning),
+    )
+}
+
+fn cost_limit(text: Option<String>) -> Result<f64, String> {
+    match text {
+        None => Ok(DEFAULT_MAX_COST_USD_PER_INCIDENT),
+        Some(text) => amount(&text).ok_or_else(|| {
+            format!(
+                "LLM_MAX_COST_USD_PER_INCIDENT is {text:?}; set it to an amount in US dollars, for example 1.50"
+            )
+        }),
+    }
+}
+
+fn tool_mode(text: Option<String>) -> Result<ToolMode, String> {
+    match text.as_deref() {
+        None | Some("native") => Ok(ToolMode::Native),
+        Some("schema") => Ok(ToolMode::Schema),
+        Some(other) => Err(format!(
+            "LLM_TOOL_MODE is {other:?}; set it to native or schema"
+        )),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The client against a scripted HTTP server in the same process.
 
+mod degraded;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +16,8 @@ use super::*;
 #[derive(Clone)]
 enum Step {
     Answer(u16, String),
+    /// The same with a header line.
+    Headed(u16, &'static str, String),
     /// Reads the request and never answers.
     Stall,
     /// Closes the connection without an answer.
@@ -40,7 +44,10 @@ impl Server {
                 let step = steps[usize::min(served, steps.len() - 1)].clone();
                 served += 1;
                 match step {
-                    Step::Answer(status, body) => answer(&mut stream, status, &body).await,
+                    Step::Answer(status, body) => answer(&mut stream, status, "", &body).await,
+                    Step::Headed(status, header, body) => {
+                        answer(&mut stream, status, &format!("{header}\r\n"), &body).await;
+                    }
                     Step::Stall => stalled.push(stream),
                     Step::HangUp => {}
                 }
@@ -76,9 +83,9 @@ async fn read_body(stream: &mut TcpStream) -> Value {
     }
 }
 
-async fn answer(stream: &mut TcpStream, status: u16, body: &str) {
+async fn answer(stream: &mut TcpStream, status: u16, header: &str, body: &str) {
     let head = format!(
-        "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n{header}\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -191,12 +198,12 @@ async fn an_answer_comes_back_with_its_record() {
     let call = outcome.call;
     let messages = json!([
         {"role": "system", "content": "Classify."},
-        {"role": "user", "content": "p99 is 7380 ms, password=[redacted:secret]"},
+        {"role": "user", "content": "p99 is 7380 ms, password=[secret-1:secret]"},
     ]);
     assert_eq!(call.prompt["messages"], messages);
     assert_eq!(
         call.reply.as_deref(),
-        Some("A latency spike, token=[redacted:secret]")
+        Some("A latency spike, token=[secret-2:secret]")
     );
     assert_eq!((call.outcome.as_str(), call.error), ("ok", None));
     assert_eq!(
@@ -372,7 +379,11 @@ async fn a_call_that_could_exceed_the_budget_is_not_sent() {
         settings.prices = BTreeMap::from([("default".to_owned(), price)]);
     });
     let spent = |tokens, cost_usd| LlmRequest {
-        spent: Spent { tokens, cost_usd },
+        spent: Spent {
+            tokens,
+            cost_usd,
+            ms: 0,
+        },
         ..question()
     };
     // The reply may take 200 tokens, which cost 0.002 USD; the prompt takes a few more.
@@ -394,7 +405,7 @@ async fn tools_are_called_in_parallel_and_bad_calls_say_what_is_wrong() {
         call("a", "search_logs", "{\"query\": \"pool exhausted\"}"),
         call("b", "query_metrics", "{\"q\": 1}"),
         call("c", "drop_tables", "{}"),
-        call("d", "search_logs", "{\"query\":"),
+        call("d", "search_logs", "{\"query\": pool exhausted}"),
     ]);
     let server = Server::start(vec![
         says(json!({"role": "assistant", "content": null, "tool_calls": calls})),

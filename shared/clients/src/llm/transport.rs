@@ -7,6 +7,8 @@ use async_openai::config::OpenAIConfig;
 use async_openai::error::{ApiError, ApiErrorResponse, OpenAIError};
 use async_openai::middleware::HttpRequestFactory;
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 use super::redact::redact;
 use super::settings::LlmSettings;
@@ -24,9 +26,16 @@ pub enum TryError {
         message: String,
         /// False where waiting does not help: the account's quota is used up.
         retry: bool,
+        /// How long the endpoint asks to be left alone.
+        after: Option<Duration>,
     },
     /// Any other status.
-    Status { status: u16, message: String },
+    Status {
+        status: u16,
+        message: String,
+        /// How long the endpoint asks to be left alone.
+        after: Option<Duration>,
+    },
     /// No answer: no connection, or one that broke.
     Connection(String),
     /// An answer that cannot be read.
@@ -94,6 +103,7 @@ async fn send(
     if status_code.is_success() {
         return Ok(response);
     }
+    let after = retry_after(response.headers());
     let body = response.text().await.unwrap_or_default();
     let parsed: Value = serde_json::from_str(&body).unwrap_or_default();
     let explained = parsed
@@ -106,12 +116,33 @@ async fn send(
     let api_error = ApiError {
         message: quote(explained.unwrap_or(&body)),
         code: code.map(str::to_owned),
+        // The library's error has no place for a header; nothing else uses this field.
+        param: after.map(|after| after.as_millis().to_string()),
         ..ApiError::default()
     };
     Err(OpenAIError::ApiError(ApiErrorResponse {
         status_code,
         api_error,
     }))
+}
+
+/// `retry-after-ms`, or `retry-after` in seconds or as a date, which the answer's own date gives a
+/// meaning whatever the clocks say.
+fn retry_after(headers: &reqwest::header::HeaderMap) -> Option<Duration> {
+    let header = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let seconds = |text: &str| {
+        let seconds = text.parse::<f64>().ok()?;
+        Duration::try_from_secs_f64(seconds).ok()
+    };
+    let date = |text: &str| OffsetDateTime::parse(text, &Rfc2822).ok();
+    if let Some(ms) = header("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
+        return Duration::try_from_secs_f64(ms / 1_000.0).ok();
+    }
+    let text = header("retry-after")?;
+    seconds(text).or_else(|| {
+        let wait = date(text)? - date(header("date")?)?;
+        Duration::try_from(wait.max(time::Duration::ZERO)).ok()
+    })
 }
 
 fn classify(error: OpenAIError) -> TryError {
@@ -122,11 +153,21 @@ fn classify(error: OpenAIError) -> TryError {
         }) => {
             let status = status_code.as_u16();
             let message = format!("HTTP {status}: {}", api_error.message);
+            let after = api_error.param.and_then(|ms| ms.parse().ok());
+            let after = after.map(Duration::from_millis);
             if status == 429 {
                 let retry = api_error.code.as_deref() != Some("insufficient_quota");
-                TryError::RateLimited { message, retry }
+                TryError::RateLimited {
+                    message,
+                    retry,
+                    after,
+                }
             } else {
-                TryError::Status { status, message }
+                TryError::Status {
+                    status,
+                    message,
+                    after,
+                }
             }
         }
         OpenAIError::JSONDeserialize(error, _) => {
@@ -151,4 +192,44 @@ fn causes(error: &dyn std::error::Error) -> String {
 /// What an endpoint says may repeat parts of the prompt or of the key.
 fn quote(text: &str) -> String {
     redact(text.trim()).chars().take(MAX_QUOTE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+    #[test]
+    fn a_wait_is_read_in_each_of_its_forms() {
+        type Headers = &'static [(&'static str, &'static str)];
+        let table: [(Headers, Option<u64>); 6] = [
+            (&[("retry-after", "2")], Some(2_000)),
+            (
+                &[("retry-after-ms", "350"), ("retry-after", "1")],
+                Some(350),
+            ),
+            // RFC 9110, 10.2.3: 120 seconds after the date of the answer.
+            (
+                &[
+                    ("date", "Fri, 31 Dec 1999 23:57:59 GMT"),
+                    ("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT"),
+                ],
+                Some(120_000),
+            ),
+            (&[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")], None),
+            (&[("retry-after", "-1")], None),
+            (&[], None),
+        ];
+        for (pairs, expected) in table {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                );
+            }
+            let expected = expected.map(Duration::from_millis);
+            assert_eq!(retry_after(&headers), expected, "{pairs:?}");
+        }
+    }
 }

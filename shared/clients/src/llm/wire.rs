@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::redact::redact;
+use super::redact::Vault;
 use super::settings::ToolMode;
-use super::{Message, Tool, ToolCall, schema};
+use super::{Message, Tool, ToolCall, repair, schema};
 
 /// The name of the reply schema that stands for a tool call in [`ToolMode::Schema`].
 pub const TOOL_CALL_SCHEMA: &str = "tool_call";
@@ -66,22 +66,25 @@ pub struct WireUsage {
 }
 
 /// The messages as they leave the process. This is the one place where text goes out, and all of it
-/// passes [`redact`] here.
-pub fn outgoing(messages: &[Message], mode: ToolMode) -> Vec<Value> {
+/// passes the vault here. A conversation only grows, so that a fresh vault gives each secret the
+/// same placeholder in every round.
+pub fn outgoing(messages: &[Message], mode: ToolMode, vault: &mut Vault) -> Vec<Value> {
     messages
         .iter()
-        .map(|message| outgoing_message(message, mode))
+        .map(|message| outgoing_message(message, mode, vault))
         .collect()
 }
 
-fn outgoing_message(message: &Message, mode: ToolMode) -> Value {
+fn outgoing_message(message: &Message, mode: ToolMode, vault: &mut Vault) -> Value {
     match (message, mode) {
-        (Message::System(text), _) => json!({"role": "system", "content": redact(text)}),
-        (Message::User(text), _) => json!({"role": "user", "content": redact(text)}),
+        (Message::System(text), _) => json!({"role": "system", "content": vault.hide(text)}),
+        (Message::User(text), _) => json!({"role": "user", "content": vault.hide(text)}),
         (Message::Assistant { text, tool_calls }, ToolMode::Native) => {
-            let mut wire = json!({"role": "assistant", "content": text.as_deref().map(redact)});
+            let text = text.as_deref().map(|text| vault.hide_echo(text));
+            let mut wire = json!({"role": "assistant", "content": text});
             if !tool_calls.is_empty() {
-                wire["tool_calls"] = tool_calls.iter().map(outgoing_call).collect();
+                let calls = tool_calls.iter().map(|call| outgoing_call(call, vault));
+                wire["tool_calls"] = calls.collect();
             }
             wire
         }
@@ -90,7 +93,7 @@ fn outgoing_message(message: &Message, mode: ToolMode) -> Value {
                 .iter()
                 .map(|call| json!({"tool": call.name, "arguments": call.arguments}).to_string());
             let lines: Vec<String> = text.iter().cloned().chain(calls).collect();
-            json!({"role": "assistant", "content": redact(&lines.join("\n"))})
+            json!({"role": "assistant", "content": vault.hide_echo(&lines.join("\n"))})
         }
         (
             Message::ToolResult {
@@ -98,16 +101,16 @@ fn outgoing_message(message: &Message, mode: ToolMode) -> Value {
             },
             ToolMode::Native,
         ) => {
-            json!({"role": "tool", "tool_call_id": call_id, "content": redact(content)})
+            json!({"role": "tool", "tool_call_id": call_id, "content": vault.hide(content)})
         }
         (Message::ToolResult { name, content, .. }, ToolMode::Schema) => {
-            json!({"role": "user", "content": redact(&format!("Result of {name}:\n{content}"))})
+            json!({"role": "user", "content": vault.hide(&format!("Result of {name}:\n{content}"))})
         }
     }
 }
 
-fn outgoing_call(call: &ToolCall) -> Value {
-    let arguments = redact(&call.arguments.to_string());
+fn outgoing_call(call: &ToolCall, vault: &mut Vault) -> Value {
+    let arguments = vault.hide_echo(&call.arguments.to_string());
     json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
 }
 
@@ -175,8 +178,15 @@ pub fn append_to_system(messages: &mut Vec<Value>, paragraph: &str) {
     }
 }
 
-/// The tool calls of a reply, each checked against the tools on offer.
-pub fn native_calls(message: &WireMessage, tools: &[Tool], fallback_id: &str) -> Vec<ToolCall> {
+/// The tool calls of a reply, each checked against the tools on offer, with the secrets put back
+/// into their arguments. What had to be repaired is added to `notes`.
+pub fn native_calls(
+    message: &WireMessage,
+    tools: &[Tool],
+    fallback_id: &str,
+    vault: &Vault,
+    notes: &mut Vec<String>,
+) -> Vec<ToolCall> {
     let calls = message.tool_calls.iter().flatten().enumerate();
     let checked = calls.map(|(index, call)| {
         let id = if call.id.is_empty() {
@@ -187,12 +197,15 @@ pub fn native_calls(message: &WireMessage, tools: &[Tool], fallback_id: &str) ->
         let arguments = match &call.function.arguments {
             Value::String(text) if text.trim().is_empty() => Ok(json!({})),
             Value::String(text) => serde_json::from_str(text)
-                .map_err(|error| format!("the arguments are not valid JSON: {error}")),
+                .or_else(|error| read_repaired(text, &error, &call.function.name, notes)),
             Value::Null => Ok(json!({})),
             other => Ok(other.clone()),
         };
         match arguments {
-            Ok(arguments) => checked_call(id, &call.function.name, arguments, tools),
+            Ok(mut arguments) => {
+                vault.show_again_in(&mut arguments);
+                checked_call(id, &call.function.name, arguments, tools)
+            }
             Err(problem) => ToolCall {
                 id,
                 name: call.function.name.clone(),
@@ -204,12 +217,31 @@ pub fn native_calls(message: &WireMessage, tools: &[Tool], fallback_id: &str) ->
     checked.collect()
 }
 
+fn read_repaired(
+    text: &str,
+    error: &serde_json::Error,
+    tool: &str,
+    notes: &mut Vec<String>,
+) -> Result<Value, String> {
+    let (value, repairs) =
+        repair::object(text).map_err(|_| format!("the arguments are not valid JSON: {error}"))?;
+    notes.push(format!("the arguments of {tool} were repaired: {repairs}"));
+    Ok(value)
+}
+
 /// The one tool call of a reply in [`ToolMode::Schema`].
 ///
 /// # Errors
 /// The reply is no such object.
-pub fn call_in_text(text: &str, tools: &[Tool], id: String) -> Result<ToolCall, String> {
-    let mut object = schema::parse_object(text)?;
+pub fn call_in_text(
+    text: &str,
+    tools: &[Tool],
+    id: String,
+    vault: &Vault,
+    notes: &mut Vec<String>,
+) -> Result<ToolCall, String> {
+    let mut object = schema::parse_object(text, notes)?;
+    vault.show_again_in(&mut object);
     let arguments = object
         .get_mut("arguments")
         .map(Value::take)
@@ -260,12 +292,12 @@ mod tests {
     #[test]
     fn no_message_leaves_unredacted_in_either_mode() {
         for mode in [ToolMode::Native, ToolMode::Schema] {
-            let wire = outgoing(&conversation(), mode);
+            let wire = outgoing(&conversation(), mode, &mut Vault::default());
             assert_eq!(wire.len(), 4);
             for message in wire {
                 let text = message.to_string();
                 assert!(
-                    text.contains("[redacted:secret]") && !text.contains("hunter2"),
+                    text.contains("[secret-1:") && !text.contains("hunter2"),
                     "{text}"
                 );
             }
@@ -274,7 +306,7 @@ mod tests {
 
     #[test]
     fn without_native_tools_a_conversation_needs_only_plain_roles() {
-        let wire = outgoing(&conversation(), ToolMode::Schema);
+        let wire = outgoing(&conversation(), ToolMode::Schema, &mut Vault::default());
         let roles: Vec<_> = wire
             .iter()
             .map(|message| message["role"].as_str().unwrap())

@@ -164,6 +164,21 @@ pub async fn resolve(
     Ok(())
 }
 
+/// It goes on: there is no end any more.
+///
+/// # Errors
+/// The database is away.
+pub async fn reopen(tx: &mut Tx, id: Uuid) -> Result<(), PostgresError> {
+    sqlx::query!(
+        "UPDATE incidents SET resolution_time = NULL, resolution = NULL, updated_at = now()
+         WHERE id = $1",
+        id
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// The postmortem.
 ///
 /// # Errors

@@ -76,3 +76,18 @@ pub async fn insert_call(
     tx.commit().await?;
     Ok(())
 }
+
+/// Milliseconds that the investigation's model calls of an incident have taken together.
+///
+/// # Errors
+/// The database is away.
+pub async fn investigated_ms(pool: &PgPool, incident: Uuid) -> Result<u64, PostgresError> {
+    let ms = sqlx::query_scalar!(
+        r#"SELECT coalesce(sum(latency_ms), 0)::bigint AS "ms!"
+           FROM llm_calls WHERE incident_id = $1 AND agent = 'investigation'"#,
+        incident
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(u64::try_from(ms).unwrap_or(0))
+}

@@ -9,7 +9,9 @@ use midwatch_clients::kafka::event_headers;
 use midwatch_clients::postgres::audit::{self, AuditLine};
 use midwatch_clients::postgres::incident::{self, Moved};
 use midwatch_clients::postgres::parking::{self, Parking};
-use midwatch_clients::postgres::{PostgresError, Tx, delivery, jobs, llm, notifications, records};
+use midwatch_clients::postgres::{
+    PostgresError, Tx, artifacts, delivery, jobs, llm, notifications, records,
+};
 use midwatch_events::decode::SCHEMA_VERSION;
 use midwatch_events::{Coordinates, Envelope, Meta, ids};
 use serde::{Deserialize, Serialize};
@@ -59,7 +61,7 @@ pub(crate) struct Delivery {
     pub input_id: Uuid,
     /// What emitted events name as their cause.
     pub cause_id: Uuid,
-    /// Event time, where the input has one.
+    /// Event time, where the input has one; a person's command has none.
     pub event_ms: Option<i64>,
     pub input: Input,
     pub closing: Closing,
@@ -115,9 +117,13 @@ impl<A: Agent> Engine<A> {
             })?,
         };
         stored.event_ms = stored.event_ms.max(delivery.event_ms.unwrap_or(0));
+        let wall_ms = clock::now_ms();
         let moment = Moment {
-            event_ms: delivery.event_ms.unwrap_or(stored.event_ms),
-            wall_ms: clock::now_ms(),
+            event_ms: delivery.event_ms.unwrap_or(match stored.event_ms {
+                0 => wall_ms, // A scope that has heard of nothing yet.
+                latest_ms => latest_ms,
+            }),
+            wall_ms,
         };
         let effects = self
             .agent
@@ -364,6 +370,12 @@ impl<A: Agent> Engine<A> {
                 resolved_at_ms,
                 resolution,
             } => incident::resolve(tx, incident_id, resolved_at_ms, &resolution).await?,
+            Projection::Reopen { incident_id } => incident::reopen(tx, incident_id).await?,
+            Projection::Artifacts {
+                incident_id,
+                artifacts: links,
+                supersedes,
+            } => artifacts::write(tx, incident_id, &links, &supersedes).await?,
             Projection::Postmortem {
                 incident_id,
                 markdown,

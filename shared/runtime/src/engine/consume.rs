@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use midwatch_clients::error::Gravity;
 use midwatch_clients::kafka::is_passing;
 use midwatch_clients::postgres::{PostgresError, delivery, parking};
-use midwatch_events::{Coordinates, Envelope, Topic, decode, ids};
+use midwatch_events::{Coordinates, Envelope, Event, Topic, decode, ids};
 use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Message};
 use std::sync::Arc;
@@ -266,7 +266,7 @@ impl<A: Agent> Engine<A> {
             scope,
             input_id,
             cause_id: envelope.meta.event_id,
-            event_ms: Some(envelope.meta.event_time_ms),
+            event_ms: event_ms(&envelope),
             input: Input::Event {
                 envelope: Box::new(envelope),
                 context,
@@ -286,6 +286,15 @@ impl<A: Agent> Engine<A> {
                 .await?;
         }
         Ok(())
+    }
+}
+
+/// The event time of an event. People give commands by the wall clock, which
+/// in a simulation is another one: their commands have none.
+pub(crate) fn event_ms(envelope: &Envelope) -> Option<i64> {
+    match &envelope.event {
+        Event::Command(_) => None,
+        _ => Some(envelope.meta.event_time_ms),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::apply::{Closing, Delivery};
-use super::consume::channel_input;
+use super::consume::{channel_input, event_ms};
 use crate::agent::{Agent, Input};
 use crate::clock;
 use anyhow::Context as _;
@@ -125,7 +125,7 @@ async fn look_after_parked<A: Agent>(engine: &Engine<A>) -> anyhow::Result<()> {
             scope: scope.to_owned(),
             input_id: envelope.meta.event_id,
             cause_id: envelope.meta.event_id,
-            event_ms: Some(envelope.meta.event_time_ms),
+            event_ms: event_ms(&envelope),
             input: Input::Expired {
                 envelope: Box::new(envelope),
             },

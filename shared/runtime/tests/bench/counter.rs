@@ -2,11 +2,15 @@
 //! inputs apart.
 
 use async_trait::async_trait;
+use midwatch_events::artifact::{self, Artifact, ArtifactKind, ArtifactStatus};
 use midwatch_events::response::RemediationPlan;
 use midwatch_events::{Envelope, Event, IncidentHeader, Topic, ids};
-use midwatch_runtime::{Agent, AgentSpec, Effect, Input, Job, JobError, JobRequest, Moment, Route};
+use midwatch_runtime::{
+    Agent, AgentSpec, Effect, Input, Job, JobError, JobRequest, Moment, Projection, Route,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 #[derive(Default)]
 pub struct Counter;
@@ -33,6 +37,28 @@ fn plan(header: &IncidentHeader) -> Effect {
     })))
 }
 
+fn finding(incident_id: Uuid) -> Effect {
+    let kind = ArtifactKind::AnomalyFinding;
+    Effect::Project(Projection::Artifacts {
+        incident_id,
+        artifacts: vec![Artifact {
+            artifact_id: artifact::id(incident_id, kind, &["1"]),
+            incident_id,
+            kind,
+            schema_version: artifact::SCHEMA_VERSION,
+            producer: "midwatch.counter".to_owned(),
+            consumer: "midwatch.counter".to_owned(),
+            status: ArtifactStatus::Complete,
+            inputs: Vec::new(),
+            evidence: vec!["record".to_owned()],
+            created_at_ms: 1,
+            replay: false,
+            body: json!({"said": true}),
+        }],
+        supersedes: vec![kind],
+    })
+}
+
 #[async_trait]
 impl Agent for Counter {
     type State = CounterState;
@@ -44,6 +70,7 @@ impl Agent for Counter {
                 Topic::IncidentsOpened,
                 Topic::IncidentsResolved,
                 Topic::AnomaliesDetected,
+                Topic::OperatorCommands,
                 Topic::RawLogs,
             ],
         }
@@ -58,7 +85,7 @@ impl Agent for Counter {
         }
     }
 
-    fn decide(&self, state: &mut CounterState, _at: Moment, input: Input) -> Vec<Effect> {
+    fn decide(&self, state: &mut CounterState, at: Moment, input: Input) -> Vec<Effect> {
         match input {
             Input::Event { envelope, .. } => match envelope.event {
                 Event::Opened(opened) => {
@@ -69,6 +96,9 @@ impl Agent for Counter {
                         let failures: u32 = failures.parse().expect("the test wrote a number");
                         let payload = json!({"failures": failures});
                         effects.push(Effect::StartJob(JobRequest::new("work", "work", payload)));
+                    }
+                    if opened.description == "finding" {
+                        effects.push(finding(opened.header.incident_id));
                     }
                     if let Some(channel) = opened.description.strip_prefix("listen:") {
                         let channel = channel.to_owned();
@@ -83,6 +113,10 @@ impl Agent for Counter {
                 Event::Resolved(_) => {
                     state.count += 10;
                     Vec::new()
+                }
+                Event::Command(command) => {
+                    let id = command.incident_id;
+                    vec![Effect::audit(id, "COMMAND", at.event_ms, "c", json!({}))]
                 }
                 Event::Anomaly(_) => {
                     state.count += 10_000;

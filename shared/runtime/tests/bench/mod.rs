@@ -5,7 +5,8 @@ mod counter;
 
 use counter::{Counter, CounterState};
 use midwatch_clients::kafka::{self, KafkaSettings, Producer};
-use midwatch_clients::postgres::{Postgres, delivery};
+use midwatch_clients::postgres::{Postgres, artifacts, delivery};
+use midwatch_events::artifact::Artifact;
 use midwatch_events::{IncidentHeader, Topic, ids};
 use midwatch_runtime::engine::{self, EngineSettings};
 use midwatch_runtime::{Readiness, ServiceContext, Settings, Shutdown, clock};
@@ -238,6 +239,39 @@ impl Bench {
     pub async fn open_incident_listening(&self, name: &str, channel: &str) {
         let payload = self.opened_with(name, &format!("listen:{channel}"));
         self.produce(Topic::IncidentsOpened, name, &payload).await;
+    }
+
+    pub async fn open_incident_with_finding(&self, name: &str) {
+        let payload = self.opened_with(name, "finding");
+        self.produce(Topic::IncidentsOpened, name, &payload).await;
+    }
+
+    /// A person asks for something, by the wall clock.
+    pub async fn command(&self, name: &str) {
+        let now_ms = clock::now_ms();
+        let payload = json!({"incident_id": self.incident(name), "command": "close",
+            "target": "", "by": "maria", "credential_id": "", "reason": "",
+            "issued_at_ms": now_ms, "expires_at_ms": now_ms + 60_000});
+        let payload = serde_json::to_vec(&payload).expect("JSON");
+        self.produce(Topic::OperatorCommands, name, &payload).await;
+    }
+
+    pub async fn artifacts(&self, name: &str) -> Vec<Artifact> {
+        artifacts::of_incident(&self.postgres.pool, self.incident(name))
+            .await
+            .expect("they can be read")
+    }
+
+    /// Event times of the audit lines of this type.
+    pub async fn audit_times(&self, event_type: &str) -> Vec<i64> {
+        sqlx::query("SELECT event_time_ms FROM agent_events WHERE event_type = $1")
+            .bind(event_type)
+            .fetch_all(&self.postgres.pool)
+            .await
+            .expect("it can be read")
+            .iter()
+            .map(|row| row.get(0))
+            .collect()
     }
 
     pub async fn resolve_incident(&self, name: &str) {

@@ -8,7 +8,9 @@ use midwatch_correlation::table::ContextTable;
 use midwatch_detection::decide::state::PartitionState;
 use midwatch_detection::decide::transition::Emission;
 use midwatch_detection::decide::{At, Detector, Effect, Input};
+use midwatch_events::artifact::Artifact;
 use midwatch_events::decode::SCHEMA_VERSION;
+use midwatch_events::incident::SimilarIncident;
 use midwatch_events::{Envelope, Event, GroundTruth, Meta};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -112,6 +114,9 @@ pub(super) struct Pipeline<'a> {
     partitions: BTreeMap<Place, Partition>,
     idle_after_ms: i64,
     idle_wall_ms: i64,
+    /// Whether anomalies come with the recording; what detection finds counts
+    /// for nothing then.
+    given_anomalies: bool,
     /// Samples that detection did not judge, by its word for the reason.
     ignored: BTreeMap<&'static str, u64>,
     memory: Memory,
@@ -134,6 +139,7 @@ impl<'a> Pipeline<'a> {
             partitions: BTreeMap::new(),
             idle_after_ms: IDLE_AFTER_MS,
             idle_wall_ms: live_ms,
+            given_anomalies: false,
             ignored: BTreeMap::new(),
             memory: Memory::default(),
             table: ContextTable::default(),
@@ -160,6 +166,21 @@ impl<'a> Pipeline<'a> {
         pipeline.idle_after_ms = idle_after_ms;
         pipeline.respond.keep_published();
         pipeline
+    }
+
+    /// From now on anomalies and operators' commands come with the recording.
+    pub fn give_anomalies(&mut self) {
+        self.given_anomalies = true;
+    }
+
+    /// The past incidents that the knowledge store would find.
+    pub fn know(&mut self, past: Vec<SimilarIncident>) {
+        self.respond.shelf().know(past);
+    }
+
+    /// What was concluded since the last look.
+    pub fn take_artifacts(&mut self) -> Vec<Artifact> {
+        self.respond.shelf().take_artifacts()
     }
 
     /// Begins to measure silence at this moment.
@@ -240,6 +261,11 @@ impl<'a> Pipeline<'a> {
                 self.truths.push(truth.clone());
                 return;
             }
+            Event::Anomaly(_) | Event::Command(_) if self.given_anomalies => {
+                self.respond.note(&envelope.event, wall_ms);
+                self.hand_on(envelope, wall_ms);
+                return;
+            }
             Event::Deployment(_) | Event::Kubernetes(_) | Event::Span(_) => {
                 self.table.take(envelope.event.clone());
             }
@@ -263,6 +289,7 @@ impl<'a> Pipeline<'a> {
         let state = &mut self.partitions.entry(place).or_default().state;
         for effect in self.detector.decide(state, at, input) {
             match effect {
+                Effect::Emit(_) if self.given_anomalies => {}
                 Effect::Emit(emission) => self.publish(*emission, at.wall_ms),
                 Effect::RememberReading {
                     environment,
@@ -310,12 +337,16 @@ impl<'a> Pipeline<'a> {
             event: Event::Anomaly(emission.anomaly),
         };
         self.respond.note(&envelope.event, wall_ms);
-        self.queue.put(
-            wall_ms + HOP_MS,
-            Task::Correlate(Box::new(envelope.clone())),
-        );
+        self.hand_on(envelope, wall_ms);
+    }
+
+    /// Puts what was published before those who read it.
+    fn hand_on(&mut self, envelope: Envelope, wall_ms: i64) {
+        let due_ms = wall_ms + HOP_MS;
+        let twin = Box::new(envelope.clone());
+        self.queue.put(due_ms, Task::Correlate(twin));
         self.queue
-            .put(wall_ms + HOP_MS, Task::Investigate(Box::new(envelope)));
+            .put(due_ms, Task::Investigate(Box::new(envelope)));
     }
 
     /// Lets silence grow where nothing has come for a while.
@@ -348,10 +379,13 @@ impl<'a> Pipeline<'a> {
 
     /// What happened up to `now_ms`.
     pub fn into_story(self, now_ms: i64) -> Story {
+        let clocks = self.clocks;
         Story {
             truths: self.truths,
-            incidents: self.respond.into_incidents(),
-            simulated_ms: (now_ms - self.clocks.live_ms).max(0),
+            incidents: self
+                .respond
+                .into_incidents(|wall_ms| clocks.simulated_ms(wall_ms)),
+            simulated_ms: (now_ms - clocks.live_ms).max(0),
         }
     }
 }

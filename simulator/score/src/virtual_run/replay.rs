@@ -11,6 +11,8 @@
 
 use super::Setup;
 use super::pipeline::{IDLE_EVERY_MS, Pipeline};
+use midwatch_events::artifact::Artifact;
+use midwatch_events::incident::SimilarIncident;
 use midwatch_events::{Envelope, Event};
 use std::collections::BTreeMap;
 
@@ -48,6 +50,24 @@ impl Replay {
             pipeline: Pipeline::of_recording(setup, epoch, idle_after_ms),
             now_ms: None,
         }
+    }
+
+    /// The same with the anomalies and operators' commands of the recording:
+    /// detection judges samples only for what it keeps for others, and what it
+    /// finds counts for nothing. So correlation and investigation decide on the
+    /// very anomalies that they decided on live. `past` are the incidents that
+    /// the knowledge store found then.
+    #[must_use]
+    pub fn of_anomalies(
+        setup: &Setup,
+        epoch: &str,
+        idle_after_ms: i64,
+        past: Vec<SimilarIncident>,
+    ) -> Replay {
+        let mut replay = Replay::new(setup, epoch, idle_after_ms);
+        replay.pipeline.give_anomalies();
+        replay.pipeline.know(past);
+        replay
     }
 
     /// Takes in a record of a partition of its event's topic, after all that
@@ -106,6 +126,16 @@ impl Replay {
     /// What was published since the last look.
     pub fn take_published(&mut self) -> Vec<Published> {
         self.pipeline.take_published()
+    }
+
+    /// What was concluded since the last look, marked as a replay's; only of
+    /// [`Replay::of_anomalies`].
+    pub fn take_artifacts(&mut self) -> Vec<Artifact> {
+        let mut artifacts = self.pipeline.take_artifacts();
+        for artifact in &mut artifacts {
+            artifact.replay = true;
+        }
+        artifacts
     }
 
     /// Samples that detection did not judge, by its word for the reason.

@@ -9,7 +9,7 @@ use super::shelf::{Reading, Shelf};
 use super::{HOP_MS, JOB_MS, Setup};
 use crate::judge::Incident;
 use midwatch_correlation::decide::Core as Correlation;
-use midwatch_correlation::decide::state::State as Groups;
+use midwatch_correlation::decide::state::{Phase, State as Groups};
 use midwatch_correlation::surroundings::{LINES_READ, READINGS, REQUEST_RATE, Recent, around};
 use midwatch_events::decode::SCHEMA_VERSION;
 use midwatch_events::knowledge::Catalogue;
@@ -24,8 +24,9 @@ use uuid::Uuid;
 /// How long an anomaly waits for an incident that watches it, wall clock, as
 /// in the runtime.
 const CHANNEL_MS: i64 = 600_000;
-/// How long an incident that is over is remembered, wall clock: late updates
-/// and the last copy of its records come within seconds.
+/// How long an incident that is over is remembered at least, wall clock: late
+/// updates and the last copy of its records come within seconds. It may be
+/// reopened for longer, in event time.
 const FORGET_MS: i64 = 60_000;
 
 /// Who decides.
@@ -85,6 +86,8 @@ pub(super) struct Respond {
     /// Who watches a channel.
     channels: BTreeMap<String, BTreeSet<String>>,
     parked: VecDeque<(String, Parked)>,
+    /// How long an incident that is over is remembered, wall clock.
+    forget_ms: i64,
     shelf: Shelf,
     rows: Rows,
     /// What was published, where somebody asked for it.
@@ -103,6 +106,8 @@ struct Delivery<'a> {
 
 impl Respond {
     pub fn new(setup: &Setup) -> Respond {
+        let correlation = &setup.correlation;
+        let reopening_ms = (correlation.reopen_window_ms).max(correlation.duplicate_window_ms);
         Respond {
             catalogue: setup.catalogue.clone(),
             correlation: Correlation {
@@ -119,21 +124,23 @@ impl Respond {
             timers: BTreeMap::new(),
             channels: BTreeMap::new(),
             parked: VecDeque::new(),
+            forget_ms: FORGET_MS.max(reopening_ms / setup.speed.max(1)),
             shelf: Shelf::default(),
             rows: Rows::default(),
             published: None,
         }
     }
 
-    /// Whether an incident is open, or about to be opened or left.
-    pub fn is_busy(&self) -> bool {
-        self.rows.is_open() || self.is_settling()
+    /// The incidents' records, and what is known beside them.
+    pub fn shelf(&mut self) -> &mut Shelf {
+        &mut self.shelf
     }
 
-    /// Whether there are anomalies that correlation has not announced yet, or
-    /// incidents that are not over.
-    fn is_settling(&self) -> bool {
-        self.groups.values().any(|known| !known.groups.is_empty())
+    /// Whether an incident is open, or anomalies wait to be announced.
+    pub fn is_busy(&self) -> bool {
+        use Phase::{Copying, Open, Settling};
+        let mut groups = self.groups.values().flat_map(|all| all.groups.values());
+        self.rows.is_open() || groups.any(|one| matches!(one.phase, Settling | Copying | Open))
     }
 
     /// Keeps what is published from now on, for [`Respond::take_published`].
@@ -150,7 +157,7 @@ impl Respond {
 
     /// Notes what is published at a time of the wall clock.
     pub fn note(&mut self, event: &Event, wall_ms: i64) {
-        self.rows.note(event);
+        self.rows.note(event, wall_ms);
         if let Some(published) = &mut self.published {
             published.push(Published {
                 wall_ms,
@@ -159,8 +166,9 @@ impl Respond {
         }
     }
 
-    pub fn into_incidents(self) -> Vec<Incident> {
-        self.rows.into_incidents()
+    /// The incidents, with the simulated time of a moment on the wall.
+    pub fn into_incidents(self, simulated_ms: impl Fn(i64) -> i64) -> Vec<Incident> {
+        self.rows.into_incidents(simulated_ms)
     }
 
     /// Does one task; answers with what is to be told of it.
@@ -219,17 +227,12 @@ impl Respond {
         let environment = match &envelope.event {
             Event::Anomaly(anomaly) => anomaly.environment.clone(),
             Event::Resolved(resolved) => resolved.header.environment.clone(),
+            Event::Command(command) => command.environment.clone().unwrap_or_default(),
             // Nothing else is put before correlation.
             _ => return,
         };
-        let delivery = Delivery {
-            agent: Agent::Correlation,
-            scope: &environment,
-            input_id: envelope.meta.event_id,
-            event_ms: Some(envelope.meta.event_time_ms),
-            wall_ms,
-        };
-        self.deliver(&delivery, Input::Event { envelope, context }, queue);
+        let place = (Agent::Correlation, environment.as_str());
+        self.tell(place, (envelope, context), wall_ms, queue);
     }
 
     fn context(&self, anomaly: &Anomaly, wall_ms: i64, (memory, table): Reading<'_>) -> Value {
@@ -261,12 +264,14 @@ impl Respond {
                     return;
                 }
                 for scope in watchers {
-                    self.tell_case(&scope, envelope.clone(), wall_ms, queue);
+                    let place = (Agent::Investigation, scope.as_str());
+                    self.tell(place, (envelope.clone(), Value::Null), wall_ms, queue);
                 }
             }
             event => {
                 if let Some(id) = event.incident_id() {
-                    self.tell_case(&id.to_string(), envelope, wall_ms, queue);
+                    let place = (Agent::Investigation, &*id.to_string());
+                    self.tell(place, (envelope, Value::Null), wall_ms, queue);
                 }
             }
         }
@@ -287,19 +292,22 @@ impl Respond {
         self.parked.push_back((channel, parked));
     }
 
-    fn tell_case(&mut self, scope: &str, envelope: Box<Envelope>, wall_ms: i64, queue: &mut Queue) {
+    /// Puts an event before the agent's scope, with what its shell read for it.
+    fn tell(
+        &mut self,
+        (agent, scope): (Agent, &str),
+        (envelope, context): (Box<Envelope>, Value),
+        wall_ms: i64,
+        queue: &mut Queue,
+    ) {
         let delivery = Delivery {
-            agent: Agent::Investigation,
+            agent,
             scope,
             input_id: envelope.meta.event_id,
             event_ms: Some(envelope.meta.event_time_ms),
             wall_ms,
         };
-        let input = Input::Event {
-            envelope,
-            context: Value::Null,
-        };
-        self.deliver(&delivery, input, queue);
+        self.deliver(&delivery, Input::Event { envelope, context }, queue);
     }
 
     /// Decides, and carries the effects out.
@@ -435,7 +443,7 @@ impl Respond {
             }
             Event::Resolved(resolved) => {
                 let id = resolved.header.incident_id;
-                queue.put(delivery.wall_ms + FORGET_MS, Task::Forget(id));
+                queue.put(delivery.wall_ms + self.forget_ms, Task::Forget(id));
                 queue.put(due_ms, Task::Correlate(envelope));
             }
             _ => {}
@@ -479,6 +487,9 @@ impl Respond {
     }
 
     fn forget(&mut self, id: Uuid) {
+        if self.rows.holds_open(id) {
+            return;
+        }
         let scope = id.to_string();
         self.shelf.forget(id);
         self.cases.remove(&scope);

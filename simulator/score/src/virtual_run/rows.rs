@@ -3,7 +3,8 @@
 use crate::judge::{Candidate, Incident};
 use midwatch_events::Event;
 use midwatch_events::incident::{
-    IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted, RootCauseCandidate,
+    IncidentChange, IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted,
+    RootCauseCandidate, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -12,6 +13,8 @@ use uuid::Uuid;
 pub(super) struct Rows {
     incidents: BTreeMap<Uuid, Incident>,
     open: BTreeSet<Uuid>,
+    /// When each had its first answer, wall clock.
+    decided_wall_ms: BTreeMap<Uuid, i64>,
     /// What happened since the last look, in words.
     lines: Vec<String>,
 }
@@ -30,20 +33,38 @@ impl Rows {
         !self.open.is_empty()
     }
 
+    /// Whether this incident is open, perhaps again.
+    pub fn holds_open(&self, id: Uuid) -> bool {
+        self.open.contains(&id)
+    }
+
     pub fn take_lines(&mut self) -> Vec<String> {
         std::mem::take(&mut self.lines)
     }
 
-    pub fn into_incidents(self) -> Vec<Incident> {
-        self.incidents.into_values().collect()
+    /// The incidents, with the simulated time of a moment on the wall.
+    pub fn into_incidents(self, simulated_ms: impl Fn(i64) -> i64) -> Vec<Incident> {
+        let decided_ms = |id| {
+            self.decided_wall_ms
+                .get(id)
+                .map(|at_ms| simulated_ms(*at_ms))
+        };
+        self.incidents
+            .iter()
+            .map(|(id, incident)| Incident {
+                decided_ms: decided_ms(id),
+                ..incident.clone()
+            })
+            .collect()
     }
 
-    /// Takes in what an event says of an incident.
-    pub fn note(&mut self, event: &Event) {
+    /// Takes in what an event says of an incident, published at a time of the
+    /// wall clock.
+    pub fn note(&mut self, event: &Event, wall_ms: i64) {
         match event {
             Event::Opened(opened) => self.opened(opened),
             Event::Updated(updated) => self.updated(updated),
-            Event::Rca(rca) => self.caused(rca),
+            Event::Rca(rca) => self.caused(rca, wall_ms),
             Event::Resolved(resolved) => self.resolved(resolved),
             _ => {}
         }
@@ -68,6 +89,8 @@ impl Rows {
                 detected_ms: header.detected_at_ms,
                 onset_ms: onsets.map(|anomaly| anomaly.onset_ms).min(),
                 opened_ms: opened.opened_at_ms,
+                decided_ms: None,
+                conclusive: None,
                 resolved_ms: None,
                 services: header.affected_services.clone(),
                 anomaly_type: header.anomaly_type.as_str().to_owned(),
@@ -84,7 +107,12 @@ impl Rows {
             "UPDATED {} {}: {}",
             header.short_id, header.severity, updated.reason
         ));
+        let reopened = updated.change == IncidentChange::Reopened;
+        if reopened {
+            self.open.insert(header.incident_id);
+        }
         if let Some(incident) = self.incidents.get_mut(&header.incident_id) {
+            incident.resolved_ms = incident.resolved_ms.filter(|_| !reopened);
             let onsets = updated.grouped_anomalies.iter();
             incident.onset_ms = onsets.map(|anomaly| anomaly.onset_ms).min();
             incident.services.clone_from(&header.affected_services);
@@ -92,19 +120,23 @@ impl Rows {
         }
     }
 
-    fn caused(&mut self, rca: &RcaCompleted) {
+    fn caused(&mut self, rca: &RcaCompleted, wall_ms: i64) {
+        let id = rca.header.incident_id;
+        self.decided_wall_ms.entry(id).or_insert(wall_ms);
         let candidates: Vec<Candidate> = rca.root_cause_candidates.iter().map(candidate).collect();
         let words: Vec<String> = candidates
             .iter()
             .map(|one| format!("{} {} {:.2}", one.service, one.cause, one.confidence))
             .collect();
         self.lines.push(format!(
-            "CAUSE {} revision {}: {}",
+            "CAUSE {} revision {}, {:?}: {}",
             rca.header.short_id,
             rca.revision,
+            rca.verdict,
             words.join(" > ")
         ));
-        if let Some(incident) = self.incidents.get_mut(&rca.header.incident_id) {
+        if let Some(incident) = self.incidents.get_mut(&id) {
+            incident.conclusive = Some(rca.verdict == Verdict::Conclusive);
             incident.candidates = candidates;
         }
     }

@@ -4,6 +4,8 @@ use super::memory::Memory;
 use midwatch_clients::postgres::KeptRecord;
 use midwatch_correlation::records::{LIMIT, Text, Window, answer};
 use midwatch_correlation::table::ContextTable;
+use midwatch_events::artifact::Artifact;
+use midwatch_events::incident::SimilarIncident;
 use midwatch_events::topology::EdgeSource;
 use midwatch_investigation::decide::gathered;
 use midwatch_runtime::Projection;
@@ -30,11 +32,34 @@ struct Held {
 pub(super) struct Shelf {
     held: BTreeMap<Uuid, Held>,
     order: VecDeque<Uuid>,
+    /// What the knowledge store would find.
+    past: Vec<SimilarIncident>,
+    /// What was concluded, where somebody asked for it.
+    artifacts: Option<Vec<Artifact>>,
 }
 
 impl Shelf {
+    /// From now on every investigation finds these past incidents, and what
+    /// it concludes is kept.
+    pub fn know(&mut self, past: Vec<SimilarIncident>) {
+        self.past = past;
+        self.artifacts.get_or_insert_default();
+    }
+
+    /// What was concluded since the last look, where that is kept.
+    pub fn take_artifacts(&mut self) -> Vec<Artifact> {
+        self.artifacts
+            .as_mut()
+            .map_or_else(Vec::new, std::mem::take)
+    }
+
     /// Takes in the part of the incident's row that the investigation reads.
     pub fn project(&mut self, projection: Projection) {
+        if let (Projection::Artifacts { artifacts, .. }, Some(kept)) =
+            (&projection, &mut self.artifacts)
+        {
+            kept.extend_from_slice(artifacts);
+        }
         let (Projection::Open {
             header,
             correlation_context: context,
@@ -106,8 +131,8 @@ impl Shelf {
         Ok(answered)
     }
 
-    /// The facts that the investigation's shell gathers, without the knowledge
-    /// store.
+    /// The facts that the investigation's shell gathers; of the knowledge store
+    /// the past incidents that are given.
     pub fn gather(&mut self, payload: &Value) -> Result<Value, String> {
         let read = |name: &str| payload[name].clone();
         let id: Uuid =
@@ -117,7 +142,8 @@ impl Shelf {
         let held = self.hold(id);
         // As many as the investigation reads from PostgreSQL.
         let kept: Vec<KeptRecord> = held.records.values().take(LIMIT).cloned().collect();
-        let facts = gathered::facts(&kept, &anomalies, held.edges.clone());
+        let mut facts = gathered::facts(&kept, &anomalies, held.edges.clone());
+        facts.similar.clone_from(&self.past);
         serde_json::to_value(facts).map_err(|error| error.to_string())
     }
 }

@@ -1,0 +1,111 @@
+//! `midwatch investigate`: the deterministic investigator on recorded data.
+//!
+//! - It is the code that the online agent runs, on files: no store, no broker,
+//!   no model, no clock. The same files give the same bytes.
+//! - Standard output holds one JSON object, or with `--explain` text for
+//!   people in 80 columns.
+
+mod read;
+mod show;
+
+use crate::failure::Failure;
+use crate::output;
+use clap::Args;
+use midwatch_investigation::rca::{self, Question};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What to read, and what the alert was.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// The call graph
+    #[arg(long, value_name = "FILE")]
+    pub topology: PathBuf,
+    /// Readings, a raw.metrics payload a line
+    #[arg(long, value_name = "FILE")]
+    pub metrics: PathBuf,
+    /// Log lines, a raw.logs payload a line
+    #[arg(long, value_name = "FILE")]
+    pub logs: Option<PathBuf>,
+    /// Spans, one a line
+    #[arg(long, value_name = "FILE")]
+    pub spans: Option<PathBuf>,
+    /// The service that the alert fired on
+    #[arg(long, value_name = "SERVICE")]
+    pub target: String,
+    /// Its metric
+    #[arg(long, value_name = "NAME")]
+    pub target_metric: String,
+    /// What was before is normal, epoch milliseconds
+    #[arg(long, value_name = "MS")]
+    pub start: i64,
+    /// When the alert fired
+    #[arg(long, value_name = "MS")]
+    pub at: i64,
+    /// The last moment [default: the last one recorded]
+    #[arg(long, value_name = "MS")]
+    pub end: Option<i64>,
+    /// For people, with a chart for each evidence
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// What `--help` says below the options.
+pub const HELP: &str = "\
+Topology: {\"services\": [{\"name\": \"…\", \"depends_on\": [\"…\"]}]}; an empty graph
+will do, and spans add the edges that they show. A span is {\"trace_id\",
+\"span_id\", \"parent_span_id\", \"service\", \"operation\", \"start_ms\",
+\"duration_ms\", \"status\": \"OK\" or \"ERROR\", \"labels\"}.
+
+Output: {\"ranking\": [service, best first], \"verdict\": \"conclusive\" or
+\"inconclusive\", \"candidates\": [{\"rank\", \"service\", \"cause\", \"hypothesis\",
+\"confidence\", \"evidence\": [{\"id\", \"kind\", \"service\", \"at_ms\", \"summary\",
+…}], \"refuting\", \"discriminator\"}], \"gaps\": […]}. The id of a reading is
+metric:SERVICE/NAME@MS, of a log line log:LINE, of a span its own.
+
+Exit codes: 0 answered, also when inconclusive; 1 a file or line is unusable,
+2 a wrong command line.";
+
+/// Reads, investigates, prints.
+///
+/// # Errors
+/// A file or a line is unusable, or the times contradict each other.
+pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let recording = read::recording(options)?;
+    let question = question(options, &recording)?;
+    let answer = rca::investigate(&recording, &question);
+    if options.explain {
+        output::print(&show::explain(&recording, &question, &answer))?;
+    } else {
+        output::print_json(&answer)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn question(options: &Options, recording: &rca::Recording) -> Result<Question, Failure> {
+    let wrong = |what: String, mend: &str| Err(Failure::new(what, mend));
+    if options.at < options.start {
+        let what = format!("--at {} is before --start {}", options.at, options.start);
+        return wrong(
+            what,
+            "the alert fires after the fault began; both in milliseconds",
+        );
+    }
+    if let Some(end) = options.end.filter(|end| *end < options.start) {
+        let what = format!("--end {end} is before --start {}", options.start);
+        return wrong(what, "give the last moment to look at, or leave it out");
+    }
+    let known = recording.every_service();
+    if !known.contains(options.target.as_str()) {
+        let what = format!("no file names the service {}", options.target);
+        return wrong(what, "name the target as topology or metrics do");
+    }
+    let last = recording.last_ms().unwrap_or(options.at);
+    Ok(Question {
+        target: options.target.clone(),
+        target_metric: options.target_metric.clone(),
+        start_ms: options.start,
+        at_ms: options.at,
+        end_ms: options.end.unwrap_or(last).min(last.max(options.start)),
+    })
+}

@@ -1,0 +1,347 @@
+//! Putting an anomaly into a group, and one group into another.
+
+use super::belong::{self, Signal, explained_by, near_in_time};
+use super::state::{Group, Phase, State, Surroundings, Trigger, grouped};
+use super::{Core, announce, naming, severity};
+use midwatch_events::anomaly::{Anomaly, Transition};
+use midwatch_events::ids;
+use midwatch_events::incident::{GroupedAnomaly, IncidentChange};
+use midwatch_runtime::{Effect, Moment};
+use uuid::Uuid;
+
+/// Members beyond those listed whose ids are remembered.
+const UNLISTED_LIMIT: usize = 5_000;
+/// What changed since the last announcement, in words: so many at most.
+const PENDING_LIMIT: usize = 20;
+
+impl Core {
+    /// Puts an anomaly where it belongs, or opens a group for it.
+    pub(super) fn place(
+        &self,
+        state: &mut State,
+        at: Moment,
+        anomaly: &Anomaly,
+        mut around: Surroundings,
+    ) -> Vec<Effect> {
+        belong::add_named(state, &mut around, anomaly);
+        let signal = Signal::of(anomaly, &around);
+        let now_ms = anomaly.detected_at_ms;
+        let found = belong::belonging(&self.config, state, &around.topology, (&signal, now_ms));
+        let (id, mut effects) = match found {
+            Some((id, reason)) => {
+                let group = state
+                    .groups
+                    .get_mut(&id)
+                    .expect("belonging names a group of this state");
+                (id, self.join(group, at, anomaly, reason, around))
+            }
+            None => self.found_group(state, at, anomaly, around),
+        };
+        effects.extend(self.take_tickets(state, at, id));
+        effects.extend(self.link(state, at, id, now_ms));
+        effects
+    }
+
+    fn found_group(
+        &self,
+        state: &mut State,
+        at: Moment,
+        anomaly: &Anomaly,
+        around: Surroundings,
+    ) -> (Uuid, Vec<Effect>) {
+        // The same anomaly may open another incident after the first is over.
+        let outbreak = [
+            anomaly.anomaly_id.to_string(),
+            anomaly.detected_at_ms.to_string(),
+        ];
+        let id = ids::incident(ids::derive(&[&outbreak[0], &outbreak[1]]));
+        let group = Group::new(id, anomaly, "the first anomaly of the incident", around);
+        state.groups.insert(id, group);
+        let timer = self.timer("open", id, at.wall_ms + self.config.settle_ms);
+        (id, vec![timer])
+    }
+
+    /// A new anomaly joins a group.
+    fn join(
+        &self,
+        group: &mut Group,
+        at: Moment,
+        anomaly: &Anomaly,
+        reason: String,
+        around: Surroundings,
+    ) -> Vec<Effect> {
+        group.last_ms = group.last_ms.max(anomaly.detected_at_ms);
+        let onset = around.onset;
+        group.look_around(around);
+        let mut member = grouped(anomaly, reason);
+        if let Some(onset) = onset {
+            member.onset_ms = onset.at_ms;
+        }
+        if !self.has_room(group, &member) {
+            return Vec::new();
+        }
+        if let Some(onset) = onset {
+            group.began.insert(anomaly.anomaly_id, onset);
+        }
+        let words = format!("{} on {} joined", anomaly.trigger_metric, anomaly.service);
+        let mut effects = Vec::new();
+        if group.is_announced() {
+            let line = announce::detected(group, &member, anomaly.detected_wall_ms);
+            effects.push(line);
+        } else {
+            let id = anomaly.anomaly_id;
+            group.unwritten.insert(id, anomaly.detected_wall_ms);
+        }
+        group.anomalies.push(member);
+        effects.extend(self.changed(group, at, words));
+        effects
+    }
+
+    /// Whether one more can be listed; it is counted otherwise.
+    fn has_room(&self, group: &mut Group, member: &GroupedAnomaly) -> bool {
+        if group.anomalies.len() < self.config.max_anomalies {
+            return true;
+        }
+        group.unlisted += 1;
+        if group.unlisted_ids.len() < UNLISTED_LIMIT {
+            let service = member.service.clone();
+            group.unlisted_ids.insert(member.anomaly_id, service);
+        }
+        false
+    }
+
+    /// Findings on the group's services go with it.
+    fn take_tickets(&self, state: &mut State, at: Moment, id: Uuid) -> Vec<Effect> {
+        let Some(group) = state.groups.get_mut(&id) else {
+            return Vec::new();
+        };
+        let services = group.services();
+        let due: Vec<Uuid> = state
+            .tickets
+            .iter()
+            .filter(|(_, ticket)| services.contains(&ticket.service))
+            .map(|(id, _)| *id)
+            .collect();
+        let mut effects = Vec::new();
+        for ticket_id in due {
+            let Some(mut ticket) = state.tickets.remove(&ticket_id) else {
+                continue;
+            };
+            ticket.reason = format!(
+                "a finding on {} that paged nobody by itself",
+                ticket.service
+            );
+            effects.extend(self.adopt(group, at, ticket, None));
+        }
+        effects
+    }
+
+    /// A member that was known elsewhere comes in; `from` is the incident that
+    /// it comes from.
+    fn adopt(
+        &self,
+        group: &mut Group,
+        at: Moment,
+        member: GroupedAnomaly,
+        from: Option<(Uuid, i64)>,
+    ) -> Vec<Effect> {
+        group.last_ms = group.last_ms.max(member.detected_at_ms);
+        if group.holds(member.anomaly_id) || !self.has_room(group, &member) {
+            return Vec::new();
+        }
+        let mut effects = Vec::new();
+        let wall_ms = from.map_or(at.wall_ms, |(_, wall_ms)| wall_ms);
+        if group.is_announced() {
+            effects.push(announce::detected(group, &member, wall_ms));
+        } else {
+            group.unwritten.insert(member.anomaly_id, wall_ms);
+        }
+        let words = format!("{} on {} joined", member.trigger_metric, member.service);
+        group.anomalies.push(member);
+        effects.extend(self.changed(group, at, words));
+        effects
+    }
+
+    /// Joins the group `id` with those that it now explains, or that explain
+    /// it: the older one stays.
+    pub(super) fn link(&self, state: &mut State, at: Moment, id: Uuid, now_ms: i64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut id = id;
+        while let Some((survivor, gone, reason)) = self.linked(state, id, now_ms) {
+            effects.extend(self.merge(state, at, (survivor, gone), &reason));
+            id = survivor;
+        }
+        effects
+    }
+
+    fn linked(&self, state: &State, id: Uuid, now_ms: i64) -> Option<(Uuid, Uuid, String)> {
+        let group = state.groups.get(&id)?;
+        let may = |other: &&Group| {
+            let (environment, onset_ms) = (&group.environment, group.onset_ms());
+            other.incident_id != id
+                && group.phase != Phase::Resolved
+                && near_in_time(&self.config, other, environment, onset_ms)
+                && near_in_time(&self.config, group, environment, other.onset_ms())
+                && !group.apart.contains(&other.incident_id)
+                && !other.apart.contains(&id)
+        };
+        state.groups.values().filter(may).find_map(|other| {
+            let reason = explained_by(&self.config, other, group, now_ms)
+                .or_else(|| explained_by(&self.config, group, other, now_ms))?;
+            // Whoever people know of stays; of two such the older one.
+            let age = |one: &Group| (!one.is_announced(), one.detected_at_ms, one.incident_id);
+            let (survivor, gone) = if age(group) < age(other) {
+                (id, other.incident_id)
+            } else {
+                (other.incident_id, id)
+            };
+            Some((survivor, gone, reason))
+        })
+    }
+
+    /// Puts the group `gone` into the group `survivor`. Where people were told
+    /// of it, both say so; the investigation then ends it as MERGED.
+    pub(super) fn merge(
+        &self,
+        state: &mut State,
+        at: Moment,
+        (survivor, gone): (Uuid, Uuid),
+        reason: &str,
+    ) -> Vec<Effect> {
+        let Some(mut group) = state.groups.remove(&gone) else {
+            return Vec::new();
+        };
+        let was_announced = group.is_announced();
+        let mut effects: Vec<Effect> = ["open", "grow", "snooze", "quiet"]
+            .iter()
+            .map(|kind| Effect::CancelTimer {
+                name: format!("{kind}:{gone}"),
+            })
+            .collect();
+        let members = std::mem::take(&mut group.anomalies);
+        if was_announced {
+            effects.extend(announce::absorbed(&mut group, at, survivor, reason));
+        }
+        let Some(host) = state.groups.get_mut(&survivor) else {
+            return effects;
+        };
+        host.look_around(std::mem::take(&mut group.surroundings));
+        host.began.append(&mut group.began);
+        host.unlisted += group.unlisted;
+        host.unlisted_ids.append(&mut group.unlisted_ids);
+        host.apart.append(&mut group.apart);
+        for mut member in members {
+            reason.clone_into(&mut member.reason);
+            let wall_ms = group.unwritten.get(&member.anomaly_id).copied();
+            let from = (gone, wall_ms.unwrap_or(group.detected_wall_ms));
+            effects.extend(self.adopt(host, at, member, Some(from)));
+        }
+        if was_announced {
+            let words = format!("{} was merged into it: {reason}", ids::short_incident(gone));
+            let news = (IncidentChange::Merged, words, gone);
+            effects.extend(announce::announce_soon(host, news));
+        }
+        effects
+    }
+
+    /// Notes a change; while the incident is open, an update follows soon.
+    pub(super) fn changed(&self, group: &mut Group, at: Moment, words: String) -> Vec<Effect> {
+        let before = group.severity;
+        let assessed = severity::assess(group);
+        let mut words = words;
+        if assessed.0 != before {
+            words = format!(
+                "{words}; severity {before} → {}: {}",
+                assessed.0, assessed.1
+            );
+        }
+        (group.severity, group.severity_reason) = assessed;
+        match group.phase {
+            Phase::Resolved => return Vec::new(),
+            Phase::Quiet => return self.no_longer_quiet(group, at),
+            // Not announced yet: name it after the best candidate so far.
+            Phase::Settling | Phase::Copying if group.reopening.is_empty() => {
+                naming::name_group(group);
+                return Vec::new();
+            }
+            Phase::Settling | Phase::Copying => return Vec::new(),
+            Phase::Open => {}
+        }
+        group.pending_severity |= group.severity != before;
+        let first = group.pending.is_empty();
+        if group.pending.len() < PENDING_LIMIT && !group.pending.contains(&words) {
+            group.pending.push(words);
+        }
+        let is_snoozed = group
+            .snoozed_until_ms
+            .is_some_and(|until| at.wall_ms < until);
+        let wakes = is_snoozed && group.severity > before;
+        if wakes {
+            group.snoozed_until_ms = None;
+        }
+        if wakes || (first && !is_snoozed) {
+            vec![self.timer("grow", group.incident_id, at.wall_ms + self.config.grow_ms)]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// A further transition of an anomaly that a group lists.
+    pub(super) fn on_known(&self, group: &mut Group, at: Moment, anomaly: &Anomaly) -> Vec<Effect> {
+        let Some(index) = group
+            .anomalies
+            .iter()
+            .position(|member| member.anomaly_id == anomaly.anomaly_id)
+        else {
+            return Vec::new();
+        };
+        group.last_ms = group.last_ms.max(anomaly.detected_at_ms);
+        let before = group.anomalies[index].clone();
+        take_transition(&mut group.anomalies[index], anomaly);
+        let is_same = group.anomalies[index] == before;
+        // Told twice: nothing is new.
+        if is_same && anomaly.transition != Transition::Missing {
+            return Vec::new();
+        }
+        let (metric, service) = (&anomaly.trigger_metric, &anomaly.service);
+        let words = match anomaly.transition {
+            Transition::Cleared => format!("{metric} on {service} is normal again"),
+            Transition::Missing => format!("{metric} of {service} stopped reporting"),
+            Transition::Started if before.cleared_at_ms.is_some() => {
+                format!("{metric} on {service} broke out again")
+            }
+            _ => format!("{metric} on {service} worsened"),
+        };
+        if group.trigger.service == *service && group.trigger.metric == *metric {
+            let worse = anomaly.deviation_sigma.abs() > group.trigger.deviation_sigma.abs();
+            if worse && anomaly.transition != Transition::Cleared {
+                group.trigger = Trigger::of(&group.anomalies[index], anomaly.anomaly_score);
+            }
+        }
+        self.changed(group, at, words)
+    }
+}
+
+/// Takes a transition into a member. What the anomaly was opened on stays its
+/// reading: the reading that cleared it, or the lack of one, says nothing about
+/// how bad it was.
+fn take_transition(member: &mut GroupedAnomaly, anomaly: &Anomaly) {
+    member.onset_ms = member.onset_ms.min(anomaly.onset_ms);
+    match anomaly.transition {
+        Transition::Cleared => member.cleared_at_ms = Some(anomaly.detected_at_ms),
+        Transition::Missing => member.cleared_at_ms = None,
+        Transition::Started | Transition::Worsened => {
+            member.cleared_at_ms = None;
+            if anomaly.deviation_sigma.abs() > member.deviation_sigma.abs() {
+                let (reason, onset_ms) = (member.reason.clone(), member.onset_ms);
+                let severity = member.severity.max(anomaly.severity);
+                *member = GroupedAnomaly {
+                    onset_ms,
+                    severity,
+                    ..grouped(anomaly, reason)
+                };
+            }
+            member.severity = member.severity.max(anomaly.severity);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What correlation decides, told as stories: anomalies in, effects out.
+
+mod aside;
+mod commands;
+mod context;
+mod grouping;
+mod life;
+mod naming;
+mod storm;
+mod story;

@@ -1,0 +1,156 @@
+//! From numbers to an answer: ranked candidates with cause, confidence, the
+//! records for and against each, and what would tell them apart.
+
+use super::clues::{self, Clue};
+use super::portrait::{self, Findings, Kind};
+use super::recording::{Question, Recording};
+use super::{causes, weigh};
+use midwatch_events::incident::Verdict;
+use serde::{Deserialize, Serialize};
+
+/// Candidates that are told with their evidence.
+const CANDIDATES: usize = 5;
+/// Records told for each.
+const RECORDS: usize = 12;
+/// Below this confidence the verdict is inconclusive.
+pub const CONCLUSIVE: f64 = 0.5;
+
+/// What an investigation found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Every service that anything speaks against, the best candidate first.
+    pub ranking: Vec<String>,
+    pub verdict: Verdict,
+    /// The first of the ranking, with all that is known of them.
+    pub candidates: Vec<Candidate>,
+    /// What was not there to be looked at, in words.
+    pub gaps: Vec<String>,
+}
+
+/// A service that may be the cause.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// From 1.
+    pub rank: u32,
+    pub service: String,
+    /// An anomaly type's wire name.
+    pub cause: String,
+    /// One sentence.
+    pub hypothesis: String,
+    /// 0..1: how often such an answer is right.
+    pub confidence: f64,
+    pub evidence: Vec<Clue>,
+    /// Records that speak against it.
+    pub refuting: Vec<Clue>,
+    /// What would refute it, or tell it from the next candidate.
+    pub discriminator: String,
+}
+
+/// Ranks the services of a recording.
+#[must_use]
+pub fn investigate(recording: &Recording, question: &Question) -> Answer {
+    let findings = portrait::find(recording, question);
+    let charges = weigh::charges(&findings);
+    let ceiling = if weigh::is_healthy(recording, &findings) {
+        weigh::HEALTHY
+    } else {
+        weigh::CEILING
+    };
+    let confidences = weigh::confidences(&charges, ceiling);
+    let mut candidates: Vec<Candidate> = charges
+        .iter()
+        .zip(&confidences)
+        .take(CANDIDATES)
+        .zip(1..)
+        .map(|(((service, _), confidence), rank)| {
+            let evidence: Vec<Clue> = clues::of(recording, &findings, service)
+                .into_iter()
+                .map(|(_, clue)| clue)
+                .take(RECORDS)
+                .collect();
+            let cause = causes::cause(recording, &findings, service);
+            Candidate {
+                rank,
+                service: service.clone(),
+                cause: cause.as_str().to_owned(),
+                hypothesis: causes::hypothesis(service, cause, &evidence),
+                confidence: round(*confidence),
+                evidence,
+                refuting: clues::against(recording, &findings, service),
+                discriminator: String::new(),
+            }
+        })
+        .collect();
+    for index in 0..candidates.len() {
+        let next = candidates.get(index + 1).map(|next| next.service.clone());
+        candidates[index].discriminator =
+            causes::discriminator(&findings, &candidates[index], next.as_deref());
+    }
+    let top = candidates.first().map_or(0.0, |top| top.confidence);
+    Answer {
+        ranking: charges.into_iter().map(|(service, _)| service).collect(),
+        verdict: if top >= CONCLUSIVE {
+            Verdict::Conclusive
+        } else {
+            Verdict::Inconclusive
+        },
+        candidates,
+        gaps: gaps(recording, question, &findings),
+    }
+}
+
+/// Two decimals: more would claim more than the rules can tell.
+fn round(confidence: f64) -> f64 {
+    (confidence * 100.0).round() / 100.0
+}
+
+fn gaps(recording: &Recording, question: &Question, findings: &Findings) -> Vec<String> {
+    let mut gaps = Vec::new();
+    let mut missing = |is_missing: bool, words: &str| {
+        if is_missing {
+            gaps.push(words.to_owned());
+        }
+    };
+    missing(recording.series.is_empty(), "no metrics were recorded");
+    missing(recording.lines.is_empty(), "no log lines were recorded");
+    missing(recording.spans.is_empty(), "no spans were recorded");
+    missing(
+        findings.graph.edges().next().is_none(),
+        "nothing tells which service calls which",
+    );
+    let compared = findings.changed.iter().filter(|one| one.change.is_some());
+    missing(
+        !recording.series.is_empty() && compared.count() == 0,
+        "no series has enough readings before and since the start",
+    );
+    let has_target = recording
+        .series
+        .iter()
+        .any(|one| one.service == question.target && one.metric == question.target_metric);
+    if !has_target {
+        gaps.push(format!(
+            "{} of {} was not recorded",
+            question.target_metric, question.target
+        ));
+    }
+    let blind: Vec<&str> = findings
+        .portraits
+        .keys()
+        .filter(|service| !recording.series.iter().any(|one| one.service == **service))
+        .map(String::as_str)
+        .collect();
+    if !blind.is_empty() && !recording.series.is_empty() {
+        gaps.push(format!("no metrics of {}", blind.join(", ")));
+    }
+    gaps
+}
+
+/// The kinds that speak of a service, for those who explain.
+#[must_use]
+pub fn kinds(findings: &Findings, service: &str) -> Vec<(Kind, f64)> {
+    findings
+        .portraits
+        .get(service)
+        .map(|portrait| portrait.iter().map(|(kind, size)| (*kind, *size)).collect())
+        .unwrap_or_default()
+}

@@ -1,0 +1,184 @@
+//! The cause behind a candidate, in the words of the anomaly types.
+
+use super::answer::Candidate;
+use super::clues::Clue;
+use super::portrait::{Findings, Kind};
+use super::quantity::Quantity;
+use super::recording::Recording;
+use midwatch_events::anomaly::AnomalyType;
+
+/// What a resource's exhaustion is called.
+fn of_resource(quantity: Quantity) -> Option<AnomalyType> {
+    match quantity {
+        Quantity::Cpu => Some(AnomalyType::CpuSaturation),
+        Quantity::Memory => Some(AnomalyType::MemoryLeak),
+        Quantity::Pool => Some(AnomalyType::DbConnectionExhaustion),
+        Quantity::Backlog => Some(AnomalyType::KafkaConsumerLag),
+        Quantity::Restarts => Some(AnomalyType::KubernetesFailure),
+        _ => None,
+    }
+}
+
+/// The cause that a service's own evidence points at: what ran out before
+/// what it led to, a change before the symptoms that followed it.
+#[must_use]
+pub fn cause(recording: &Recording, findings: &Findings, service: &str) -> AnomalyType {
+    let size = |kind: Kind| {
+        findings
+            .portraits
+            .get(service)
+            .and_then(|portrait| portrait.get(&kind))
+            .copied()
+            .unwrap_or(0.0)
+    };
+    if let Some(cause) = exhausted(recording, findings, service, size(Kind::Resource)) {
+        return cause;
+    }
+    if size(Kind::Kubernetes) > 0.0 {
+        return told_by_kubernetes(recording, service);
+    }
+    // A change long before the symptoms needs more than its nearness.
+    if size(Kind::Deployment) >= 0.3 {
+        return AnomalyType::DeploymentFailure;
+    }
+    if size(Kind::Silence) > 0.5 {
+        return AnomalyType::DependencyOutage;
+    }
+    let failures = size(Kind::Failures)
+        .max(size(Kind::SpanFailures))
+        .max(size(Kind::FailureJump))
+        .max(size(Kind::Complaints));
+    let seconds = size(Kind::Seconds)
+        .max(size(Kind::SpanSeconds))
+        .max(size(Kind::SlowEdges))
+        .max(size(Kind::LatencyJump));
+    if failures == 0.0 && seconds == 0.0 {
+        return if size(Kind::TrafficLoss) > 0.0 {
+            AnomalyType::TrafficDrop
+        } else {
+            AnomalyType::Unknown
+        };
+    }
+    if failures >= seconds {
+        AnomalyType::ErrorRateSpike
+    } else {
+        AnomalyType::LatencySpike
+    }
+}
+
+/// A container that is killed for want of memory names the cause itself.
+fn told_by_kubernetes(recording: &Recording, service: &str) -> AnomalyType {
+    let changes = recording
+        .changes
+        .iter()
+        .filter(|event| event.service == service);
+    let alarms = recording
+        .alarms
+        .iter()
+        .filter(|alarm| alarm.service == service);
+    let mut texts = changes
+        .map(|event| event.text.as_str())
+        .chain(alarms.map(|alarm| alarm.text.as_str()));
+    if texts.any(|text| text.contains("OOM")) {
+        AnomalyType::MemoryLeak
+    } else {
+        AnomalyType::KubernetesFailure
+    }
+}
+
+/// The resource that ran out, where one did: what detection calls so, which
+/// knows the limits, else the series that left its range farthest.
+fn exhausted(
+    recording: &Recording,
+    findings: &Findings,
+    service: &str,
+    size: f64,
+) -> Option<AnomalyType> {
+    if size < 0.15 {
+        return None;
+    }
+    let alarms = recording
+        .alarms
+        .iter()
+        .filter(|alarm| alarm.service == service);
+    if !recording.alarms.is_empty() {
+        return alarms
+            .filter(|alarm| {
+                matches!(
+                    alarm.cause,
+                    AnomalyType::CpuSaturation
+                        | AnomalyType::MemoryLeak
+                        | AnomalyType::DbConnectionExhaustion
+                        | AnomalyType::KafkaConsumerLag
+                )
+            })
+            .max_by_key(|alarm| (alarm.severity, std::cmp::Reverse(alarm.onset_ms)))
+            .map(|alarm| alarm.cause);
+    }
+    findings
+        .changed
+        .iter()
+        .filter(|one| recording.series[one.series].service == service)
+        .filter_map(|one| {
+            let change = one.change.as_ref()?;
+            let is_fuller = change.by() > 0.0 && change.surprise >= 1.0;
+            let cause = of_resource(one.quantity).filter(|_| is_fuller)?;
+            Some((change.surprise * (1.0 + change.relative(1e-9)).ln(), cause))
+        })
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, cause)| cause)
+}
+
+/// One sentence that names service and cause, with the record that says most.
+#[must_use]
+pub fn hypothesis(service: &str, cause: AnomalyType, evidence: &[Clue]) -> String {
+    let what = match cause {
+        AnomalyType::CpuSaturation => "runs out of CPU",
+        AnomalyType::MemoryLeak => "runs out of memory",
+        AnomalyType::DbConnectionExhaustion => "runs out of connections",
+        AnomalyType::KafkaConsumerLag => "falls behind with what it has to work off",
+        AnomalyType::DeploymentFailure => "was changed and has been failing since",
+        AnomalyType::KubernetesFailure => "is killed or restarted by Kubernetes",
+        AnomalyType::DependencyOutage => "is gone",
+        AnomalyType::ErrorRateSpike => "fails by itself",
+        AnomalyType::LatencySpike => "is slow by itself",
+        AnomalyType::TrafficDrop => "gets fewer requests than its callers would send",
+        AnomalyType::MissingData | AnomalyType::Unknown => "behaves otherwise than before",
+    };
+    match evidence.first() {
+        Some(clue) => format!("{service} {what}: {}", clue.summary),
+        None => format!("{service} {what}"),
+    }
+}
+
+/// What would refute a candidate, or tell it from the next.
+#[must_use]
+pub fn discriminator(findings: &Findings, candidate: &Candidate, next: Option<&str>) -> String {
+    let service = &candidate.service;
+    let look = match AnomalyType::parse(&candidate.cause) {
+        Some(AnomalyType::DeploymentFailure) => {
+            format!("if {service} fails on after the change is taken back, it was not the change")
+        }
+        Some(
+            AnomalyType::CpuSaturation
+            | AnomalyType::MemoryLeak
+            | AnomalyType::DbConnectionExhaustion
+            | AnomalyType::KafkaConsumerLag,
+        ) => format!(
+            "if {service} is as full while its requests are served as usual, it is not the cause"
+        ),
+        Some(AnomalyType::DependencyOutage | AnomalyType::KubernetesFailure) => {
+            format!("if {service} answers a request of its own, it is not gone")
+        }
+        _ => format!(
+            "if requests sent to {service} alone are answered as usual, it is not the cause"
+        ),
+    };
+    match next {
+        Some(next) if findings.graph.edge_between(service, next).is_some() => {
+            format!("{look}; a request that {service} serves without {next} tells the two apart")
+        }
+        Some(next) => format!("{look}; then look at {next}"),
+        None => look,
+    }
+}

@@ -1,0 +1,348 @@
+//! What log lines say: complaints that are new or more frequent, and what is
+//! no longer said.
+
+use super::recording::{Line, Question, Recording};
+use midwatch_events::mention::names_dependency;
+use midwatch_events::raw::LogLevel;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Words of a line that make its template; the rest of a long line repeats.
+const WORDS: usize = 30;
+/// Templates kept per service; further ones are one template.
+const TEMPLATES: usize = 2_000;
+
+/// What one service's lines say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// Complaints about itself, 0 or more; each doubling of lines adds one.
+    pub complaints: f64,
+    /// Complaints about something that it calls.
+    pub blames: f64,
+    /// Requests of its own that others refused as bad ones.
+    pub refused: f64,
+    /// What is no longer said, and what is new and no complaint.
+    pub shifts: f64,
+    /// The templates behind it, the most telling first.
+    pub templates: Vec<Template>,
+}
+
+/// Lines that are equal up to numbers and ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template {
+    pub kind: Kind,
+    /// The first such line since the start, or the last one before.
+    pub id: String,
+    pub message: String,
+    pub at_ms: i64,
+    pub before: usize,
+    pub after: usize,
+    pub weight: f64,
+    /// Services that it names as ones it depends on.
+    pub names: Vec<String>,
+}
+
+/// What a template's change means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A complaint of its own code.
+    Complaint,
+    /// A complaint about an answer that it did not get.
+    Blame,
+    /// A complaint about an answer that it got and cannot use.
+    BadAnswer,
+    /// A complaint about a request that it was sent.
+    BadRequest,
+    /// Its own request was refused as a bad one.
+    Refused,
+    /// It is no longer said.
+    Silent,
+    /// It is new, and no complaint.
+    New,
+}
+
+#[derive(Default)]
+struct Seen<'a> {
+    before: usize,
+    /// In the second half of the normal period only.
+    late: usize,
+    after: usize,
+    first: Option<&'a Line>,
+    last_before: Option<&'a Line>,
+    level: Option<LogLevel>,
+}
+
+/// Reads the lines of a recording; `services` are those that a line may name.
+#[must_use]
+pub fn read(
+    recording: &Recording,
+    question: &Question,
+    services: &BTreeSet<&str>,
+) -> BTreeMap<String, Told> {
+    let Some(first_ms) = recording.lines.iter().map(|line| line.at_ms).min() else {
+        return BTreeMap::new();
+    };
+    let quiet_ms = question.quiet_until_ms(first_ms);
+    let half_ms = i64::midpoint(first_ms, quiet_ms);
+    let mut seen: BTreeMap<&str, BTreeMap<String, Seen<'_>>> = BTreeMap::new();
+    for line in &recording.lines {
+        let is_between = line.at_ms >= quiet_ms && line.at_ms < question.start_ms;
+        if line.at_ms > question.end_ms || is_between {
+            continue;
+        }
+        let templates = seen.entry(line.service.as_str()).or_default();
+        let mut key = template(&line.message);
+        if templates.len() >= TEMPLATES && !templates.contains_key(&key) {
+            key = String::new();
+        }
+        let known = templates.entry(key).or_default();
+        known.level = known.level.max(Some(line.level));
+        if line.at_ms >= question.start_ms {
+            known.after += 1;
+            known.first.get_or_insert(line);
+        } else {
+            known.before += 1;
+            known.late += usize::from(line.at_ms >= half_ms);
+            known.last_before = Some(line);
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "hours in milliseconds")]
+    let ratio =
+        (question.end_ms - question.start_ms).max(1) as f64 / (quiet_ms - first_ms).max(1) as f64;
+    seen.into_iter()
+        .map(|(service, templates)| {
+            let told = told(service, &templates, ratio, services);
+            (service.to_owned(), told)
+        })
+        .collect()
+}
+
+fn told(
+    service: &str,
+    templates: &BTreeMap<String, Seen<'_>>,
+    ratio: f64,
+    services: &BTreeSet<&str>,
+) -> Told {
+    // Where lines are new all the time, one more new line says nothing.
+    let new_anyway = templates
+        .values()
+        .filter(|seen| seen.before > 0 && seen.late == seen.before)
+        .count();
+    #[expect(clippy::cast_precision_loss, reason = "counts of lines")]
+    let new_anyway = new_anyway as f64 * 2.0 * ratio;
+    let fresh = templates.values().filter(|seen| seen.before == 0);
+    #[expect(clippy::cast_precision_loss, reason = "counts of lines")]
+    let fresh = (fresh.count() as f64).max(1.0);
+    let trust = (1.0 - new_anyway / fresh).clamp(0.0, 1.0);
+    let mut told = Told::default();
+    for seen in templates.values() {
+        let Some(found) = judge(service, seen, ratio, trust, services) else {
+            continue;
+        };
+        match found.kind {
+            Kind::Complaint => told.complaints += found.weight,
+            Kind::Blame | Kind::BadAnswer | Kind::BadRequest => told.blames += found.weight,
+            Kind::Silent | Kind::New => told.shifts += found.weight,
+            Kind::Refused => told.refused += found.weight,
+        }
+        told.templates.push(found);
+    }
+    told.templates.sort_by(|one, other| {
+        other
+            .weight
+            .total_cmp(&one.weight)
+            .then_with(|| one.message.cmp(&other.message))
+    });
+    told.templates.truncate(8);
+    told
+}
+
+/// How one template changed; `None` where it did not.
+fn judge(
+    service: &str,
+    seen: &Seen<'_>,
+    ratio: f64,
+    trust: f64,
+    services: &BTreeSet<&str>,
+) -> Option<Template> {
+    let line = seen.first.or(seen.last_before)?;
+    let bad = complains(line, seen.level.unwrap_or(LogLevel::Info));
+    #[expect(clippy::cast_precision_loss, reason = "counts of lines")]
+    let (expected, count) = (seen.before as f64 * ratio, seen.after as f64);
+    // A Poisson count strays by its root.
+    let error = (expected * ratio.max(1.0)).sqrt().hypot(count.sqrt());
+    let is_new = seen.before == 0;
+    let (kind, weight) =
+        if bad && count > expected && count - expected > 2.0 * error.min(count / 3.0) {
+            let times = (1.0 + count) / (1.0 + expected);
+            let weight = times.log2() * if is_new { trust.max(0.3) } else { 1.0 };
+            let names = !named(&line.message, service, services).is_empty();
+            (of_complaint(&line.message, names), weight)
+        } else if expected >= 6.0 && count < 0.25 * expected && expected - count > 4.0 * error {
+            (Kind::Silent, ((1.0 + expected) / (1.0 + count)).log2())
+        } else if is_new && count >= 2.0 && trust > 0.5 {
+            (Kind::New, (1.0 + count).log2() * 0.3 * trust)
+        } else {
+            return None;
+        };
+    (weight > 0.5).then(|| Template {
+        kind,
+        id: line.id.clone(),
+        message: line.message.chars().take(300).collect(),
+        at_ms: line.at_ms,
+        before: seen.before,
+        after: seen.after,
+        weight,
+        names: named(&line.message, service, services),
+    })
+}
+
+fn named(message: &str, own: &str, services: &BTreeSet<&str>) -> Vec<String> {
+    services
+        .iter()
+        .filter(|service| **service != own && names_dependency(message, service))
+        .map(|service| (*service).to_owned())
+        .collect()
+}
+
+/// Whether a line says that something went wrong.
+fn complains(line: &Line, level: LogLevel) -> bool {
+    if level >= LogLevel::Warn {
+        return true;
+    }
+    let text = line.message.to_ascii_lowercase();
+    [
+        "exception",
+        "traceback",
+        "panic",
+        "fatal",
+        "error",
+        "failed",
+        "refused",
+        "stack trace",
+        "segfault",
+        "out of memory",
+        "oom",
+        "unavailable",
+        "timed out",
+        "timeout",
+    ]
+    .iter()
+    .any(|word| text.contains(word))
+}
+
+/// Whom a complaint is about. Who is told that a request was bad sent it;
+/// whoever says so of one that was sent to it means its caller.
+fn of_complaint(message: &str, names_another: bool) -> Kind {
+    let text = message.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let refused = has(&[
+        "400",
+        "422",
+        "bad request",
+        "unprocessable",
+        "invalid_argument",
+        "invalidargument",
+    ]);
+    if refused && (names_another || has(&["answered", "returned", "responded", "response", "got "]))
+    {
+        return Kind::Refused;
+    }
+    if has(&[
+        "answer", "response", "reply", "returned", "result", "payload",
+    ]) && has(&[
+        "cannot use",
+        "unexpected",
+        "expected",
+        "invalid",
+        "malformed",
+        "parse",
+        "decode",
+        "unmarshal",
+        "deserializ",
+        "mismatch",
+        "missing field",
+    ]) {
+        return Kind::BadAnswer;
+    }
+    if names_another || points_away(message) {
+        return Kind::Blame;
+    }
+    if refused
+        || has(&[
+            "invalid argument",
+            "invalid parameter",
+            "missing parameter",
+            "missing required",
+            "validation failed",
+            "bad argument",
+            "illegal argument",
+            "illegalargument",
+            "constraint violation",
+        ])
+    {
+        return Kind::BadRequest;
+    }
+    Kind::Complaint
+}
+
+/// Whether a complaint is about an answer that did not come, rather than about
+/// its writer's own work.
+fn points_away(message: &str) -> bool {
+    let text = message.to_ascii_lowercase();
+    let code = [
+        "traceback",
+        "stack trace",
+        "nullpointer",
+        "null pointer",
+        "panic",
+        "segfault",
+        "indexerror",
+        "keyerror",
+        "typeerror",
+        "valueerror",
+        "out of memory",
+        "classcast",
+        "illegalargument",
+        "illegalstate",
+        "undefined",
+        "invalid",
+        "parse",
+    ];
+    let away = [
+        "rpc error",
+        "upstream",
+        "connection refused",
+        "connection reset",
+        "timed out",
+        "timeout",
+        "deadline exceeded",
+        "unavailable",
+        "no healthy",
+        "unreachable",
+        "broken pipe",
+        "bad gateway",
+        "econnrefused",
+        "could not reach",
+        "no route",
+        "dial tcp",
+    ];
+    away.iter().any(|word| text.contains(word)) && !code.iter().any(|word| text.contains(word))
+}
+
+/// The line with what varies taken out: words that hold a digit, long hex and
+/// quoted parts.
+fn template(message: &str) -> String {
+    let mut key = String::with_capacity(message.len().min(240));
+    for word in message.split_whitespace().take(WORDS) {
+        if !key.is_empty() {
+            key.push(' ');
+        }
+        // `key=value` and `"key":value` keep the key.
+        for part in word.split_inclusive(['=', ':', ',', '/', '(', '[', '{']) {
+            let is_id = part.chars().any(|letter| letter.is_ascii_digit())
+                || (part.len() >= 16 && part.chars().all(|letter| letter.is_ascii_hexdigit()));
+            key.push_str(if is_id { "#" } else { part });
+        }
+    }
+    key
+}

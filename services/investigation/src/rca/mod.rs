@@ -1,0 +1,23 @@
+//! The deterministic investigator, pure.
+
+mod alert;
+pub mod answer;
+mod before;
+pub mod blame;
+mod calls;
+pub mod causes;
+pub mod change;
+pub mod clues;
+pub mod ledger;
+pub mod lines;
+mod measured;
+pub mod place;
+pub mod portrait;
+pub mod quantity;
+pub mod recording;
+mod spoken;
+pub mod traces;
+pub mod weigh;
+
+pub use answer::{Answer, Candidate, investigate};
+pub use recording::{Alarm, ChangeEvent, ChangeKind, Line, Question, Recording, Series, Span};

@@ -1,0 +1,428 @@
+//! One small recording for each rule of the investigator, with what a person
+//! would answer.
+//!
+//! Every recording has 120 normal samples of ten seconds and 30 of the fault,
+//! which begins at [`START_MS`]. A series strays by a hundredth of its level,
+//! up and down in turn.
+
+use midwatch_events::incident::Verdict;
+use midwatch_events::raw::LogLevel;
+use midwatch_events::topology::EdgeSource;
+use midwatch_investigation::rca::{
+    Answer, ChangeEvent, ChangeKind, Line, Question, Recording, Series, Span, investigate,
+};
+
+const STEP_MS: i64 = 10_000;
+const NORMAL: i64 = 120;
+const FAULT: i64 = 30;
+const START_MS: i64 = NORMAL * STEP_MS;
+const END_MS: i64 = (NORMAL + FAULT) * STEP_MS;
+
+/// A recording in which every metric of every service is as ever.
+struct Scene(Recording);
+
+impl Scene {
+    /// `calls` are caller and callee.
+    fn of(calls: &[(&str, &str)]) -> Scene {
+        let mut recording = Recording::default();
+        for (caller, callee) in calls {
+            recording
+                .topology
+                .add_call(caller, callee, EdgeSource::Catalogue);
+        }
+        Scene(recording)
+    }
+
+    /// A series that goes from one level to another.
+    fn series(mut self, service: &str, metric: &str, before: f64, after: f64) -> Scene {
+        let points = (0..NORMAL + FAULT).map(|index| {
+            let level = if index < NORMAL { before } else { after };
+            let stray = if index % 2 == 0 { 1.01 } else { 0.99 };
+            (index * STEP_MS, level * stray)
+        });
+        self.0.series.push(Series {
+            service: service.to_owned(),
+            metric: metric.to_owned(),
+            points: points.collect(),
+            ids: Vec::new(),
+        });
+        self
+    }
+
+    /// Latency in milliseconds, requests and errors per second.
+    fn service(self, name: &str, ms: (f64, f64), requests: (f64, f64), errors: f64) -> Scene {
+        self.series(name, "latency_avg_ms", ms.0, ms.1)
+            .series(name, "request_rate", requests.0, requests.1)
+            .series(name, "errors", 0.0, errors)
+    }
+
+    /// Lines every ten seconds of the fault, or before it.
+    fn lines(mut self, service: &str, level: LogLevel, message: &str) -> Scene {
+        for index in NORMAL..NORMAL + FAULT {
+            let id = format!("log:{}", self.0.lines.len());
+            self.0.lines.push(Line {
+                id,
+                service: service.to_owned(),
+                at_ms: index * STEP_MS,
+                level,
+                message: message.to_owned(),
+            });
+        }
+        self
+    }
+
+    fn ask(&self, target: &str, metric: &str) -> Answer {
+        let question = Question {
+            target: target.to_owned(),
+            target_metric: metric.to_owned(),
+            start_ms: START_MS,
+            at_ms: START_MS + 60_000,
+            end_ms: END_MS,
+        };
+        let answer = investigate(&self.0, &question);
+        let again = investigate(&self.0, &question);
+        assert_eq!(answer, again, "the same input, the same answer");
+        answer
+    }
+}
+
+fn first(answer: &Answer) -> &str {
+    answer.ranking.first().map_or("", String::as_str)
+}
+
+/// Entry, shop and its two stores; 100 requests a second everywhere.
+fn shop() -> Scene {
+    Scene::of(&[("entry", "shop"), ("shop", "orders"), ("shop", "stock")])
+}
+
+const STEADY: (f64, f64) = (100.0, 100.0);
+
+#[test]
+fn seconds_are_charged_to_whoever_adds_them() {
+    // orders takes 90 ms more; shop and entry wait just that.
+    let scene = shop()
+        .service("entry", (60.0, 150.0), STEADY, 0.0)
+        .service("shop", (40.0, 130.0), STEADY, 0.0)
+        .service("orders", (10.0, 100.0), STEADY, 0.0)
+        .service("stock", (10.0, 10.0), STEADY, 0.0);
+    let answer = scene.ask("entry", "latency_avg_ms");
+    assert_eq!(first(&answer), "orders");
+    assert_eq!(answer.verdict, Verdict::Conclusive);
+    let shop = answer.candidates.iter().find(|one| one.service == "shop");
+    let shop = shop.expect("it is slower too");
+    // 90 of its 90 ms are orders'.
+    assert!(
+        shop.refuting
+            .iter()
+            .any(|clue| clue.summary.contains("explains 100 %")),
+        "{shop:?}"
+    );
+}
+
+#[test]
+fn trouble_beside_the_alert_explains_it_less() {
+    // stock is slowed more, but none of its caller's requests are: only
+    // another caller of its own waits for it.
+    let scene = Scene::of(&[("entry", "shop"), ("shop", "orders"), ("batch", "stock")])
+        .service("entry", (60.0, 100.0), STEADY, 0.0)
+        .service("shop", (40.0, 80.0), STEADY, 0.0)
+        .service("orders", (10.0, 50.0), STEADY, 0.0)
+        .service("batch", (60.0, 130.0), STEADY, 0.0)
+        .service("stock", (10.0, 80.0), STEADY, 0.0);
+    let answer = scene.ask("entry", "latency_avg_ms");
+    assert_eq!(first(&answer), "orders");
+    let other = scene.ask("batch", "latency_avg_ms");
+    assert_eq!(first(&other), "stock");
+}
+
+#[test]
+fn requests_lost_by_several_failing_callers_are_the_silent_callee_s() {
+    let scene = Scene::of(&[
+        ("entry", "shop"),
+        ("entry", "cart"),
+        ("shop", "users"),
+        ("cart", "users"),
+    ])
+    .service("entry", (60.0, 60.0), (200.0, 200.0), 0.0)
+    .service("shop", (40.0, 40.0), STEADY, 50.0)
+    .service("cart", (40.0, 40.0), STEADY, 50.0)
+    .service("users", (5.0, 5.0), (200.0, 0.0), 0.0);
+    let answer = scene.ask("shop", "errors");
+    assert_eq!(first(&answer), "users");
+    assert_eq!(answer.candidates[0].cause, "DEPENDENCY_OUTAGE");
+}
+
+#[test]
+fn requests_lost_by_one_failing_caller_of_two_are_that_caller_s() {
+    // cart goes on to reach users; shop asks at a wrong address.
+    let scene = Scene::of(&[
+        ("entry", "shop"),
+        ("entry", "cart"),
+        ("shop", "users"),
+        ("cart", "users"),
+    ])
+    .service("entry", (60.0, 60.0), (200.0, 200.0), 0.0)
+    .service("shop", (40.0, 40.0), STEADY, 80.0)
+    .service("cart", (40.0, 40.0), STEADY, 0.0)
+    .service("users", (5.0, 5.0), (200.0, 100.0), 0.0);
+    assert_eq!(first(&scene.ask("shop", "errors")), "shop");
+}
+
+#[test]
+fn a_deployment_after_the_symptoms_is_refuted() {
+    let mut scene = shop()
+        .service("entry", (60.0, 150.0), STEADY, 0.0)
+        .service("shop", (40.0, 130.0), STEADY, 0.0)
+        .service("orders", (10.0, 100.0), STEADY, 0.0)
+        .service("stock", (10.0, 10.0), STEADY, 0.0);
+    let deployed = |service: &str, at_ms: i64| ChangeEvent {
+        id: format!("deploy:{service}"),
+        service: service.to_owned(),
+        at_ms,
+        kind: ChangeKind::Deployment,
+        text: format!("{service} 2.1"),
+    };
+    scene.0.changes = vec![deployed("shop", START_MS + 120_000)];
+    let answer = scene.ask("entry", "latency_avg_ms");
+    assert_eq!(first(&answer), "orders");
+    let quoted = answer.candidates.iter().flat_map(|one| &one.evidence);
+    assert!(quoted.clone().all(|clue| clue.id != "deploy:shop"));
+    // The same two minutes before the symptoms names the cause.
+    scene.0.changes = vec![deployed("orders", START_MS - 60_000)];
+    let answer = scene.ask("entry", "latency_avg_ms");
+    assert_eq!(first(&answer), "orders");
+    assert_eq!(answer.candidates[0].cause, "DEPLOYMENT_FAILURE");
+}
+
+#[test]
+fn a_load_that_grew_is_no_fault() {
+    // Requests and processors double, nobody waits or fails.
+    let scene = shop()
+        .service("entry", (60.0, 60.0), (100.0, 200.0), 0.0)
+        .service("shop", (40.0, 40.0), (100.0, 200.0), 0.0)
+        .service("orders", (10.0, 10.0), (100.0, 200.0), 0.0)
+        .series("shop", "cpu_percent", 20.0, 40.0)
+        .series("orders", "cpu_percent", 15.0, 30.0);
+    let answer = scene.ask("entry", "request_rate");
+    assert_eq!(answer.verdict, Verdict::Inconclusive);
+    assert!(answer.candidates.iter().all(|one| one.confidence <= 0.45));
+}
+
+#[test]
+fn a_load_that_grew_slows_less_than_it_grew() {
+    let grown = |slower: f64| {
+        shop()
+            .service("entry", (60.0, 60.0 * slower), (100.0, 200.0), 0.0)
+            .service("shop", (40.0, 40.0 * slower), (100.0, 200.0), 0.0)
+            .service("orders", (10.0, 10.0 * slower), (100.0, 200.0), 0.0)
+            .series("orders", "cpu_percent", 15.0, 30.0)
+    };
+    let answer = grown(1.2).ask("entry", "latency_avg_ms");
+    assert_eq!(answer.verdict, Verdict::Inconclusive, "{answer:?}");
+    assert!(answer.candidates[0].confidence <= 0.45);
+}
+
+#[test]
+fn a_processor_that_stands_still_under_requests_has_stopped() {
+    // Without a graph: users is asked as ever and works on nothing.
+    let scene = Scene::of(&[])
+        .service("shop", (40.0, 40.0), STEADY, 90.0)
+        .series("shop", "cpu_percent", 30.0, 28.0)
+        .series("users", "request_rate", 100.0, 100.0)
+        .series("users", "cpu_percent", 40.0, 1.0);
+    let answer = scene.ask("shop", "errors");
+    assert_eq!(first(&answer), "users");
+    assert_eq!(answer.candidates[0].cause, "DEPENDENCY_OUTAGE");
+}
+
+#[test]
+fn an_answer_that_none_can_use_is_charged_to_who_gave_it() {
+    // shop fails on prices' answer, entry on shop's: the one by an address
+    // that nobody else names.
+    let scene = Scene::of(&[("entry", "shop"), ("shop", "prices"), ("shop", "stock")])
+        .service("entry", (60.0, 60.0), STEADY, 20.0)
+        .service("shop", (40.0, 40.0), STEADY, 20.0)
+        .service("prices", (10.0, 10.0), STEADY, 0.0)
+        .service("stock", (10.0, 10.0), STEADY, 0.0)
+        .lines(
+            "shop",
+            LogLevel::Error,
+            "cannot use the answer of prices: expected a price, got -3",
+        )
+        .lines(
+            "entry",
+            LogLevel::Error,
+            "cannot use the answer of 10.0.0.7: expected a price, got -3",
+        );
+    let answer = scene.ask("entry", "errors");
+    assert_eq!(first(&answer), "prices");
+    assert_eq!(answer.candidates[0].evidence[0].service, "shop");
+}
+
+#[test]
+fn a_refused_request_is_charged_to_who_sent_it() {
+    // orders rejects what shop sends; shop's refusal goes on to entry.
+    let scene = shop()
+        .service("entry", (60.0, 60.0), STEADY, 20.0)
+        .service("shop", (40.0, 40.0), STEADY, 20.0)
+        .service("orders", (10.0, 10.0), STEADY, 20.0)
+        .service("stock", (10.0, 10.0), STEADY, 0.0)
+        .lines(
+            "orders",
+            LogLevel::Warn,
+            "validation failed: quantity must be positive",
+        )
+        .lines("shop", LogLevel::Error, "orders answered 400 Bad Request")
+        .lines("entry", LogLevel::Error, "shop answered 400 Bad Request");
+    assert_eq!(first(&scene.ask("entry", "errors")), "shop");
+}
+
+#[test]
+fn a_stated_start_that_is_late_hides_no_fault() {
+    // The fault began forty seconds before it was said to.
+    let mut scene = shop()
+        .service("entry", (60.0, 150.0), STEADY, 0.0)
+        .service("shop", (40.0, 130.0), STEADY, 0.0)
+        .service("orders", (10.0, 100.0), STEADY, 0.0)
+        .service("stock", (10.0, 10.0), STEADY, 0.0);
+    for series in &mut scene.0.series {
+        for (at_ms, _) in &mut series.points {
+            *at_ms -= 40_000;
+        }
+    }
+    let answer = scene.ask("entry", "latency_avg_ms");
+    assert_eq!(first(&answer), "orders");
+    assert_eq!(answer.verdict, Verdict::Conclusive);
+}
+
+/// A request every second: entry calls shop, which works, then calls its
+/// stores in turn.
+fn traced(spans: &mut Vec<Span>, at_ms: i64, shop_ms: i64, way_ms: i64, callees: &[&str]) {
+    let trace = format!("t{at_ms}");
+    let mut add = |own: &str, parent: Option<&str>, service: &str, start: i64, ms: i64| {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of a request")]
+        let duration_ms = ms as f64;
+        spans.push(Span {
+            id: format!("span:{at_ms}/{own}"),
+            trace: trace.clone(),
+            own: own.to_owned(),
+            parent: parent.map(str::to_owned),
+            service: service.to_owned(),
+            operation: "GET /".to_owned(),
+            start_ms: at_ms + start,
+            duration_ms,
+            failed: false,
+        });
+    };
+    let mut until = 10 + shop_ms;
+    let mut calls = Vec::new();
+    for callee in callees {
+        calls.push((*callee, until + way_ms));
+        until += 2 * way_ms + 20;
+    }
+    add("entry", None, "entry", 0, until + 10);
+    add("shop", Some("entry"), "shop", 5, until - 5);
+    for (callee, start) in calls {
+        add(callee, Some("shop"), callee, start, 20);
+    }
+}
+
+#[test]
+fn a_call_that_is_no_longer_made_is_its_caller_s() {
+    let mut scene = shop();
+    for second in 0..END_MS / 1000 {
+        let at_ms = second * 1000;
+        let stray = second % 3;
+        let callees: &[&str] = if at_ms < START_MS {
+            &["orders", "stock"]
+        } else {
+            &["orders"]
+        };
+        traced(&mut scene.0.spans, at_ms, 30 + stray, 1, callees);
+    }
+    let answer = scene.ask("entry", "errors");
+    assert_eq!(first(&answer), "shop");
+    let said = answer.candidates[0].evidence.iter();
+    // Once a request before, never since.
+    assert!(
+        said.clone().any(|clue| clue
+            .summary
+            .contains("of stock 0 times a request, before it was 1")),
+        "{:?}",
+        answer.candidates[0].evidence
+    );
+}
+
+#[test]
+fn a_service_that_works_longer_is_told_from_those_that_wait() {
+    let mut scene = shop();
+    for second in 0..END_MS / 1000 {
+        let at_ms = second * 1000;
+        let works = if at_ms < START_MS { 30 } else { 180 };
+        traced(
+            &mut scene.0.spans,
+            at_ms,
+            works + second % 3,
+            1,
+            &["orders", "stock"],
+        );
+    }
+    let answer = scene.ask("entry", "latency_avg_ms");
+    assert_eq!(first(&answer), "shop");
+    assert_eq!(answer.candidates[0].cause, "LATENCY_SPIKE");
+}
+
+#[test]
+fn a_way_that_is_longer_for_every_caller_is_the_callee_s() {
+    // users is asked by shop and by cart, each 60 ms farther away than
+    // before, and takes as long as ever.
+    let calls = [
+        ("entry", "shop"),
+        ("entry", "cart"),
+        ("shop", "users"),
+        ("cart", "users"),
+    ];
+    let mut scene = Scene::of(&calls);
+    for second in 0..END_MS / 1000 {
+        let at_ms = second * 1000;
+        let way = if at_ms < START_MS { 1 } else { 30 } + second % 2;
+        for caller in ["shop", "cart"] {
+            let mut one = Vec::new();
+            traced(&mut one, at_ms, 10, way, &["users"]);
+            for span in &mut one {
+                span.trace = format!("{}{caller}", span.trace);
+                span.id = format!("{}{caller}", span.id);
+                if span.service == "shop" {
+                    span.service = caller.to_owned();
+                }
+            }
+            scene.0.spans.extend(one);
+        }
+    }
+    assert_eq!(first(&scene.ask("entry", "latency_avg_ms")), "users");
+}
+
+#[test]
+fn fifty_services_and_a_hundred_thousand_samples_take_seconds() {
+    // 50 services in a chain of calls, 14 metrics of 150 samples each.
+    let names: Vec<String> = (0..50).map(|index| format!("s{index:02}")).collect();
+    let calls: Vec<(&str, &str)> = names
+        .windows(2)
+        .map(|pair| (pair[0].as_str(), pair[1].as_str()))
+        .collect();
+    let mut scene = Scene::of(&calls);
+    for name in &names {
+        scene = scene.service(name, (40.0, 80.0), STEADY, 0.0);
+        for metric in 0..11 {
+            scene = scene.series(name, &format!("cpu_{metric}"), 10.0, 10.0);
+        }
+    }
+    let samples: usize = scene.0.series.iter().map(|one| one.points.len()).sum();
+    assert!(samples >= 100_000, "{samples}");
+    let began = std::time::Instant::now();
+    let answer = scene.ask("s00", "latency_avg_ms");
+    // Two runs in a debug build; the limit of one in a release build is 5 s.
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    // All 40 ms are added by the last of the chain.
+    assert_eq!(first(&answer), "s49");
+}
