@@ -15,6 +15,9 @@ use midwatch_investigation::rca::{self, Question};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// An alert may fire so long before the stated start.
+const EARLY_MS: i64 = 3_600_000;
+
 /// What to read, and what the alert was.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
@@ -84,10 +87,11 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
 
 fn question(options: &Options, recording: &rca::Recording) -> Result<Question, Failure> {
     let wrong = |what: String, mend: &str| Err(Failure::new(what, mend));
-    if options.at < options.start {
-        let what = format!("--at {} is before --start {}", options.at, options.start);
+    // The start is often an estimate, and an early alert one more hint.
+    if options.at < options.start.saturating_sub(EARLY_MS) {
+        let (at, start) = (options.at, options.start);
         return wrong(
-            what,
+            format!("--at {at} is more than an hour before --start {start}"),
             "the alert fires after the fault began; both in milliseconds",
         );
     }
