@@ -35,7 +35,13 @@ test("a candidate's evidence is drawn, and each box leads to its source", async 
     const record = drawn.find(({ href }) => href.startsWith("#record-"));
     assert.ok(record, "no record of the incident is drawn");
     // The keyboard reaches it, and Enter follows it.
-    await page.focus(`#cause svg.proof.wide a.item[href="${record.href}"]`);
+    // The driver's own focus takes HTML elements only; this is a link of a drawing.
+    const focused = await page.evaluate((href) => {
+      const link = document.querySelector(`#cause svg.proof.wide a.item[href="${href}"]`);
+      link.focus();
+      return document.activeElement === link;
+    }, record.href);
+    assert.ok(focused, "the keyboard does not reach it");
     await page.keyboard.press("Enter");
     await inPage(page, "its record is in view", 5_000, () => {
       const box = document.querySelector(":target")?.getBoundingClientRect();
