@@ -21,7 +21,11 @@ const LIMIT: Duration = Duration::from_secs(90);
 const READERS: &[(&str, &[Topic])] = &[
     (
         "correlation",
-        &[Topic::AnomaliesDetected, Topic::IncidentsResolved],
+        &[
+            Topic::AnomaliesDetected,
+            Topic::IncidentsResolved,
+            Topic::OperatorCommands,
+        ],
     ),
     (
         "investigation",
@@ -29,6 +33,8 @@ const READERS: &[(&str, &[Topic])] = &[
             Topic::IncidentsOpened,
             Topic::IncidentsUpdated,
             Topic::AnomaliesDetected,
+            Topic::RemediationActions,
+            Topic::OperatorCommands,
         ],
     ),
     (
