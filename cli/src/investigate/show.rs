@@ -5,7 +5,6 @@ use crate::output::{WIDTH, fit, hang, time};
 use midwatch_events::incident::Verdict;
 use midwatch_investigation::rca::clues::{Clue, number};
 use midwatch_investigation::rca::{Answer, Candidate, Question, Recording};
-use std::fmt::Write as _;
 
 /// Candidates that are told with their evidence.
 const TOLD: usize = 3;
@@ -59,7 +58,9 @@ fn tell(out: &mut String, recording: &Recording, question: &Question, candidate:
     for clue in &candidate.evidence {
         hang(out, "    +", 6, &clue.summary);
         if let Some(chart) = chart(recording, question, clue) {
-            let _ = writeln!(out, "      {chart}");
+            out.push_str("      ");
+            out.push_str(&chart);
+            out.push('\n');
         }
     }
     for clue in &candidate.refuting {

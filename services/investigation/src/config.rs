@@ -5,12 +5,9 @@ use midwatch_runtime::Settings;
 /// Thresholds. Times are event time unless they say otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// A deployment is suspect for this long before the onset (REFERENCE).
-    pub deployment_window_ms: i64,
     /// Two onsets this close count as one moment: the distance of two samples.
     pub same_moment_ms: i64,
-    /// Below this confidence the verdict is inconclusive. One kind of evidence
-    /// alone stays below it.
+    /// Below this confidence the verdict is inconclusive.
     pub conclusive: f64,
     /// LLM_MAX_ROUNDS: rounds of the tool loop, at most 12.
     pub max_rounds: u32,
@@ -31,9 +28,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            deployment_window_ms: 3_600_000,
             same_moment_ms: 10_000,
-            conclusive: 0.5,
+            conclusive: crate::rca::answer::CONCLUSIVE,
             max_rounds: 8,
             watch_ms: 6 * 3_600_000,
             deadline_ms: 150_000,
@@ -47,10 +43,8 @@ impl Config {
     /// Reads the environment; bad values are noted in `settings`.
     #[must_use]
     pub fn read(settings: &Settings) -> Config {
-        let minutes = settings.number("DEPLOYMENT_WINDOW_MINUTES", 60_i64, 1..=1_440);
         let hours = settings.number("INVESTIGATION_WATCH_HOURS", 6_i64, 1..=168);
         Config {
-            deployment_window_ms: minutes * 60_000,
             max_rounds: settings.number("LLM_MAX_ROUNDS", 8, 1..=12),
             watch_ms: hours * 3_600_000,
             ..Config::default()

@@ -30,7 +30,7 @@ struct Canary {
 fn corpus() -> Vec<Canary> {
     let lines = include_str!("corpora/canaries.jsonl").lines();
     lines
-        .map(|line| serde_json::from_str(line).unwrap())
+        .map(|line| serde_json::from_str(line).expect("the corpus is JSON Lines"))
         .collect()
 }
 
@@ -67,7 +67,10 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0
+            .lock()
+            .expect("no writer panicked")
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -90,7 +93,7 @@ impl Log {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.0.lock().expect("no writer panicked")).into_owned()
     }
 }
 
@@ -108,7 +111,7 @@ fn assert_hidden(what: &str, text: &str, canary: &Canary) {
 }
 
 fn recorded(call: &LlmCall) -> String {
-    serde_json::to_string(call).unwrap()
+    serde_json::to_string(call).expect("a call encodes")
 }
 
 #[test]
@@ -236,9 +239,13 @@ async fn the_requests_of_every_other_agent_are_hidden_as_well() {
 
 /// The Rust sources and manifests of the workspace.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("the folder is readable").path();
+        let name = path
+            .file_name()
+            .expect("an entry has a name")
+            .to_string_lossy()
+            .into_owned();
         if path.is_dir() {
             if !name.starts_with('.') && !["target", "node_modules"].contains(&name.as_str()) {
                 sources(&path, found);
@@ -252,15 +259,18 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn all_model_traffic_passes_the_one_client() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let root = root.canonicalize().unwrap();
+    let root = root.canonicalize().expect("the workspace is there");
     let mut files = Vec::new();
     sources(&root, &mut files);
     assert!(files.len() > 100, "the workspace was found");
     let home = Path::new("shared/clients");
     let (mut library, mut path) = (BTreeSet::new(), BTreeSet::new());
     for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
-        let place = file.strip_prefix(&root).unwrap().to_owned();
+        let text = std::fs::read_to_string(&file).expect("sources are text");
+        let place = file
+            .strip_prefix(&root)
+            .expect("it was found below")
+            .to_owned();
         let is_root = place == Path::new("Cargo.toml");
         let is_test = place.components().any(|part| part.as_os_str() == "tests");
         if (text.contains("async_openai::") || text.contains("async-openai"))

@@ -246,6 +246,5 @@ fn records_that_cannot_be_read_leave_an_answer_that_says_so() {
 #[test]
 fn config_defaults_are_those_of_the_reference() {
     let config = Config::default();
-    assert_eq!(config.deployment_window_ms, 60 * 60_000);
     assert_eq!(config.max_rounds, 8);
 }

@@ -94,7 +94,7 @@ async fn obedient(lines: &[Hostile], mode: ToolMode) -> Endpoint {
 fn corpus() -> Vec<Hostile> {
     let lines = include_str!("corpora/hostile.jsonl").lines();
     lines
-        .map(|line| serde_json::from_str(line).unwrap())
+        .map(|line| serde_json::from_str(line).expect("the corpus is JSON Lines"))
         .collect()
 }
 
@@ -125,12 +125,12 @@ fn kinds(outcome: &Outcome) -> BTreeSet<String> {
 
 /// The payload of the line about the model's answer.
 fn audited(outcome: &Outcome) -> &Value {
-    let lines = outcome.effects.iter().filter_map(|effect| match effect {
+    let mut lines = outcome.effects.iter().filter_map(|effect| match effect {
         Effect::Audit(line) if line.event_type.starts_with("MODEL_") => Some(&line.payload),
         _ => None,
     });
     lines
-        .last()
+        .next_back()
         .expect("the audit trail tells what became of the model's answer")
 }
 

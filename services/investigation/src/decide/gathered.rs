@@ -2,10 +2,11 @@
 
 use super::facts::{DeploymentFact, Facts, KubernetesFact, LogFact, SeriesFact};
 use super::recorded::{self, Edges};
-use super::templates::{named_services, template};
+use crate::rca::lines::template;
 use crate::rca::{self, Answer};
 use midwatch_clients::postgres::KeptRecord;
 use midwatch_events::incident::GroupedAnomaly;
+use midwatch_events::mention::names;
 use midwatch_events::topology::EdgeSource;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -128,6 +129,17 @@ fn logs(kept: &[KeptRecord], onset: i64) -> Vec<LogFact> {
     });
     lines.truncate(LOG_LIMIT);
     lines
+}
+
+/// The services of `candidates` that a line names as whole words, other than
+/// `own`.
+fn named_services(message: &str, own: &str, candidates: &[String]) -> Vec<String> {
+    candidates
+        .iter()
+        .filter(|service| service.as_str() != own)
+        .filter(|service| names(message, service))
+        .cloned()
+        .collect()
 }
 
 fn deployments(kept: &[KeptRecord]) -> Vec<DeploymentFact> {

@@ -93,7 +93,7 @@ impl Core {
             .iter()
             .map(|gap| gap_line(case, at, gap))
             .collect();
-        let candidates = rank::rank(&self.config, case, &facts);
+        let candidates = rank::rank(case, &facts);
         case.facts = Some(facts);
         if self.model && !candidates.is_empty() {
             effects.extend(self.ask(case, at, candidates));
@@ -166,7 +166,7 @@ impl Core {
                 );
                 let mut facts = case.facts.take().unwrap_or_default();
                 facts.gaps.push(words.clone());
-                let candidates = rank::rank(&self.config, case, &facts);
+                let candidates = rank::rank(case, &facts);
                 case.facts = Some(facts);
                 (candidates, words)
             }

@@ -11,7 +11,6 @@ pub mod rank;
 pub mod recorded;
 pub mod revision;
 pub mod state;
-pub mod templates;
 pub mod watch;
 
 use crate::config::Config;

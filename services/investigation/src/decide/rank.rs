@@ -5,7 +5,6 @@ use super::facts::Facts;
 use super::hypothesis::hypothesis;
 use super::recorded;
 use super::state::Case;
-use crate::config::Config;
 use crate::rca::clues::Clue;
 use crate::rca::{self, Candidate};
 use midwatch_events::anomaly::AnomalyType;
@@ -29,7 +28,7 @@ const UNNOTICED: f64 = 0.45;
 
 /// Ranks the candidates, best first.
 #[must_use]
-pub fn rank(_config: &Config, case: &Case, facts: &Facts) -> Vec<RootCauseCandidate> {
+pub fn rank(case: &Case, facts: &Facts) -> Vec<RootCauseCandidate> {
     let alone;
     let candidates: &[Candidate] = match &facts.answer {
         Some(answer) => &answer.candidates,

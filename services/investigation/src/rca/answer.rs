@@ -2,7 +2,7 @@
 //! records for and against each, and what would tell them apart.
 
 use super::clues::{self, Clue};
-use super::portrait::{self, Findings, Kind};
+use super::portrait::{self, Findings};
 use super::recording::{Question, Recording};
 use super::{causes, weigh};
 use midwatch_events::incident::Verdict;
@@ -143,14 +143,4 @@ fn gaps(recording: &Recording, question: &Question, findings: &Findings) -> Vec<
         gaps.push(format!("no metrics of {}", blind.join(", ")));
     }
     gaps
-}
-
-/// The kinds that speak of a service, for those who explain.
-#[must_use]
-pub fn kinds(findings: &Findings, service: &str) -> Vec<(Kind, f64)> {
-    findings
-        .portraits
-        .get(service)
-        .map(|portrait| portrait.iter().map(|(kind, size)| (*kind, *size)).collect())
-        .unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 use super::portrait::{Findings, Kind, Note, onset_of};
 use super::quantity::Quantity;
 use super::recording::{ChangeKind, Question, Recording};
+use std::collections::BTreeSet;
 
 /// Two records this close count as one moment: the distance of two samples.
 const SAME_MOMENT_MS: i64 = 15_000;
@@ -62,8 +63,10 @@ pub(super) fn by_changes(
             _ => {}
         }
     }
-    let mut onsets: Vec<(i64, &str)> = findings
-        .portraits_services(recording)
+    let series = recording.series.iter().map(|one| one.service.as_str());
+    let alarms = recording.alarms.iter().map(|one| one.service.as_str());
+    let services: BTreeSet<&str> = series.chain(alarms).collect();
+    let mut onsets: Vec<(i64, &str)> = services
         .into_iter()
         .filter_map(|service| Some((onset_of(recording, findings, service)?, service)))
         .collect();

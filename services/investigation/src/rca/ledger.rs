@@ -7,7 +7,7 @@
 
 use super::change::{self, Alert, Change};
 use super::quantity::Quantity;
-use super::recording::{Question, Recording};
+use super::recording::{Question, Recording, Series};
 use midwatch_events::topology::Topology;
 use std::collections::BTreeMap;
 
@@ -177,24 +177,33 @@ pub fn seconds(
             continue;
         };
         let (by, before) = (one.aligned.max(0.0), change.before.max(0.0));
-        let known = by_name.entry(bare(&series.metric)).or_default();
-        let known = known.entry(series.service.as_str()).or_insert(Shown {
+        let shown = Shown {
             by,
             before,
             series: one.series,
-        });
-        if by > known.by {
-            *known = Shown {
-                by,
-                before,
-                series: one.series,
-            };
-        }
+        };
+        keep_most(&mut by_name, series, shown);
     }
     by_name
         .values()
         .map(|shown| charge(graph, rates, shown, true))
         .collect()
+}
+
+/// Of several instances under one name the one that shows most counts.
+fn keep_most<'a>(
+    by_name: &mut BTreeMap<&'a str, BTreeMap<&'a str, Shown>>,
+    series: &'a Series,
+    shown: Shown,
+) {
+    let by_service = by_name.entry(bare(&series.metric)).or_default();
+    match by_service.get_mut(series.service.as_str()) {
+        Some(known) if shown.by > known.by => *known = shown,
+        Some(_) => {}
+        None => {
+            by_service.insert(&series.service, shown);
+        }
+    }
 }
 
 /// The ledgers of failed requests, one for each way of counting them.
@@ -221,19 +230,12 @@ pub fn failures(
         .max(0.0);
         // All requests of the service are what may fail.
         let before = rate;
-        let known = by_name.entry(bare(&series.metric)).or_default();
-        let known = known.entry(series.service.as_str()).or_insert(Shown {
+        let shown = Shown {
             by,
             before,
             series: one.series,
-        });
-        if by > known.by {
-            *known = Shown {
-                by,
-                before,
-                series: one.series,
-            };
-        }
+        };
+        keep_most(&mut by_name, series, shown);
     }
     let is_silent = |service: &str| {
         let own = changed

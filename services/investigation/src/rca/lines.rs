@@ -331,7 +331,8 @@ fn points_away(message: &str) -> bool {
 
 /// The line with what varies taken out: words that hold a digit, long hex and
 /// quoted parts.
-fn template(message: &str) -> String {
+#[must_use]
+pub fn template(message: &str) -> String {
     let mut key = String::with_capacity(message.len().min(240));
     for word in message.split_whitespace().take(WORDS) {
         if !key.is_empty() {
@@ -345,4 +346,18 @@ fn template(message: &str) -> String {
         }
     }
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_do_not_make_another_template() {
+        assert_eq!(
+            template("request 17 took 380ms"),
+            template("request 99 took 7120ms")
+        );
+        assert_ne!(template("pool exhausted"), template("pool warm"));
+    }
 }

@@ -300,7 +300,7 @@ pub(super) fn by_traffic(findings: &Findings, note: &mut Note<'_>) {
         if let Some((_, share)) = ledger::lost(&findings.graph, &findings.rates, service) {
             let callers = findings.graph.callers(service);
             let fails = |name: &str| findings.failures.iter().any(|one| one.share(name) > 0.02);
-            let silent = findings.lost_itself(service);
+            let silent = findings.silent.contains(service);
             let failing = callers.iter().filter(|caller| fails(caller)).count();
             if silent || failing > 0 {
                 note(service, Kind::TrafficLoss, share);

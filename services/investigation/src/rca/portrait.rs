@@ -198,19 +198,6 @@ fn silent(recording: &Recording, changed: &[Changed]) -> BTreeSet<String> {
 
 pub(super) type Note<'a> = dyn FnMut(&str, Kind, f64) + 'a;
 
-impl Findings {
-    /// Whether series of a service stopped.
-    pub(super) fn lost_itself(&self, service: &str) -> bool {
-        self.silent.contains(service)
-    }
-
-    pub(super) fn portraits_services<'a>(&self, recording: &'a Recording) -> BTreeSet<&'a str> {
-        let series = recording.series.iter().map(|one| one.service.as_str());
-        let alarms = recording.alarms.iter().map(|one| one.service.as_str());
-        series.chain(alarms).collect()
-    }
-}
-
 /// When the clearest change of a service began.
 #[must_use]
 pub fn onset_of(recording: &Recording, findings: &Findings, service: &str) -> Option<i64> {
