@@ -247,6 +247,7 @@ fn issued(operator: &Operator, reason: Option<&str>, now_ms: i64) -> OperatorCom
         expires_at_ms: now_ms + EXPIRY_MS,
         environment: None,
         until_ms: None,
+        details: midwatch_events::response::CommandDetails::default(),
     }
 }
 

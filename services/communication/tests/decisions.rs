@@ -414,6 +414,7 @@ fn a_lead_is_not_told_as_the_cause_nor_a_recovery_as_a_remedy() {
                 reason: String::new(),
                 result: "improved".to_owned(),
                 at_ms: AT.event_ms,
+                details: midwatch_events::response::ActionDetails::default(),
             };
             hear(&core, &mut state, Event::Action(Box::new(action)));
         }

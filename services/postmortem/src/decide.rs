@@ -206,6 +206,8 @@ impl Core {
                 summary: document.summary,
                 mttr_minutes: resolved.mttr_minutes,
                 action_items: document.items,
+                version: None,
+                status: String::new(),
             }))),
         ]
     }

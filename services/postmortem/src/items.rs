@@ -113,6 +113,7 @@ pub fn items(facts: &Facts, catalogue: &Catalogue) -> Vec<ActionItem> {
         due: date_after(facts.resolved.resolved_at_ms, days(priority)),
         priority: priority.to_owned(),
         evidence,
+        check: String::new(),
     };
     let fill = |template: &str| {
         template

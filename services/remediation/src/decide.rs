@@ -238,6 +238,7 @@ impl Core {
             estimated_resolution_minutes,
             estimate_basis,
             rca_revision: rca.revision,
+            plan_hash: String::new(),
         };
         (plan, chosen.dropped)
     }

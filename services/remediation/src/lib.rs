@@ -23,6 +23,7 @@ pub mod case;
 pub mod config;
 pub mod decide;
 pub mod estimate;
+pub mod execution;
 pub mod order;
 pub mod shell;
 pub mod steps;

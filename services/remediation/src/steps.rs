@@ -325,6 +325,7 @@ fn built_in(look: &Look, values: &BTreeMap<String, String>) -> (RunbookStep, Act
             owner: step.owner.clone(),
             expected_outcome: plain(look.expect),
             rollback: step.rollback.clone(),
+            typed: None,
         }
     });
     (step, filled)

@@ -151,6 +151,7 @@ fn a_command_is_written_down_and_nothing_more() {
         reason: String::new(),
         issued_at_ms: NOW,
         expires_at_ms: NOW + 1,
+        details: midwatch_events::response::CommandDetails::default(),
     };
     let effects = hear(&core, &mut state, Event::Command(command));
     assert_eq!(

@@ -198,6 +198,36 @@ pub struct IncidentOpened {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
     pub description: String,
+    /// Where a person declared it, what that person said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Declared>,
+}
+
+/// What a person said who declared an incident by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declared {
+    pub title: String,
+    /// `LOW`, `MEDIUM`, `HIGH`, `CRITICAL`.
+    pub severity: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+}
+
+/// What a person said who closed an incident; recorded as stated, not as
+/// measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stated {
+    pub root_cause: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fix: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub category: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub component: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toil_minutes: Option<f64>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
 }
 
 /// What changed about an open incident.
@@ -349,4 +379,7 @@ pub struct IncidentResolved {
     /// The consecutive normal readings that settled it, oldest first.
     pub settling_readings: Vec<MetricReading>,
     pub baseline_value: f64,
+    /// Where a person closed it, what that person said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated: Option<Stated>,
 }

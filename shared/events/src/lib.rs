@@ -12,6 +12,7 @@
 //! - derived identifiers ([`ids`]) depend only on what they are derived from,
 //!   so a replay names the same things by the same names.
 
+pub mod action;
 pub mod anomaly;
 pub mod artifact;
 pub mod decode;

@@ -1,6 +1,7 @@
 //! What remediation, people and the postmortem agent say.
 
-use crate::incident::IncidentHeader;
+use crate::action::{TypedAction, Verification};
+use crate::incident::{Declared, IncidentHeader, Stated};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -43,6 +44,10 @@ pub struct ActionStep {
     pub expected_outcome: String,
     /// The command that undoes it, or `none: ` and why there is none.
     pub rollback: String,
+    /// What would be executed; absent where a person has to do it by hand, and
+    /// where the step only looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typed: Option<Box<TypedAction>>,
 }
 
 /// What to do about an incident.
@@ -65,6 +70,9 @@ pub struct RemediationPlan {
     pub estimate_basis: String,
     /// The revision of the root cause that the plan answers.
     pub rca_revision: u32,
+    /// [`crate::action::plan_hash`]; what approvals are bound to.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub plan_hash: String,
 }
 
 /// What became of one step.
@@ -80,6 +88,47 @@ pub struct RemediationAction {
     pub reason: String,
     pub result: String,
     pub at_ms: i64,
+    #[serde(flatten)]
+    pub details: ActionDetails,
+}
+
+/// What is known of a phase beyond its words.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActionDetails {
+    /// The plan as it was approved.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub plan_hash: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typed: Option<Box<TypedAction>>,
+    /// The credential of whoever approved or was refused.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub credential_id: String,
+    /// Where a command came from: `api`, `page`, `link`, `slack`, `cli`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub channel: String,
+    /// The rule that refused, by its name in the policy.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rule: String,
+    /// Approvals still missing after this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals_missing: Option<u32>,
+    /// One for each step of a plan; whoever acts twice under it acts once.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub idempotency_key: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// Whether an outcome is a success; absent in other phases, and where a
+    /// crash left it unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded: Option<bool>,
+    /// What the executor printed or answered, redacted and cut.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
+    /// Event time at which the action took effect, epoch milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acted_at_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Box<Verification>>,
 }
 
 /// What a person asks for. `maintain` is about no incident: its id is nil.
@@ -87,12 +136,12 @@ pub struct RemediationAction {
 pub struct OperatorCommand {
     pub incident_id: Uuid,
     /// `approve`, `reject`, `acknowledge`, `snooze`, `merge`, `split`,
-    /// `reopen`, `close`, `maintain`.
+    /// `reopen`, `close`, `maintain`, `declare`, `review`, `publish`.
     pub command: String,
     /// What it is about beside the incident. `merge`: the incident that goes
     /// into `incident_id`; `split`: the anomaly ids that leave, separated by
     /// commas, or one service; `maintain`: a service, or `*` for all;
-    /// `approve`, `reject`: a step.
+    /// `approve`, `reject`: a step; `declare`: a service.
     pub target: String,
     pub by: String,
     pub credential_id: String,
@@ -108,6 +157,31 @@ pub struct OperatorCommand {
     /// Until when a `snooze` or `maintain` lasts, wall clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<i64>,
+    #[serde(flatten)]
+    pub details: CommandDetails,
+}
+
+/// What only some commands carry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CommandDetails {
+    /// `approve`, `reject`: the hash of the plan that was shown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub plan_hash: String,
+    /// Where it came from: `api`, `page`, `link`, `slack`, `cli`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub channel: String,
+    /// The network address that it came from, where one is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub origin: String,
+    /// Of a one-time link: a second command with it is refused.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub nonce: String,
+    /// `declare`: what the person says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Declared>,
+    /// `close`: what the person says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated: Option<Stated>,
 }
 
 /// Something to do so that it does not happen again.
@@ -120,6 +194,9 @@ pub struct ActionItem {
     pub priority: String,
     /// The record ids that give the reason.
     pub evidence: Vec<String>,
+    /// What would prove that it was done.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub check: String,
 }
 
 /// The postmortem is written.
@@ -133,4 +210,10 @@ pub struct PostmortemGenerated {
     pub summary: String,
     pub mttr_minutes: f64,
     pub action_items: Vec<ActionItem>,
+    /// Counts from 1; an incident that ended again has a new version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// `draft`, `reviewed`, `published`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub status: String,
 }

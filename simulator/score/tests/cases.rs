@@ -104,6 +104,7 @@ fn opened(minute: i64, of: &[&Anomaly]) -> Event {
         recent_errors: Vec::new(),
         grouped_anomalies: of.iter().map(|one| grouped(one)).collect(),
         description: String::new(),
+        declared: None,
     }))
 }
 

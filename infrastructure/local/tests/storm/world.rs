@@ -264,6 +264,7 @@ impl World {
             expires_at_ms: 4_000_000_000_000,
             environment: Some(environment.to_owned()),
             until_ms: None,
+            details: midwatch_events::response::CommandDetails::default(),
         };
         let meta = Meta {
             event_id: ids::derive(&["storm", "acknowledge", environment]),

@@ -211,6 +211,7 @@ pub(super) fn open(
         recent_errors: group.surroundings.recent_errors.clone(),
         grouped_anomalies: group.anomalies.clone(),
         description: description(group),
+        declared: None,
     };
     let summary = format!(
         "{} {}: {} ({} anomalies on {} services)",

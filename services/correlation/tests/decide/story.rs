@@ -267,6 +267,7 @@ impl Story {
             trigger_metric: String::new(),
             settling_readings: Vec::new(),
             baseline_value: 0.0,
+            stated: None,
         };
         self.hear_with(Event::Resolved(Box::new(resolved)), Value::Null);
     }
@@ -305,6 +306,7 @@ impl Story {
             expires_at_ms: self.wall_ms + 60_000,
             environment: Some("simulation".to_owned()),
             until_ms: None,
+            details: midwatch_events::response::CommandDetails::default(),
         }
     }
 

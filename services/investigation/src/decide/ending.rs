@@ -275,6 +275,7 @@ fn finish(case: &mut Case, end: End) -> Vec<Effect> {
         trigger_metric: case.trigger.metric.clone(),
         settling_readings: end.readings,
         baseline_value: case.trigger.baseline_value,
+        stated: None,
     };
     let mut payload = json!({"mttr_ms": mttr_ms, "mttd_ms": resolved.mttd_ms,
         "mtta_ms": resolved.mtta_ms, "wall_ms": end.wall_ms, "resolution_method": end.method});

@@ -136,6 +136,7 @@ fn commands_that_are_late_or_about_nothing_are_refused_aloud() {
         expires_at_ms: T0 + 60_000,
         environment: None,
         until_ms: None,
+        details: midwatch_events::response::CommandDetails::default(),
     };
     let envelope = envelope(Event::Command(command));
     nobody.decide(Input::Expired { envelope });

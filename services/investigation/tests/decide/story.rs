@@ -76,6 +76,7 @@ pub fn opened(members: &[GroupedAnomaly]) -> IncidentOpened {
         recent_errors: Vec::new(),
         grouped_anomalies: members.to_vec(),
         description: String::new(),
+        declared: None,
     }
 }
 
@@ -272,6 +273,7 @@ impl Story {
             expires_at_ms: T0 + (at_s + 60) * 1_000,
             environment: None,
             until_ms: None,
+            details: midwatch_events::response::CommandDetails::default(),
         }))
     }
 
@@ -287,6 +289,7 @@ impl Story {
             reason: String::new(),
             result: result.to_owned(),
             at_ms: T0 + at_s * 1_000,
+            details: midwatch_events::response::ActionDetails::default(),
         })));
     }
 

@@ -132,6 +132,7 @@ fn opened() -> IncidentOpened {
         recent_errors: Vec::new(),
         grouped_anomalies: members,
         description: String::new(),
+        declared: None,
     }
 }
 

@@ -92,6 +92,7 @@ impl RunbookStep {
             owner: self.owner.clone(),
             expected_outcome: replace(&self.expect, values),
             rollback: replace(&self.rollback, values),
+            typed: None,
         })
     }
 

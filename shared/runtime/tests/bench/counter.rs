@@ -34,6 +34,7 @@ fn plan(header: &IncidentHeader) -> Effect {
         estimated_resolution_minutes: [1, 2],
         estimate_basis: String::new(),
         rca_revision: 1,
+        plan_hash: String::new(),
     })))
 }
 

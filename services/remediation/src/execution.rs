@@ -1,0 +1,81 @@
+//! What an executor is asked to do, and what it says became of it.
+
+use midwatch_events::action::{ExpectedEffect, TypedAction};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The job that carries an action out; its payload is an [`Execution`], its
+/// result an [`Outcome`].
+pub const EXECUTE: &str = "execute_action";
+/// The job that looks whether an action helped; its payload is a [`Check`],
+/// its result a [`midwatch_events::action::Verification`].
+pub const VERIFY: &str = "verify_effect";
+
+/// An action that is to be carried out once. The intent is on record before
+/// the job that carries this begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Execution {
+    /// The same for every try: derived from plan, step and whether it is the
+    /// undo.
+    pub key: String,
+    pub incident_id: Uuid,
+    pub environment: String,
+    pub plan_id: Uuid,
+    pub step_id: String,
+    /// What is done; of an undo, its own kind and arguments.
+    pub action: TypedAction,
+    pub is_undo: bool,
+    /// Checks what it would do, and does nothing.
+    pub dry_run: bool,
+    /// How long after an action on this service no further one may begin, wall
+    /// clock.
+    pub cool_down_ms: i64,
+    /// Actions on all services per hour of wall clock.
+    pub hourly_limit: u32,
+}
+
+/// How an execution ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeStatus {
+    Done,
+    /// The executor said no, or a pre-check did not hold; nothing was changed.
+    Failed,
+    /// A limit that spans incidents does not allow it now: another action on
+    /// the service, the cool-down, the hourly limit. `rule` names it.
+    Refused,
+    /// A crash left it open and the world does not tell. A person must look.
+    Unknown,
+}
+
+/// What became of an [`Execution`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub status: OutcomeStatus,
+    /// The limit that refused; empty otherwise.
+    pub rule: String,
+    /// What the executor printed or answered, redacted, at most 4 000
+    /// characters.
+    pub output: String,
+    /// Event time at which it took effect, epoch milliseconds; in real
+    /// environments the wall clock.
+    pub acted_at_ms: Option<i64>,
+    /// Whether the outcome was found by looking at the world after a crash.
+    pub reconciled: bool,
+}
+
+/// A question about an action's effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    pub incident_id: Uuid,
+    pub environment: String,
+    pub step_id: String,
+    pub effect: ExpectedEffect,
+    /// Event time of the incident's onset, epoch milliseconds.
+    pub onset_ms: i64,
+    /// Event time at which the action took effect.
+    pub acted_at_ms: i64,
+    /// Services that the incident touches: none of them is an untouched
+    /// comparison.
+    pub affected_services: Vec<String>,
+}
