@@ -42,6 +42,7 @@ LEFT_OUT = {
     "QDRANT_API_KEY": "the store in this network has none",
     "EMBEDDINGS_API_KEY": "the embedder has none",
     "OPERATOR_TOKENS_FILE": "a file of people's credentials; an override file mounts it and names it",
+    "NOTIFY_FILE": "a file that names files of secrets; an override file mounts them and names it",
     "BACKSTAGE_CATALOG": "a file of the user's; an override file mounts it and names it",
     "SIM_PLAN": "for scored runs",
     "SIM_TRIALS": "for scored runs",

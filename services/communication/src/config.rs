@@ -48,6 +48,8 @@ pub struct Config {
     pub dashboard_url: String,
     /// `KNOWLEDGE_DIR`, the folder of `services.json`.
     pub knowledge_dir: PathBuf,
+    /// `NOTIFY_FILE`: channels other than mail, routes and escalation.
+    pub notify_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -77,6 +79,7 @@ impl Config {
             smtp_ca_file: settings.get("SMTP_CA_FILE").map(PathBuf::from),
             dashboard_url: dashboard_url.trim_end_matches('/').to_owned(),
             knowledge_dir: PathBuf::from(settings.text("KNOWLEDGE_DIR", "knowledge")),
+            notify_file: settings.get("NOTIFY_FILE").map(PathBuf::from),
         }
     }
 }

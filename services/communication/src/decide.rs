@@ -1,19 +1,23 @@
 //! Which mail goes to whom, and when. Pure: no clock, network or log.
 
+use crate::channels::{Board, Book};
 use crate::config::{Addresses, CAUSE_WAIT_MS, OPENED_WAIT_MS, PLAN_WAIT_MS, RESOLVED_WAIT_MS};
+use crate::picture;
+use crate::receipts::{delivered, ended};
 use crate::render::{Templates, View};
 use crate::routing::{self, Recipients, Stage};
 use crate::view::{self, CarriedOut, Surroundings};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use midwatch_events::incident::IncidentChange;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{
     Event, IncidentHeader, IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted,
     Severity, ids,
 };
-use midwatch_runtime::agent::{Input, Job, Moment};
+use midwatch_runtime::agent::{Input, Moment};
 use midwatch_runtime::effect::{Effect, JobRequest, Notification};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The kind of the one job: hand a mail to the SMTP server.
@@ -46,6 +50,29 @@ pub struct State {
     /// What became of the plan's steps.
     #[serde(default)]
     pub carried_out: CarriedOut,
+    /// What channels other than mail show.
+    #[serde(default)]
+    pub board: Board,
+    /// The channels that show it.
+    #[serde(default)]
+    pub shown_on: BTreeSet<String>,
+    /// Somebody has taken it, or silenced it for a while.
+    #[serde(default)]
+    pub acknowledged: bool,
+    #[serde(default)]
+    pub over: bool,
+    /// Clocks of escalation that were set.
+    #[serde(default)]
+    pub clocks: BTreeSet<String>,
+    /// Wall clock of the last news.
+    #[serde(default)]
+    pub news_wall_ms: i64,
+    /// The picture of the trigger's course, a PNG in base64.
+    #[serde(default)]
+    pub picture: Option<String>,
+    /// Progress notes so far.
+    #[serde(default)]
+    pub notes: u32,
 }
 
 /// A mail on its way: what the delivery job carries.
@@ -55,6 +82,9 @@ pub struct Mail {
     pub short_id: String,
     /// Message-IDs, oldest first, without angle brackets.
     pub references: Vec<String>,
+    /// A PNG of the trigger's course in base64, shown as `cid:chart`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
 }
 
 /// What the delivery job returns.
@@ -84,6 +114,8 @@ pub struct Core {
     /// Why routing falls short of what was meant; shown in every mail.
     pub notice: Option<String>,
     pub templates: Templates,
+    /// Channels other than mail, routes and escalation.
+    pub book: Book,
 }
 
 impl Core {
@@ -93,7 +125,7 @@ impl Core {
             Input::Event { envelope, .. } => self.hear(state, at, envelope.event, false),
             Input::Expired { envelope } => self.hear(state, at, envelope.event, true),
             Input::JobDone { job, result } => delivered(at, &job, result),
-            Input::Timer { .. } => Vec::new(),
+            Input::Timer { name, .. } => self.rang(state, at, &name),
         }
     }
 
@@ -105,6 +137,8 @@ impl Core {
         match event {
             Event::Opened(opened) => {
                 note_severity(state, opened.header.severity);
+                // The readings weigh too much to be kept with the state.
+                state.picture = picture::of(&opened).map(|png| BASE64_STANDARD.encode(png));
                 state.opened = Some(Box::new(cut(*opened)));
                 self.tell_opened(state, at)
             }
@@ -112,23 +146,38 @@ impl Core {
             Event::Rca(rca) => self.cause(state, at, &rca),
             Event::Plan(plan) => {
                 let around = self.around(state, &plan.header);
-                let view = view::plan(&plan, state.opened.as_deref(), &around);
-                self.tell(state, at, &View::Plan(view), &plan.header)
+                let view = View::Plan(view::plan(&plan, state.opened.as_deref(), &around));
+                Core::offer(state, &plan);
+                let key = Stage::Plan.key(state.round);
+                let mut effects = self.tell(state, at, &view, &plan.header);
+                effects.extend(self.post_stage(state, at, &plan.header, &view, key));
+                effects
             }
             Event::Resolved(resolved) if is_merged(&resolved) => self.merged(state, at, &resolved),
             Event::Resolved(resolved) => {
                 let around = self.around(state, &resolved.header);
                 let opened = state.opened.as_deref();
                 let view = view::resolved(&resolved, opened, state.carried_out, &around);
-                self.tell(state, at, &View::Resolved(view), &resolved.header)
+                let view = View::Resolved(view);
+                let key = Stage::Resolved.key(state.round);
+                let mut effects = self.tell(state, at, &view, &resolved.header);
+                effects.extend(self.post_stage(state, at, &resolved.header, &view, key));
+                effects
             }
             Event::Action(action) => {
                 state.carried_out = state.carried_out.max(CarriedOut::after(&action.phase));
-                Vec::new()
+                if state.opened.is_none() {
+                    return Vec::new();
+                }
+                self.post_action(state, at, &action)
             }
             Event::Postmortem(event) => {
                 let view = view::postmortem(&event, &self.around(state, &event.header));
-                self.tell(state, at, &View::Postmortem(view), &event.header)
+                let view = View::Postmortem(view);
+                let key = Stage::Postmortem.key(state.round);
+                let mut effects = self.tell(state, at, &view, &event.header);
+                effects.extend(self.post_stage(state, at, &event.header, &view, key));
+                effects
             }
             _ => Vec::new(),
         }
@@ -150,7 +199,9 @@ impl Core {
         view.changed = changed;
         let view = View::Cause(view);
         if !changed {
-            return self.tell(state, at, &view, &rca.header);
+            let mut effects = self.tell(state, at, &view, &rca.header);
+            effects.extend(self.post_stage(state, at, &rca.header, &view, known));
+            return effects;
         }
         let key = format!("{}.changed.{}", Stage::Rca.as_str(), rca.revision);
         let recipients = self.recipients(state, Stage::Rca, &rca.header);
@@ -160,7 +211,9 @@ impl Core {
             .entry(known)
             .or_default()
             .extend(recipients.all());
-        self.tell_as(state, at, &view, &rca.header, key, recipients)
+        let mut effects = self.tell_as(state, at, &view, &rca.header, key.clone(), recipients);
+        effects.extend(self.post_stage(state, at, &rca.header, &view, key));
+        effects
     }
 
     /// The incident goes on inside another one: a line to those who know of it.
@@ -174,7 +227,9 @@ impl Core {
         recipients.cc.retain(is_known);
         let view = View::Merged(view::merged(resolved, &self.around(state, header)));
         let key = Stage::Resolved.key(state.round);
-        self.tell_as(state, at, &view, header, key, recipients)
+        let mut effects = self.tell_as(state, at, &view, header, key.clone(), recipients);
+        effects.extend(self.post_stage(state, at, header, &view, key));
+        effects
     }
 
     fn updated(&self, state: &mut State, at: Moment, updated: &IncidentUpdated) -> Vec<Effect> {
@@ -207,7 +262,9 @@ impl Core {
             .grouped_anomalies
             .clone_from(&updated.grouped_anomalies);
         opened.grouped_anomalies.truncate(KEPT);
-        self.tell_opened(state, at)
+        let mut effects = self.post_update(state, at, updated);
+        effects.extend(self.tell_opened(state, at));
+        effects
     }
 
     /// The first mail, to whoever of those concerned by now has not got it.
@@ -216,11 +273,15 @@ impl Core {
             return Vec::new();
         };
         let around = self.around(state, &opened.header);
-        let view = view::opened(&opened, state.round > 0, &around);
-        self.tell(state, at, &View::Opened(view), &opened.header)
+        let mut view = view::opened(&opened, state.round > 0, &around);
+        view.picture = state.picture.is_some();
+        let view = View::Opened(view);
+        let mut effects = self.tell(state, at, &view, &opened.header);
+        effects.extend(self.post_opened(state, at, &opened.header, &view));
+        effects
     }
 
-    fn around(&self, state: &State, header: &IncidentHeader) -> Surroundings<'_> {
+    pub(crate) fn around(&self, state: &State, header: &IncidentHeader) -> Surroundings<'_> {
         Surroundings {
             dashboard_url: &self.dashboard_url,
             severity: state.severity.unwrap_or(header.severity),
@@ -241,7 +302,12 @@ impl Core {
         self.tell_as(state, at, view, header, key, recipients)
     }
 
-    fn recipients(&self, state: &State, stage: Stage, header: &IncidentHeader) -> Recipients {
+    pub(crate) fn recipients(
+        &self,
+        state: &State,
+        stage: Stage,
+        header: &IncidentHeader,
+    ) -> Recipients {
         routing::recipients(
             stage,
             state.severity.unwrap_or(header.severity),
@@ -253,7 +319,7 @@ impl Core {
 
     /// Sends the mail under `key` to those of `recipients` who have not got
     /// that one.
-    fn tell_as(
+    pub(crate) fn tell_as(
         &self,
         state: &mut State,
         at: Moment,
@@ -269,7 +335,7 @@ impl Core {
         }
         told.extend(recipients.all());
         let mail = self.mail(state, view, header, key, recipients);
-        if view.stage() == Stage::Opened {
+        if matches!(view, View::Opened(_)) {
             state.thread.push(mail.notification.message_id.clone());
         }
         let mut effects = vec![Effect::Notify(mail.notification.clone())];
@@ -281,7 +347,9 @@ impl Core {
                     ..JobRequest::new(name, DELIVER, payload)
                 }));
             }
-            Err(error) => effects.extend(ended(&mail, at, false, 0, &error.to_string())),
+            Err(error) => {
+                effects.extend(ended(&mail.notification, at, false, 0, &error.to_string()));
+            }
         }
         effects
     }
@@ -298,6 +366,10 @@ impl Core {
         Mail {
             short_id: header.short_id.clone(),
             references: state.thread.clone(),
+            picture: match view {
+                View::Opened(_) => state.picture.clone(),
+                _ => None,
+            },
             notification: Notification {
                 incident_id: header.incident_id,
                 message_id: ids::message_id(header.incident_id, &key, &recipients.all()),
@@ -376,112 +448,4 @@ fn follows_a_plan(resolved: &IncidentResolved) -> bool {
         resolved.resolution_method.as_str(),
         "MERGED" | "CLOSED_BY_OPERATOR"
     )
-}
-
-/// A delivery ended, for good or for ill.
-fn delivered(at: Moment, job: &Job, result: Result<Value, String>) -> Vec<Effect> {
-    // Jobs are this agent's own; one that cannot be read has no mail to mark.
-    let Ok(mail) = serde_json::from_value::<Mail>(job.payload.clone()) else {
-        return Vec::new();
-    };
-    match result {
-        Ok(value) => {
-            let receipt = serde_json::from_value(value).unwrap_or_else(|_| Receipt {
-                reply: "accepted".to_owned(),
-                refused: Vec::new(),
-            });
-            if receipt.refused.is_empty() {
-                ended(&mail, at, true, job.attempt, &receipt.reply)
-            } else {
-                partly(&mail, at, job.attempt, &receipt)
-            }
-        }
-        Err(error) => ended(&mail, at, false, job.attempt, &error),
-    }
-}
-
-/// Some got the mail, some did not: the row is SENT and says for whom it was
-/// not, and the trail has a line for each of the two.
-fn partly(mail: &Mail, at: Moment, attempts: i32, receipt: &Receipt) -> Vec<Effect> {
-    let note = &mail.notification;
-    let is_refused = |address: &String| {
-        let mut refused = receipt.refused.iter();
-        refused.any(|refusal| refusal.recipient.eq_ignore_ascii_case(address))
-    };
-    let mut reached = mail.clone();
-    reached.notification.to.retain(|one| !is_refused(one));
-    reached.notification.cc.retain(|one| !is_refused(one));
-    let people: Vec<&str> = receipt
-        .refused
-        .iter()
-        .map(|refusal| refusal.recipient.as_str())
-        .collect();
-    let reasons: Vec<String> = receipt
-        .refused
-        .iter()
-        .map(|refusal| format!("{}: {}", refusal.recipient, refusal.reason))
-        .collect();
-    let words = format!("not delivered to {}", reasons.join("; "));
-    let payload = json!({
-        "stage": note.stage,
-        "channel": note.channel,
-        "message_id": note.message_id,
-        "refused": receipt.refused,
-        "subject": note.subject,
-        "attempts": attempts,
-    });
-    let summary = format!(
-        "Mail to {} was refused, others got it ({}): {}",
-        people.join(", "),
-        reasons.join("; "),
-        note.subject
-    );
-    let mut effects = ended(&reached, at, true, attempts, &receipt.reply);
-    if let Some(Effect::NotificationDone { error, .. }) = effects.first_mut() {
-        *error = Some(words);
-    }
-    effects.push(Effect::audit(
-        note.incident_id,
-        "NOTIFICATION_FAILED",
-        at.event_ms,
-        summary,
-        payload,
-    ));
-    effects
-}
-
-fn ended(mail: &Mail, at: Moment, sent: bool, attempts: i32, words: &str) -> Vec<Effect> {
-    let note = &mail.notification;
-    let people = [note.to.as_slice(), note.cc.as_slice()].concat().join(", ");
-    let (event_type, summary) = if sent {
-        (
-            "NOTIFICATION_SENT",
-            format!("Mail to {people}: {}", note.subject),
-        )
-    } else {
-        let summary = format!(
-            "Mail to {people} could not be sent in {attempts} tries ({words}): {}",
-            note.subject
-        );
-        ("NOTIFICATION_FAILED", summary)
-    };
-    let payload = json!({
-        "stage": note.stage,
-        "channel": note.channel,
-        "message_id": note.message_id,
-        "to": note.to,
-        "cc": note.cc,
-        "subject": note.subject,
-        "attempts": attempts,
-        "reply": words,
-    });
-    vec![
-        Effect::NotificationDone {
-            message_id: note.message_id.clone(),
-            sent,
-            attempts,
-            error: (!sent).then(|| words.to_owned()),
-        },
-        Effect::audit(note.incident_id, event_type, at.event_ms, summary, payload),
-    ]
 }

@@ -20,9 +20,13 @@
 //!   opened the incident; names and log lines can inject neither markup nor
 //!   headers.
 
+pub mod channels;
 pub mod config;
 pub mod decide;
 pub mod markdown;
+pub mod picture;
+pub mod posts;
+pub mod receipts;
 pub mod render;
 pub mod routing;
 pub mod shell;

@@ -3,7 +3,9 @@
 
 use crate::routing::Stage;
 use crate::units::line;
-use crate::view::{CauseView, MergedView, OpenedView, PlanView, PostmortemView, ResolvedView};
+use crate::view::{
+    CauseView, MergedView, OpenedView, PlanView, PostmortemView, ProgressView, ResolvedView,
+};
 use midwatch_events::IncidentHeader;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -11,7 +13,7 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::Serialize;
 use std::fmt;
 
-const TEMPLATES: [(&str, &str); 15] = [
+const TEMPLATES: [(&str, &str); 17] = [
     ("parts.html", include_str!("../templates/parts.html")),
     ("base.html", include_str!("../templates/base.html")),
     ("footer.txt", include_str!("../templates/footer.txt")),
@@ -21,6 +23,8 @@ const TEMPLATES: [(&str, &str); 15] = [
     ("rca.txt", include_str!("../templates/rca.txt")),
     ("plan.html", include_str!("../templates/plan.html")),
     ("plan.txt", include_str!("../templates/plan.txt")),
+    ("progress.html", include_str!("../templates/progress.html")),
+    ("progress.txt", include_str!("../templates/progress.txt")),
     ("merged.html", include_str!("../templates/merged.html")),
     ("merged.txt", include_str!("../templates/merged.txt")),
     ("resolved.html", include_str!("../templates/resolved.html")),
@@ -73,6 +77,8 @@ pub enum View {
     /// In the place of the mail about the end.
     Merged(MergedView),
     Postmortem(PostmortemView),
+    /// Nothing is new.
+    Progress(ProgressView),
 }
 
 impl View {
@@ -85,6 +91,8 @@ impl View {
             View::Plan(_) => Stage::Plan,
             View::Resolved(_) | View::Merged(_) => Stage::Resolved,
             View::Postmortem(_) => Stage::Postmortem,
+            // Whoever hears of a beginning hears that it goes on.
+            View::Progress(_) => Stage::Opened,
         }
     }
 
@@ -124,6 +132,9 @@ impl View {
             View::Merged(_) => format!("🔗 [{id}] Merged — {}", header.title()),
             View::Postmortem(postmortem) => {
                 format!("📋 [{id}] Postmortem — {}", postmortem.count)
+            }
+            View::Progress(progress) => {
+                format!("⏳ [{id}] Still open — no news for {}", progress.quiet)
             }
         };
         line(&text, SUBJECT)
@@ -171,6 +182,7 @@ impl Templates {
             View::Resolved(view) => self.fill("resolved", subject, view),
             View::Merged(view) => self.fill("merged", subject, view),
             View::Postmortem(view) => self.fill("postmortem", subject, view),
+            View::Progress(view) => self.fill("progress", subject, view),
         }
     }
 

@@ -1,24 +1,33 @@
-//! The acting part: reads the catalogue, delivers mails.
+//! The acting part: reads the catalogue, delivers mails and messages.
 
+use crate::channels::breaker::TRIES;
+use crate::channels::http::AsksToWait;
+use crate::channels::{Book, Breaker, Channels, GIVE_UP, POST, Post};
 use crate::config::Config;
 use crate::decide::{Core, DELIVER, Mail, State};
 use crate::render::Templates;
 use crate::smtp::Mailer;
 use anyhow::Context as _;
 use async_trait::async_trait;
+use midwatch_clients::postgres::{Postgres, channels};
 use midwatch_events::knowledge::Catalogue;
-use midwatch_events::{Envelope, Event, Topic};
+use midwatch_events::{Envelope, Topic};
+use midwatch_runtime::ServiceContext;
 use midwatch_runtime::agent::{Agent, AgentSpec, Input, Job, JobError, Moment, Route};
-use midwatch_runtime::config::Settings;
 use midwatch_runtime::effect::Effect;
 use serde_json::Value;
 use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The communication agent.
 #[derive(Debug)]
 pub struct Communication {
     core: Core,
     mailer: Mailer,
+    channels: Channels,
+    breaker: Breaker,
+    postgres: Postgres,
 }
 
 const TOPICS: &[Topic] = &[
@@ -35,12 +44,17 @@ impl Communication {
     /// Sets the agent up from its settings.
     ///
     /// # Errors
-    /// The mail server's settings cannot be used. A missing catalogue is no
-    /// error: mails then go to the general addresses and say so.
-    pub fn new(settings: &mut Settings) -> anyhow::Result<Communication> {
-        let config = Config::read(settings);
+    /// The mail server's settings or NOTIFY_FILE cannot be used, or the
+    /// database is away. A missing catalogue is no error: mails then go to the
+    /// general addresses and say so.
+    pub async fn new(context: &mut ServiceContext) -> anyhow::Result<Communication> {
+        let config = Config::read(&mut context.settings);
         // Complaints come out together; nothing below can hide them.
-        settings.clone().finish()?;
+        context.settings.clone().finish()?;
+        let book = match &config.notify_file {
+            Some(path) => read_book(path)?,
+            None => Book::default(),
+        };
         let mailer = Mailer::new(
             &config.smtp_url,
             &config.addresses.from,
@@ -58,17 +72,129 @@ impl Communication {
                 (Catalogue::default(), Some(notice.to_owned()))
             }
         };
+        let postgres = context.postgres().await?;
+        let channels = Channels::open(&book, postgres.pool.clone()).context("NOTIFY_FILE")?;
         Ok(Communication {
+            channels,
+            breaker: Breaker::default(),
+            postgres,
             core: Core {
                 addresses: config.addresses,
                 dashboard_url: config.dashboard_url,
                 catalogue,
                 notice,
                 templates: Templates::default(),
+                book,
             },
             mailer,
         })
     }
+
+    /// Delivers over one channel. While it is away, messages wait for it, and
+    /// are shown as FAILED after three tries until it is back.
+    async fn deliver(&self, job: &Job) -> Result<Value, JobError> {
+        let read = |error: serde_json::Error| JobError::Permanent(error.into());
+        if job.kind == DELIVER {
+            let mail: Mail = serde_json::from_value(job.payload.clone()).map_err(read)?;
+            let id = &mail.notification.message_id;
+            if let Some((wait, failures)) = self.breaker.closed_for("mail", Instant::now()) {
+                return Err(self.away(id, wait, failures, closed("mail")).await);
+            }
+            let result = self.mailer.deliver(&mail).await;
+            let receipt = self.judge("mail", "mail", id, result).await?;
+            return serde_json::to_value(receipt).map_err(read);
+        }
+        let post: Post = serde_json::from_value(job.payload.clone()).map_err(read)?;
+        let note = &post.notification;
+        let (channel, id) = (post.channel.as_str(), &note.message_id);
+        if let Some((wait, failures)) = self.breaker.closed_for(channel, Instant::now()) {
+            return Err(self.away(id, wait, failures, closed(channel)).await);
+        }
+        let kind = self
+            .core
+            .book
+            .channel(channel)
+            .map_or("gone", |one| one.kind.name());
+        let pool = &self.postgres.pool;
+        // Marked before the first word to the provider: whoever finds the mark
+        // looks for what was posted under it.
+        let mark = format!("try:{}", note.stage);
+        let tried = channels::posted(pool, note.incident_id, channel, &mark).await;
+        let is_retry = tried
+            .map_err(|error| JobError::Transient(error.into()))?
+            .is_some();
+        channels::remember(pool, note.incident_id, channel, &mark, "")
+            .await
+            .map_err(|error| JobError::Transient(error.into()))?;
+        let result = self.channels.deliver(&post, is_retry).await;
+        Ok(Value::String(self.judge(kind, channel, id, result).await?))
+    }
+
+    /// Tells the breaker how a delivery went.
+    async fn judge<T>(
+        &self,
+        kind: &'static str,
+        channel: &str,
+        message_id: &str,
+        result: Result<T, JobError>,
+    ) -> Result<T, JobError> {
+        let outcome = match &result {
+            Ok(_) => "sent",
+            Err(JobError::Permanent(_)) => "refused",
+            Err(_) => "postponed",
+        };
+        metrics::counter!("midwatch_communication_deliveries_total", "kind" => kind, "outcome" => outcome)
+            .increment(1);
+        if kind == "mail" {
+            metrics::counter!("midwatch_communication_mails_total", "outcome" => outcome)
+                .increment(1);
+        }
+        match result {
+            Err(JobError::Transient(error)) => {
+                let asked = error.downcast_ref::<AsksToWait>().map(|asked| asked.0);
+                let (wait, failures) = self.breaker.failed(channel, asked, Instant::now());
+                Err(self.away(message_id, wait, failures, error).await)
+            }
+            other => {
+                self.breaker.answered(channel);
+                other
+            }
+        }
+    }
+
+    async fn away(
+        &self,
+        message_id: &str,
+        wait: Duration,
+        failures: u32,
+        error: anyhow::Error,
+    ) -> JobError {
+        if failures >= TRIES {
+            let words = format!("{error:#}; still trying, for half an hour at most");
+            let attempts = i32::try_from(failures).unwrap_or(i32::MAX);
+            let pool = &self.postgres.pool;
+            if let Err(error) = channels::failing(pool, message_id, attempts, &words).await {
+                tracing::warn!(message_id, %error, "the failure cannot be shown");
+            }
+        }
+        JobError::Later {
+            error,
+            wait,
+            give_up: GIVE_UP,
+        }
+    }
+}
+
+fn closed(channel: &str) -> anyhow::Error {
+    anyhow::anyhow!("{channel} is away and is left alone for a moment")
+}
+
+fn read_book(path: &Path) -> anyhow::Result<Book> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("NOTIFY_FILE {} cannot be read", path.display()))?;
+    Book::parse(&text).map_err(|problem| {
+        anyhow::anyhow!("NOTIFY_FILE {} is not understood {problem}", path.display())
+    })
 }
 
 fn read_catalogue(path: &Path) -> anyhow::Result<Catalogue> {
@@ -89,13 +215,10 @@ impl Agent for Communication {
     }
 
     fn route(&self, envelope: &Envelope) -> Route {
-        match &envelope.event {
-            // Carried-out steps are told by the mails around them.
-            Event::Action(_) => Route::Ignore,
-            event => event
-                .incident_id()
-                .map_or(Route::Ignore, |id| Route::Scope(id.to_string())),
-        }
+        envelope
+            .event
+            .incident_id()
+            .map_or(Route::Ignore, |id| Route::Scope(id.to_string()))
     }
 
     fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
@@ -103,21 +226,11 @@ impl Agent for Communication {
     }
 
     async fn perform(&self, job: &Job) -> Result<Value, JobError> {
-        if job.kind != DELIVER {
-            let error = anyhow::anyhow!("no job of kind {} is known here", job.kind);
-            return Err(JobError::Permanent(error));
+        match job.kind.as_str() {
+            DELIVER | POST => self.deliver(job).await,
+            other => Err(JobError::Permanent(anyhow::anyhow!(
+                "no job of kind {other} is known here"
+            ))),
         }
-        let mail: Mail = serde_json::from_value(job.payload.clone())
-            .map_err(|error| JobError::Permanent(anyhow::Error::new(error)))?;
-        let result = self.mailer.deliver(&mail).await;
-        let outcome = match &result {
-            Ok(_) => "sent",
-            Err(JobError::Permanent(_)) => "refused",
-            Err(JobError::Transient(_)) => "postponed",
-        };
-        metrics::counter!("midwatch_communication_mails_total", "outcome" => outcome).increment(1);
-        let receipt = result?;
-        serde_json::to_value(receipt)
-            .map_err(|error| JobError::Permanent(anyhow::Error::new(error)))
     }
 }

@@ -2,9 +2,11 @@
 
 use crate::decide::{Mail, Receipt, Refusal};
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use lettre::address::Envelope;
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Message, MultiPart};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Attachment, Mailbox, Message, MultiPart, SinglePart};
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::response::Response;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
@@ -198,10 +200,7 @@ impl Mailer {
             let references: Vec<String> = mail.references.iter().map(|id| bracketed(id)).collect();
             builder = builder.references(references.join(" "));
         }
-        let mut message = builder.multipart(MultiPart::alternative_plain_html(
-            note.body_text.clone(),
-            note.body_html.clone(),
-        ))?;
+        let mut message = builder.multipart(body(mail)?)?;
         for (name, value) in [
             // Keeps vacation notices and ticket systems from answering.
             ("Auto-Submitted", "auto-generated"),
@@ -214,6 +213,31 @@ impl Mailer {
         }
         Ok(message)
     }
+}
+
+/// Plain text, and HTML with its picture. The picture travels inside the mail:
+/// a remote one would tell its server who reads, and often is not shown.
+fn body(mail: &Mail) -> anyhow::Result<MultiPart> {
+    let note = &mail.notification;
+    let Some(picture) = &mail.picture else {
+        return Ok(MultiPart::alternative_plain_html(
+            note.body_text.clone(),
+            note.body_html.clone(),
+        ));
+    };
+    let png = BASE64_STANDARD
+        .decode(picture)
+        .context("the mail's picture is no base64")?;
+    let image = Attachment::new_inline("chart".to_owned()).body(
+        png,
+        ContentType::parse("image/png").context("a media type")?,
+    );
+    let related = MultiPart::related()
+        .singlepart(SinglePart::html(note.body_html.clone()))
+        .singlepart(image);
+    Ok(MultiPart::alternative()
+        .singlepart(SinglePart::plain(note.body_text.clone()))
+        .multipart(related))
 }
 
 /// What the server answered, on one line.

@@ -6,6 +6,7 @@ mod cause;
 mod opened;
 mod outcome;
 mod plan;
+mod progress;
 
 pub use cause::{CauseView, cause};
 pub use opened::{OpenedView, opened};
@@ -13,6 +14,7 @@ pub use outcome::{
     CarriedOut, MergedView, PostmortemView, ResolvedView, merged, mttr, postmortem, resolved,
 };
 pub use plan::{PlanView, counted, eta, plan};
+pub use progress::{ProgressView, RowView, progress};
 
 use crate::units::{self, Metric, line};
 use midwatch_events::raw::RawDeployment;

@@ -6,6 +6,7 @@ use midwatch_events::{Envelope, Topic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The name of an agent and the topics of its consumer group.
@@ -59,6 +60,15 @@ pub enum JobError {
     /// No further try can succeed.
     #[error("{0:#}")]
     Permanent(anyhow::Error),
+    /// What the job needs is away or not ready, which is not the job's fault:
+    /// it is taken up again after `wait`, and that costs none of its tries. It
+    /// fails once it is older than `give_up`.
+    #[error("{error:#}")]
+    Later {
+        error: anyhow::Error,
+        wait: Duration,
+        give_up: Duration,
+    },
 }
 
 impl From<anyhow::Error> for JobError {
@@ -114,7 +124,8 @@ pub trait Agent: Send + Sync + 'static {
     ///
     /// # Errors
     /// Transient failures are tried again with backoff, up to the job's
-    /// number of tries; then the job fails and `decide` hears of it.
+    /// number of tries, and what is to come later as long as it says; then the
+    /// job fails and `decide` hears of it.
     async fn perform(&self, job: &Job) -> Result<Value, JobError> {
         let error = anyhow::anyhow!("this agent has no jobs, but found one of kind {}", job.kind);
         Err(JobError::Permanent(error))

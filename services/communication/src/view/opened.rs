@@ -16,6 +16,8 @@ pub struct OpenedView {
     pub preheader: String,
     /// The incident was over and came back.
     pub reopened: bool,
+    /// Whether the mail carries a picture of the trigger's course.
+    pub picture: bool,
     pub trigger: Reading,
     pub description: Option<String>,
     /// `First out of range at 14:01:10, detected 50 s later`.
@@ -86,6 +88,7 @@ pub fn opened(opened: &IncidentOpened, reopened: bool, around: &Surroundings<'_>
         frame: frame(&opened.header, around),
         preheader,
         reopened,
+        picture: false,
         description: said(&opened.description, QUOTE),
         onset: if detected - onset < 1000 {
             format!(

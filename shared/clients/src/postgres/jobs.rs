@@ -3,6 +3,7 @@
 use super::{PostgresError, Tx};
 use serde_json::Value;
 use sqlx::PgPool;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A job as a worker or the loop takes it up.
@@ -169,6 +170,38 @@ pub async fn fail(
         owner,
         error,
         retry_after_s
+    )
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Journals that what a job needs is away: ready again after `wait`, without
+/// the try being counted, or failed for good once it is older than `give_up`.
+///
+/// # Errors
+/// The database is away.
+pub async fn defer(
+    pool: &PgPool,
+    id: Uuid,
+    owner: &str,
+    error: &str,
+    wait: Duration,
+    give_up: Duration,
+) -> Result<bool, PostgresError> {
+    let done = sqlx::query!(
+        "UPDATE jobs SET
+             status = CASE WHEN created_at + make_interval(secs => $5) < now()
+                           THEN 'failed' ELSE 'ready' END,
+             finished_at = CASE WHEN created_at + make_interval(secs => $5) < now() THEN now() END,
+             attempts = GREATEST(attempts - 1, 0), error = $3, lease_owner = NULL,
+             lease_until = NULL, run_after = now() + make_interval(secs => $4)
+         WHERE id = $1 AND lease_owner = $2 AND status = 'running'",
+        id,
+        owner,
+        error,
+        wait.as_secs_f64(),
+        give_up.as_secs_f64()
     )
     .execute(pool)
     .await?;

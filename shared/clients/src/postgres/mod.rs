@@ -4,6 +4,7 @@
 
 pub mod artifacts;
 pub mod audit;
+pub mod channels;
 pub mod dead_letters;
 pub mod delivery;
 pub mod history;

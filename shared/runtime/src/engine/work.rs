@@ -81,6 +81,15 @@ async fn work<A: Agent>(engine: &Arc<Engine<A>>, owner: &str, row: &JobRow) {
         .record(started.elapsed().as_secs_f64());
     let written = match outcome {
         Ok(result) => jobs::finish(pool, job.id, owner, &result).await,
+        Err(JobError::Later {
+            error,
+            wait,
+            give_up,
+        }) => {
+            tracing::info!(kind, job = %job.id, "a job waits: {error:#}");
+            metrics::counter!(engine.metric("job_waits_total"), "kind" => kind).increment(1);
+            jobs::defer(pool, job.id, owner, &format!("{error:#}"), wait, give_up).await
+        }
         Err(error) => {
             let last = job.attempt >= job.max_attempts || matches!(error, JobError::Permanent(_));
             let retry_after = (!last).then(|| 2.0 * f64::from(job.attempt));

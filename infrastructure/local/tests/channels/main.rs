@@ -1,0 +1,320 @@
+//! Every channel has an outage while incidents go on: the communication agent,
+//! as the process that runs in the stack, on a real broker and database, with a
+//! real SMTP server behind STARTTLS and a login, and a peer that checks what
+//! Slack, PagerDuty, Telegram and a webhook would be sent. All of it must
+//! arrive, once, in the order of each incident, and what failed meanwhile must
+//! have been visible.
+//!
+//! `OUTAGE_S` is the length of each outage, 10 seconds unless given; `make soak`
+//! takes 120.
+
+mod peer;
+
+use midwatch_clients::kafka::{self, KafkaSettings, Producer};
+use midwatch_clients::postgres::Postgres;
+use midwatch_events::Topic;
+use peer::{Away, Peer};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+const INCIDENTS: u128 = 4;
+/// The life of an incident, and what each part is on the topics.
+const LIFE: [(&str, Topic); 5] = [
+    ("opened", Topic::IncidentsOpened),
+    ("rca", Topic::RcaCompleted),
+    ("plan", Topic::RemediationPlans),
+    ("resolved", Topic::IncidentsResolved),
+    ("postmortem", Topic::PostmortemsGenerated),
+];
+
+fn variable(name: &str) -> Option<String> {
+    std::env::vars()
+        .find(|(found, _)| found == name)
+        .map(|(_, value)| value)
+}
+
+fn needed(name: &str) -> String {
+    variable(name).unwrap_or_else(|| panic!("{name} is not set: run through `make test`"))
+}
+
+/// Ends the process, whatever becomes of the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.kill().is_ok() {
+            self.0.wait().expect("a killed child can be waited for");
+        }
+    }
+}
+
+async fn database() -> (Postgres, String) {
+    let base = needed("MIDWATCH_TEST_DATABASE_URL");
+    let admin = Postgres::connect(&base, 1)
+        .await
+        .expect("the test server answers");
+    let name = format!("channels_{}", std::process::id());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&admin.pool)
+        .await
+        .expect("a database of our own");
+    let (server, _) = base.rsplit_once('/').expect("a URL with a database");
+    let url = format!("{server}/{name}");
+    let postgres = Postgres::connect(&url, 4).await.expect("connected");
+    postgres.migrate().await.expect("the schema");
+    (postgres, url)
+}
+
+fn smtp(port: u16, folder: &Path) -> Running {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("../../.midwatch/cache/python-test/bin/python");
+    let mut child = Command::new(&python)
+        .arg(root.join("tests/channels/smtp.py"))
+        .args([&port.to_string(), folder.to_str().expect("a plain path")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} does not start: {error}", python.display()));
+    let mut line = String::new();
+    let output = child.stdout.take().expect("it is piped");
+    BufReader::new(output)
+        .read_line(&mut line)
+        .expect("it says when it serves");
+    assert_eq!(line.trim(), "ready");
+    Running(child)
+}
+
+/// The notifications' file, with every secret in a file of its own.
+fn book(folder: &Path, peer: &str) -> PathBuf {
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("the folder can be written to");
+        path
+    };
+    let book = json!({
+        "channels": [
+            { "name": "chat", "kind": "slack", "channel": "C0TEST",
+              "token_file": file("slack", peer::SLACK_TOKEN), "api_url": format!("{peer}/slack") },
+            { "name": "pager", "kind": "pagerduty", "api_url": peer,
+              "routing_key_file": file("pager", peer::PAGER_KEY) },
+            { "name": "phone", "kind": "telegram", "chat": "-100", "api_url": peer,
+              "token_file": file("telegram", peer::TELEGRAM_TOKEN) },
+            { "name": "hook", "kind": "webhook", "url_file": file("url", &format!("{peer}/hook")),
+              "secret_file": file("secret", peer::HOOK_SECRET) },
+        ],
+        "routes": [{ "channels": ["chat", "pager", "phone", "hook"] }],
+    });
+    file("notify.json", &book.to_string())
+}
+
+fn agent(kafka: &KafkaSettings, database: &str, smtp: u16, folder: &Path, book: &Path) -> Running {
+    let program = PathBuf::from(needed("MIDWATCH_TEST_BIN_DIR")).join("midwatch-communication");
+    let knowledge = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../knowledge");
+    let smtp = format!("smtp://midwatch:right%20p%40ss@127.0.0.1:{smtp}?tls=required");
+    let child = Command::new(&program)
+        .env("KAFKA_BOOTSTRAP_SERVERS", &kafka.bootstrap)
+        .env("KAFKA_TOPIC_PREFIX", &kafka.topic_prefix)
+        .env("DATABASE_URL", database)
+        .env("SMTP_URL", smtp)
+        .env("SMTP_CA_FILE", folder.join("ca.pem"))
+        .env("NOTIFY_FILE", book)
+        .env("KNOWLEDGE_DIR", knowledge)
+        .env("HTTP_BIND", "127.0.0.1:0")
+        .env("RUST_LOG", "error")
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
+    Running(child)
+}
+
+/// A part of an incident's life: the golden message under its own ids.
+fn part(incident: Uuid, number: usize) -> (Topic, Vec<u8>) {
+    let topic = LIFE[number].1;
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/events/golden")
+        .join(format!("{}.v1.json", topic.name()));
+    let text = std::fs::read_to_string(path).expect("a golden file");
+    let mut event: Value = serde_json::from_str(&text).expect("JSON");
+    event["event_id"] = json!(Uuid::from_u128(incident.as_u128() + number as u128 + 1));
+    event["incident_id"] = json!(incident);
+    event["short_id"] = json!(midwatch_events::ids::short_incident(incident));
+    event["severity"] = json!("CRITICAL");
+    (topic, serde_json::to_vec(&event).expect("JSON"))
+}
+
+async fn until(what: &str, limit: Duration, mut fact: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !fact().await {
+        assert!(Instant::now() < deadline, "within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn count(postgres: &Postgres, status: &str) -> i64 {
+    let query = "SELECT count(*) FROM notifications WHERE status = $1";
+    sqlx::query_scalar(query)
+        .bind(status)
+        .fetch_one(&postgres.pool)
+        .await
+        .expect("the database answers")
+}
+
+fn mails(folder: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.join("mails.jsonl")).unwrap_or_default();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("one mail a line"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_every_channel_loses_doubles_and_disorders_nothing() {
+    let outage: u64 = variable("OUTAGE_S").map_or(10, |text| text.parse().expect("seconds"));
+    let limit = Duration::from_secs(90 + outage);
+    let broker = variable("MIDWATCH_TEST_KAFKA").unwrap_or_else(|| needed("MIDWATCH_TEST_TANSU"));
+    let mut kafka = KafkaSettings::at(&broker);
+    kafka.topic_prefix = format!("channels{}.", std::process::id());
+    kafka::create_topics(&kafka).await.expect("topics");
+    let epoch = Uuid::from_u128(u128::from(std::process::id())).to_string();
+    kafka::ensure_epoch(&kafka, &epoch).await.expect("an epoch");
+    let (postgres, url) = database().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let peer = Peer::default();
+    let address = peer.serve().await;
+    let book = book(folder.path(), &address);
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port();
+    let mut inbox = Some(smtp(port, folder.path()));
+    let _agent = agent(&kafka, &url, port, folder.path(), &book);
+    let producer = Producer::new(&kafka).expect("a producer");
+    let incidents: Vec<Uuid> = (1..=INCIDENTS).map(|n| Uuid::from_u128(n << 96)).collect();
+    let publish = async |number: usize| {
+        for incident in &incidents {
+            let (topic, payload) = part(*incident, number);
+            let key = incident.to_string();
+            let sent = producer.publish_bytes(topic.name(), key.as_bytes(), &payload, &[]);
+            sent.await.expect("taken");
+        }
+    };
+
+    // The beginnings arrive; then everything is away, each in its own way.
+    publish(0).await;
+    let all = i64::try_from(incidents.len() * 5).expect("a small number");
+    until("the beginnings are told", limit, async || {
+        count(&postgres, "SENT").await >= all
+    })
+    .await;
+    peer.with(|seen| {
+        seen.away = BTreeMap::from([
+            ("slack", Away::LosesAnswers),
+            ("pager", Away::Refuses),
+            ("telegram", Away::AsksToWait),
+            ("hook", Away::LosesAnswers),
+        ]);
+    });
+    drop(inbox.take());
+    let gone = Instant::now();
+    publish(1).await;
+    publish(2).await;
+    publish(3).await;
+    until("what failed is visible", limit, async || {
+        count(&postgres, "FAILED").await >= 5
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(outage).saturating_sub(gone.elapsed())).await;
+    inbox = Some(smtp(port, folder.path()));
+    peer.with(|seen| seen.away.clear());
+    publish(4).await;
+
+    until("everything is told in the end", limit, async || {
+        let open = count(&postgres, "FAILED").await + count(&postgres, "PENDING").await;
+        open == 0 && mails(folder.path()).len() >= incidents.len() * LIFE.len()
+    })
+    .await;
+    look(&peer, &mails(folder.path()), &incidents);
+    drop(inbox);
+}
+
+/// What people have in the end.
+fn look(peer: &Peer, mails: &[Value], incidents: &[Uuid]) {
+    let stages: Vec<&str> = LIFE.iter().map(|(stage, _)| *stage).collect();
+    for mail in mails {
+        assert_eq!(
+            (&mail["encrypted"], &mail["user"]),
+            (&json!(true), &json!("midwatch"))
+        );
+    }
+    peer.with(|seen| {
+        assert_eq!(seen.complaints, Vec::<String>::new());
+        for provider in ["slack", "pager", "telegram", "hook"] {
+            assert!(
+                seen.turned_away.contains_key(provider),
+                "{provider} had no outage"
+            );
+        }
+        for incident in incidents {
+            let id = incident.to_string();
+            let short = midwatch_events::ids::short_incident(*incident);
+            let told: Vec<&str> = seen
+                .hook
+                .iter()
+                .filter(|(about, _)| *about == id)
+                .map(|(_, stage)| stage.as_str())
+                .collect();
+            assert_eq!(told, stages, "the webhook about {short}");
+            let alert = seen.pager.get(&id).expect("an alert");
+            assert_eq!(*alert, ["trigger", "resolve"], "the pager about {short}");
+
+            let root = seen
+                .slack
+                .iter()
+                .position(|(_, mark)| *mark == format!("{id}:root"));
+            let root = root.unwrap_or_else(|| panic!("no message about {short}"));
+            let ts = format!("1700000000.{:06}", root + 1);
+            let roots = seen
+                .slack
+                .iter()
+                .filter(|(_, mark)| *mark == format!("{id}:root"));
+            assert_eq!(roots.count(), 1, "one message about {short}");
+            let thread: Vec<&str> = seen
+                .slack
+                .iter()
+                .filter(|(thread, _)| *thread == ts)
+                .filter_map(|(_, mark)| mark.rsplit(':').next())
+                .collect();
+            assert_eq!(thread, stages, "Slack's thread about {short}");
+            assert!(
+                seen.edits[&ts] >= 4,
+                "the board of {short} is kept up to date"
+            );
+
+            let phone: Vec<&str> = seen
+                .telegram
+                .iter()
+                .filter(|(answers, text)| answers.is_some() && text.contains(&short))
+                .map(|(_, text)| text.lines().next().unwrap_or_default())
+                .collect();
+            assert_eq!(phone.len(), LIFE.len(), "Telegram about {short}: {phone:?}");
+            for (line, sign) in phone.iter().zip(["🚨", "🔍", "🛠️", "✅", "📋"]) {
+                assert!(line.starts_with(sign), "Telegram about {short}: {phone:?}");
+            }
+
+            let mailed: Vec<&str> = mails
+                .iter()
+                .filter_map(|mail| mail["subject"].as_str())
+                .filter(|subject| subject.contains(&short))
+                .collect();
+            assert_eq!(mailed.len(), LIFE.len(), "mails about {short}: {mailed:?}");
+            for (subject, sign) in mailed.iter().zip(["🚨", "🔍", "🛠", "✅", "📋"]) {
+                assert!(subject.starts_with(sign), "mails about {short}: {mailed:?}");
+            }
+        }
+    });
+}

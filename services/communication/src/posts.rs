@@ -1,0 +1,536 @@
+//! What channels other than mail are told, and who hears of an incident that
+//! nobody takes. Pure: no clock, network or log.
+
+use crate::channels::book::Asked;
+use crate::channels::{Board, Button, Channel, Kind, POST, Post, Signal};
+use crate::decide::{Core, State};
+use crate::render::View;
+use crate::routing::Recipients;
+use crate::view::{self, Reading};
+use midwatch_events::action::{RiskClass, VerificationVerdict};
+use midwatch_events::incident::IncidentChange;
+use midwatch_events::{
+    IncidentHeader, IncidentUpdated, RemediationAction, RemediationPlan, Severity, ids,
+};
+use midwatch_runtime::agent::Moment;
+use midwatch_runtime::effect::{Effect, JobRequest, Notification};
+use serde_json::Value;
+
+/// Tries of a message that its channel answers wrongly; an outage costs none.
+const POST_TRIES: i32 = 3;
+/// Timers of escalation begin so.
+const ESCALATE: &str = "escalate";
+/// The timer of the progress note.
+const PROGRESS: &str = "progress";
+/// Characters of a detail that are carried; the channels cut further.
+const DETAIL: usize = 8_000;
+
+/// Something to tell.
+pub(crate) struct News {
+    /// What routes call it.
+    pub stage: &'static str,
+    /// What tells it apart within the incident.
+    pub key: String,
+    pub signal: Signal,
+    pub headline: String,
+    /// Empty where only the board changed.
+    pub detail: String,
+}
+
+impl Core {
+    /// Tells the channels that are routed; those that show the incident and
+    /// are not routed get their board brought up to date.
+    pub(crate) fn post(
+        &self,
+        state: &mut State,
+        at: Moment,
+        header: &IncidentHeader,
+        news: &News,
+    ) -> Vec<Effect> {
+        let team = self.catalogue.get(header.primary_service());
+        let asked = Asked {
+            stage: news.stage,
+            severity: state.severity.unwrap_or(header.severity),
+            services: &header.affected_services,
+            team: team.map_or("", |entry| entry.team.as_str()),
+            wall_ms: at.wall_ms,
+        };
+        let routed: Vec<&str> = self
+            .book
+            .routed(&asked)
+            .into_iter()
+            .map(|channel| channel.name.as_str())
+            .collect();
+        // Whoever was alarmed hears of the end, whatever the hour.
+        let owed = matches!(news.signal, Signal::Acknowledge | Signal::Resolve);
+        let mut effects = Vec::new();
+        for channel in &self.book.channels {
+            let shows = state.shown_on.contains(&channel.name);
+            let told = if routed.contains(&channel.name.as_str()) || (owed && shows) {
+                news.detail.as_str()
+            } else if shows && news.signal == Signal::Update {
+                ""
+            } else {
+                continue;
+            };
+            effects.extend(
+                self.post_to(state, header, news, channel, told)
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+        effects
+    }
+
+    /// One message on one channel, once.
+    fn post_to(
+        &self,
+        state: &mut State,
+        header: &IncidentHeader,
+        news: &News,
+        channel: &Channel,
+        detail: &str,
+    ) -> Option<Effects> {
+        let is_edit = detail.is_empty() && news.signal == Signal::Update;
+        // A pager wants alarms, and a webhook has nothing to edit.
+        let silent = match channel.kind {
+            Kind::Pagerduty { .. } => news.signal == Signal::Update,
+            Kind::Webhook { .. } => is_edit,
+            Kind::Slack { .. } | Kind::Telegram { .. } => false,
+        };
+        let told = state.told.entry(news.key.clone()).or_default();
+        if silent || !told.insert(channel.name.clone()) {
+            return None;
+        }
+        state.shown_on.insert(channel.name.clone());
+        let name = std::slice::from_ref(&channel.name);
+        let notification = Notification {
+            incident_id: header.incident_id,
+            message_id: ids::message_id(header.incident_id, &news.key, name),
+            stage: news.key.clone(),
+            channel: channel.name.clone(),
+            to: vec![channel.kind.recipient().to_owned()],
+            cc: Vec::new(),
+            in_reply_to: None,
+            subject: news.headline.clone(),
+            body_html: String::new(),
+            body_text: detail.to_owned(),
+        };
+        let post = Post {
+            channel: channel.name.clone(),
+            board: state.board.clone(),
+            signal: news.signal,
+            headline: news.headline.clone(),
+            detail: detail.chars().take(DETAIL).collect(),
+            notification: notification.clone(),
+        };
+        let payload = serde_json::to_value(&post).ok()?;
+        let request = JobRequest {
+            lane: Some(format!("{}/{}", header.incident_id, channel.name)),
+            max_attempts: POST_TRIES,
+            ..JobRequest::new(format!("{POST}:{}", notification.message_id), POST, payload)
+        };
+        Some([Effect::Notify(notification), Effect::StartJob(request)])
+    }
+
+    /// The incident's first message, and the clocks that run from it.
+    pub(crate) fn post_opened(
+        &self,
+        state: &mut State,
+        at: Moment,
+        header: &IncidentHeader,
+        view: &View,
+    ) -> Vec<Effect> {
+        state
+            .board
+            .refresh(header, state.severity, &self.dashboard_url);
+        if let View::Opened(opened) = view {
+            state.board.reading = Some(reading(&opened.trigger));
+        }
+        let key = view.stage().key(state.round);
+        let rendered = self.templates.render(view, header);
+        let mut effects = self.post(
+            state,
+            at,
+            header,
+            &News {
+                stage: "opened",
+                key,
+                signal: Signal::Trigger,
+                headline: rendered.subject,
+                detail: rendered.text,
+            },
+        );
+        effects.extend(self.wind(state, at, header));
+        effects.extend(self.rest(state, at, header));
+        effects
+    }
+
+    /// A later stage: what its mail says, for the thread.
+    pub(crate) fn post_stage(
+        &self,
+        state: &mut State,
+        at: Moment,
+        header: &IncidentHeader,
+        view: &View,
+        key: String,
+    ) -> Vec<Effect> {
+        state
+            .board
+            .refresh(header, state.severity, &self.dashboard_url);
+        match view {
+            View::Cause(cause) => {
+                state.board.cause = Some(format!("{} ({}%)", cause.top, cause.confidence));
+            }
+            View::Plan(plan) => {
+                state.board.plan = Some(format!("{}, ETA {}", plan.count, plan.eta))
+            }
+            View::Resolved(end) => {
+                state.board.end = Some(format!("{} {}", end.mttr_both, end.method))
+            }
+            View::Merged(merged) => state.board.end = Some(merged.words.clone()),
+            View::Opened(_) | View::Progress(_) | View::Postmortem(_) => {}
+        }
+        let is_end = matches!(view, View::Resolved(_) | View::Merged(_));
+        if is_end {
+            state.board.buttons.clear();
+        }
+        let rendered = self.templates.render(view, header);
+        let news = News {
+            stage: match view {
+                View::Progress(_) => "update",
+                _ => view.stage().as_str(),
+            },
+            key,
+            signal: if is_end {
+                Signal::Resolve
+            } else {
+                Signal::Update
+            },
+            headline: rendered.subject,
+            detail: rendered.text,
+        };
+        let mut effects = self.post(state, at, header, &news);
+        if is_end {
+            state.over = true;
+            effects.extend(unwind(state));
+        } else {
+            effects.extend(self.rest(state, at, header));
+        }
+        effects
+    }
+
+    /// What the plan lets people approve from where they are.
+    pub(crate) fn offer(state: &mut State, plan: &RemediationPlan) {
+        let steps = plan.action_steps.iter();
+        let typed = steps.filter_map(|step| Some((step, step.typed.as_deref()?)));
+        state
+            .board
+            .buttons
+            .retain(|button| button.action == "acknowledge");
+        for (step, action) in typed.take(2) {
+            state.board.buttons.push(Button {
+                action: "approve".to_owned(),
+                label: format!("Approve {}: {}", step.step_id, step.action),
+                value: format!(
+                    "{}|{}|{}",
+                    plan.header.incident_id, plan.plan_hash, step.step_id
+                ),
+                is_grave: action.risk >= RiskClass::Disruptive,
+            });
+        }
+    }
+
+    /// Somebody acknowledged or snoozed, or the incident changed otherwise.
+    pub(crate) fn post_update(
+        &self,
+        state: &mut State,
+        at: Moment,
+        updated: &IncidentUpdated,
+    ) -> Vec<Effect> {
+        let taken = match updated.change {
+            IncidentChange::Acknowledged | IncidentChange::Snoozed => true,
+            IncidentChange::Reopened => {
+                (state.acknowledged, state.over) = (false, false);
+                (state.board.end, state.board.note) = (None, None);
+                false
+            }
+            _ => false,
+        };
+        state
+            .board
+            .refresh(&updated.header, state.severity, &self.dashboard_url);
+        let mut effects = Vec::new();
+        let (signal, detail) = if taken {
+            state.acknowledged = true;
+            state.board.note = Some(updated.reason.clone());
+            state
+                .board
+                .buttons
+                .retain(|button| button.action != "acknowledge");
+            effects.extend(unwind(state));
+            (Signal::Acknowledge, updated.reason.clone())
+        } else {
+            (Signal::Update, String::new())
+        };
+        let news = News {
+            stage: "update",
+            key: format!("update.{}", updated.revision),
+            signal,
+            headline: format!("{}: {}", updated.header.short_id, updated.reason),
+            detail,
+        };
+        effects.extend(self.post(state, at, &updated.header, &news));
+        if !taken && !state.over && state.opened.is_some() {
+            effects.extend(self.wind(state, at, &updated.header));
+        }
+        effects.extend(self.rest(state, at, &updated.header));
+        effects
+    }
+
+    /// A step of the plan went on.
+    pub(crate) fn post_action(
+        &self,
+        state: &mut State,
+        at: Moment,
+        action: &RemediationAction,
+    ) -> Vec<Effect> {
+        let words = told_of(action);
+        state.board.action = Some(words.clone());
+        let details = &action.details;
+        let mut lines = vec![action.reason.clone(), action.result.clone()];
+        if let Some(found) = &details.verification {
+            lines.push(found.summary.clone());
+        }
+        lines.retain(|line| !line.is_empty());
+        let news = News {
+            stage: "action",
+            key: format!(
+                "action.{}.{}.{}.{}",
+                action.plan_id.simple(),
+                action.step_id,
+                action.phase,
+                action.at_ms
+            ),
+            signal: Signal::Update,
+            headline: format!("{}: {words}", action.header.short_id),
+            detail: if lines.is_empty() {
+                words
+            } else {
+                lines.join("\n")
+            },
+        };
+        let mut effects = self.post(state, at, &action.header, &news);
+        effects.extend(self.rest(state, at, &action.header));
+        effects
+    }
+
+    /// Sets the clocks of escalation that are not set yet.
+    fn wind(&self, state: &mut State, at: Moment, header: &IncidentHeader) -> Vec<Effect> {
+        if state.acknowledged || state.over {
+            return Vec::new();
+        }
+        let severity = state.severity.unwrap_or(header.severity);
+        let mut effects = Vec::new();
+        for (index, rung) in self.book.escalation.iter().enumerate() {
+            let name = format!("{ESCALATE}:{}:{index}", state.round);
+            if severity >= rung.min_severity && state.clocks.insert(name.clone()) {
+                effects.push(Effect::SetTimer {
+                    name,
+                    due_ms: at.wall_ms + i64::from(rung.after_minutes) * 60_000,
+                    payload: Value::Null,
+                });
+            }
+        }
+        effects
+    }
+
+    /// There were news: the next note that there are none is due later.
+    fn rest(&self, state: &mut State, at: Moment, header: &IncidentHeader) -> Vec<Effect> {
+        let minutes = self.book.progress_minutes;
+        let severity = state.severity.unwrap_or(header.severity);
+        if minutes == 0 || severity != Severity::Critical || state.over || state.opened.is_none() {
+            return Vec::new();
+        }
+        let is_set = !state.clocks.insert(PROGRESS.to_owned());
+        if is_set && state.news_wall_ms == at.wall_ms {
+            return Vec::new();
+        }
+        state.news_wall_ms = at.wall_ms;
+        vec![Effect::SetTimer {
+            name: PROGRESS.to_owned(),
+            due_ms: at.wall_ms + i64::from(minutes) * 60_000,
+            payload: Value::Null,
+        }]
+    }
+
+    /// A clock ran out. What counts is how things stand now.
+    pub(crate) fn rang(&self, state: &mut State, at: Moment, name: &str) -> Vec<Effect> {
+        let Some(opened) = state.opened.clone().filter(|_| !state.over) else {
+            return Vec::new();
+        };
+        if name == PROGRESS {
+            state.clocks.remove(PROGRESS);
+            return self.progress(state, at, &opened.header);
+        }
+        let mut parts = name.split(':');
+        let rung = match (parts.next(), parts.next(), parts.next()) {
+            (Some(ESCALATE), Some(round), Some(index)) if round == state.round.to_string() => {
+                index.parse::<usize>().ok()
+            }
+            _ => None,
+        };
+        let Some((index, rung)) =
+            rung.and_then(|index| Some((index, self.book.escalation.get(index)?)))
+        else {
+            return Vec::new();
+        };
+        if state.acknowledged {
+            return Vec::new();
+        }
+        let key = match state.round {
+            0 => format!("escalation.{}", index + 1),
+            round => format!("escalation.{}.{}", index + 1, round + 1),
+        };
+        let around = self.around(state, &opened.header);
+        let mut view = view::opened(&opened, state.round > 0, &around);
+        view.picture = state.picture.is_some();
+        let view = View::Opened(view);
+        let news = News {
+            stage: "opened",
+            key: key.clone(),
+            signal: Signal::Trigger,
+            headline: format!(
+                "{} was not acknowledged within {} min",
+                opened.header.short_id, rung.after_minutes
+            ),
+            detail: self.templates.render(&view, &opened.header).text,
+        };
+        let mut effects = Vec::new();
+        for channel in rung
+            .channels
+            .iter()
+            .filter_map(|name| self.book.channel(name))
+        {
+            effects.extend(
+                self.post_to(state, &opened.header, &news, channel, &news.detail)
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+        let recipients = Recipients {
+            to: rung.mail.clone(),
+            cc: Vec::new(),
+        };
+        effects.extend(self.tell_as(state, at, &view, &opened.header, key, recipients));
+        effects.push(Effect::audit(
+            opened.header.incident_id,
+            "ESCALATED",
+            at.event_ms,
+            news.headline,
+            serde_json::json!({ "channels": rung.channels, "mail": rung.mail }),
+        ));
+        effects
+    }
+
+    fn progress(&self, state: &mut State, at: Moment, header: &IncidentHeader) -> Vec<Effect> {
+        state.notes += 1;
+        let key = format!("progress.{}", state.notes);
+        let minutes = (at.wall_ms - state.news_wall_ms).max(0) / 60_000;
+        let around = self.around(state, header);
+        let view = View::Progress(view::progress(&state.board, minutes, &around, header));
+        let recipients = self.recipients(state, crate::routing::Stage::Opened, header);
+        let mut effects = self.tell_as(state, at, &view, header, key.clone(), recipients);
+        effects.extend(self.post_stage(state, at, header, &view, key));
+        effects
+    }
+}
+
+type Effects = [Effect; 2];
+
+/// Stops the clocks: of escalation once somebody has taken it, all at its end.
+fn unwind(state: &mut State) -> Vec<Effect> {
+    let over = state.over;
+    let stopped = state.clocks.extract_if(.., |name| over || name != PROGRESS);
+    stopped.map(|name| Effect::CancelTimer { name }).collect()
+}
+
+impl Board {
+    /// Brings what every event carries up to date.
+    fn refresh(&mut self, header: &IncidentHeader, severity: Option<Severity>, dashboard: &str) {
+        if self.short_id.is_empty() {
+            self.buttons.push(Button {
+                action: "acknowledge".to_owned(),
+                label: "Acknowledge".to_owned(),
+                value: format!("{}||", header.incident_id),
+                is_grave: false,
+            });
+        }
+        let plain = |text: &str| crate::units::line(text, 200);
+        self.title = plain(&header.title());
+        severity
+            .unwrap_or(header.severity)
+            .as_str()
+            .clone_into(&mut self.severity);
+        self.short_id.clone_from(&header.short_id);
+        self.environment = plain(&header.environment);
+        self.services = header
+            .affected_services
+            .iter()
+            .take(8)
+            .map(|name| plain(name))
+            .collect();
+        self.link = format!("{dashboard}/incidents/{}", header.incident_id);
+    }
+}
+
+fn reading(reading: &Reading) -> String {
+    let mut text = format!("{} of {}", reading.metric, reading.service);
+    if let (Some(observed), Some(baseline)) = (&reading.observed, &reading.baseline) {
+        text.push_str(&format!(": {observed}, normally {baseline}"));
+    }
+    if let Some(sigma) = &reading.sigma {
+        text.push_str(&format!(" ({sigma})"));
+    }
+    text
+}
+
+/// One line about what became of a step.
+fn told_of(action: &RemediationAction) -> String {
+    let step = &action.step_id;
+    let by = crate::units::line(&action.by, 100);
+    let details = &action.details;
+    match action.phase.as_str() {
+        "approved" => match details.approvals_missing {
+            Some(missing) if missing > 0 => {
+                format!("{step} approved by {by}, {missing} more needed")
+            }
+            _ => format!("{step} approved by {by}"),
+        },
+        "refused" => format!(
+            "{step} refused ({})",
+            crate::units::line(&details.rule, 100)
+        ),
+        "intent" if details.dry_run => format!("{step} is tried as a dry run"),
+        "intent" => format!("{step} is being carried out"),
+        "outcome" => match details.succeeded {
+            Some(true) if details.dry_run => format!("{step} would be carried out (dry run)"),
+            Some(true) => format!("{step} was carried out"),
+            Some(false) => format!("{step} failed"),
+            None => format!("{step}: whether it took effect is not known"),
+        },
+        "verified" => {
+            let verdict = details.verification.as_ref().map(|found| found.verdict);
+            let words = match verdict {
+                Some(VerificationVerdict::Improved) => "helped",
+                Some(VerificationVerdict::NotImproved) => "did not help",
+                Some(VerificationVerdict::Worse) => "made it worse",
+                Some(VerificationVerdict::RecoveredByItself) => "came when it was already better",
+                Some(VerificationVerdict::NotProvable) | None => "cannot be shown to have helped",
+            };
+            format!("{step} {words}")
+        }
+        "undone" => format!("{step} was undone"),
+        other => format!("{step}: {}", crate::units::line(other, 40)),
+    }
+}

@@ -1,0 +1,239 @@
+//! What channels other than mail are told, and who hears of an incident that
+//! nobody takes. Whole stories through the deciding core; deliveries over real
+//! HTTP are shown in `infrastructure/local/tests/channels`.
+
+mod fixtures;
+
+use fixtures::{AT, connections, core, hear, raised};
+use midwatch_communication::channels::{Book, Post, Signal};
+use midwatch_communication::decide::{Core, State};
+use midwatch_events::incident::IncidentChange;
+use midwatch_events::{Event, Severity};
+use midwatch_runtime::agent::{Input, Job, Moment};
+use midwatch_runtime::effect::Effect;
+use serde_json::Value;
+
+const BOOK: &str = r#"{
+  "channels": [
+    {"name": "ops", "kind": "slack", "channel": "C01", "token_file": "/none"},
+    {"name": "pager", "kind": "pagerduty", "routing_key_file": "/none"},
+    {"name": "hook", "kind": "webhook", "url_file": "/none"}
+  ],
+  "routes": [
+    {"channels": ["ops"], "stages": ["opened", "plan", "resolved", "postmortem"]},
+    {"channels": ["hook"]},
+    {"channels": ["pager"], "min_severity": "CRITICAL", "stages": ["opened"]}
+  ],
+  "escalation": [
+    {"after_minutes": 5, "channels": ["pager"], "mail": ["lead@example.com"]},
+    {"after_minutes": 15, "min_severity": "CRITICAL", "mail": ["head@example.com"]}
+  ],
+  "progress_minutes": 30
+}"#;
+
+fn with_book() -> Core {
+    Core {
+        book: Book::parse(BOOK).expect("the book is well formed"),
+        ..core()
+    }
+}
+
+fn posts(effects: &[Effect]) -> Vec<Post> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::StartJob(job) if job.kind == "post" => {
+                let post: Post = serde_json::from_value(job.payload.clone()).expect("a post");
+                let lane = format!("{}/{}", post.notification.incident_id, post.channel);
+                assert_eq!(job.lane.as_deref(), Some(lane.as_str()));
+                Some(post)
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn told(effects: &[Effect]) -> Vec<String> {
+    let mut told: Vec<String> = posts(effects)
+        .iter()
+        .map(|post| {
+            let what = if post.is_edit() { "edit" } else { "tell" };
+            format!("{} {what} {:?}", post.channel, post.signal)
+        })
+        .collect();
+    told.sort();
+    told
+}
+
+fn timers(effects: &[Effect]) -> Vec<(String, i64)> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::SetTimer { name, due_ms, .. } => {
+                Some((name.clone(), (due_ms - AT.wall_ms) / 60_000))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn ring(core: &Core, state: &mut State, name: &str, minutes: i64) -> Vec<Effect> {
+    let at = Moment {
+        wall_ms: AT.wall_ms + minutes * 60_000,
+        ..AT
+    };
+    let input = Input::Timer {
+        name: name.to_owned(),
+        payload: Value::Null,
+    };
+    core.decide(state, at, input)
+}
+
+fn change(severity: Severity, change: IncidentChange) -> Event {
+    Event::Updated(Box::new(raised(&connections(), severity, change)))
+}
+
+#[test]
+fn each_channel_gets_what_is_routed_to_it_once_and_keeps_its_board() {
+    let (core, mut state) = (with_book(), State::default());
+    let expected = [
+        vec![
+            "hook tell Trigger",
+            "ops tell Trigger",
+            "pager tell Trigger",
+        ],
+        // The cause is not routed to ops, which shows it on its board.
+        vec!["hook tell Update", "ops edit Update"],
+        vec!["hook tell Update", "ops tell Update"],
+        // The pager is owed the end of what it rang for.
+        vec![
+            "hook tell Resolve",
+            "ops tell Resolve",
+            "pager tell Resolve",
+        ],
+        vec!["hook tell Update", "ops tell Update"],
+    ];
+    for (event, expected) in connections().events().into_iter().zip(expected) {
+        assert_eq!(told(&hear(&core, &mut state, event.clone())), expected);
+        assert_eq!(told(&hear(&core, &mut state, event)), Vec::<String>::new());
+    }
+    let end = state.board.end.expect("the board says how it ended");
+    assert!(end.contains("min"), "{end}");
+    assert_eq!(state.board.buttons, Vec::new());
+}
+
+#[test]
+fn nobody_takes_it_and_the_next_one_hears() {
+    let (core, mut state) = (with_book(), State::default());
+    let [opened, ..] = connections().events();
+    let effects = hear(&core, &mut state, opened);
+    let set = [("escalate:0:0", 5), ("escalate:0:1", 15), ("progress", 30)];
+    let set = set.map(|(name, minutes)| (name.to_owned(), minutes));
+    assert_eq!(timers(&effects), set);
+
+    let effects = ring(&core, &mut state, "escalate:0:0", 5);
+    assert_eq!(told(&effects), ["pager tell Trigger"]);
+    let mails = fixtures::mails(&effects);
+    let mail = mails.iter().find(|note| note.channel == "mail");
+    assert_eq!(mail.expect("a mail as well").to, ["lead@example.com"]);
+    assert!(
+        effects.iter().any(|effect| matches!(effect,
+            Effect::Audit(line) if line.event_type == "ESCALATED")),
+        "{effects:?}"
+    );
+    // Rung twice, it tells once.
+    assert_eq!(
+        told(&ring(&core, &mut state, "escalate:0:0", 5)),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn whoever_acknowledges_anywhere_stops_it_everywhere() {
+    let (core, mut state) = (with_book(), State::default());
+    let [opened, ..] = connections().events();
+    hear(&core, &mut state, opened);
+    let effects = hear(
+        &core,
+        &mut state,
+        change(Severity::Critical, IncidentChange::Acknowledged),
+    );
+    assert_eq!(
+        told(&effects),
+        [
+            "hook tell Acknowledge",
+            "ops tell Acknowledge",
+            "pager tell Acknowledge"
+        ]
+    );
+    let stopped: Vec<&str> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::CancelTimer { name } => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stopped, ["escalate:0:0", "escalate:0:1"]);
+    // A timer that had run out at that very moment finds it taken.
+    assert_eq!(ring(&core, &mut state, "escalate:0:1", 15), Vec::new());
+}
+
+#[test]
+fn silence_about_a_critical_incident_is_broken_and_an_end_ends_it() {
+    let (core, mut state) = (with_book(), State::default());
+    let [opened, rca, plan, resolved, _] = connections().events();
+    for event in [opened, rca, plan] {
+        hear(&core, &mut state, event);
+    }
+    let effects = ring(&core, &mut state, "progress", 31);
+    let mails = fixtures::mails(&effects);
+    let mail = mails
+        .iter()
+        .find(|note| note.channel == "mail")
+        .expect("a note");
+    assert_eq!(mail.stage, "progress.1");
+    assert!(
+        mail.subject.contains("no news for 31 min"),
+        "{}",
+        mail.subject
+    );
+    assert!(mail.body_text.contains("Cause:"), "{}", mail.body_text);
+    assert!(
+        timers(&effects).contains(&("progress".to_owned(), 61)),
+        "{effects:?}"
+    );
+    hear(&core, &mut state, resolved);
+    assert_eq!(ring(&core, &mut state, "progress", 61), Vec::new());
+}
+
+#[test]
+fn a_message_that_failed_for_good_is_recorded_with_its_channel() {
+    let (core, mut state) = (with_book(), State::default());
+    let [opened, ..] = connections().events();
+    let post = posts(&hear(&core, &mut state, opened)).remove(0);
+    let job = Job {
+        id: uuid::Uuid::from_u128(7),
+        scope: post.notification.incident_id.to_string(),
+        kind: "post".to_owned(),
+        payload: serde_json::to_value(&post).expect("encodes"),
+        attempt: 1,
+        max_attempts: 3,
+    };
+    let result = Err("Slack refused: channel_not_found".to_owned());
+    let effects = core.decide(&mut state, AT, Input::JobDone { job, result });
+    let [
+        Effect::NotificationDone { sent, error, .. },
+        Effect::Audit(line),
+    ] = effects.as_slice()
+    else {
+        panic!("a row and a line, not {effects:?}");
+    };
+    assert!(!sent && error.as_deref() == Some("Slack refused: channel_not_found"));
+    assert_eq!(line.event_type, "NOTIFICATION_FAILED");
+    assert!(
+        line.summary.starts_with("ops message to C01"),
+        "{}",
+        line.summary
+    );
+    assert_eq!(post.signal, Signal::Trigger);
+}
