@@ -5,7 +5,7 @@ use super::trail::{self, About};
 use super::{Core, Progress, Published, Stage, State};
 use crate::catalogue::{self, Refusal};
 use crate::policy::{Approval, Ruling, Wish};
-use midwatch_events::action::TypedAction;
+use midwatch_events::action::{TypedAction, plan_hash};
 use midwatch_events::response::ActionDetails;
 use midwatch_events::{ActionStep, OperatorCommand, RemediationPlan};
 use midwatch_runtime::agent::Moment;
@@ -181,6 +181,12 @@ fn subject(state: &State, command: &OperatorCommand) -> Result<Subject, Refusal>
         return Err(Refusal::new(
             "plan_hash",
             "it is for another plan than the current one; read that one and approve it",
+        ));
+    }
+    if plan_hash(plan.plan_id, &plan.action_steps) != plan.plan_hash {
+        return Err(Refusal::new(
+            "altered_plan",
+            "the plan was altered after it was published; wait for the next one",
         ));
     }
     let mut steps = plan.action_steps.iter();
