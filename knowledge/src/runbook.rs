@@ -2,10 +2,12 @@
 //!
 //! A file begins with front matter (`name`, `description`, `anomaly_types`,
 //! `tags`), is divided by `## ` headings, and lists steps in three of its
-//! sections as `- **Action**` with indented `- key: value` lines.
+//! sections as `- **Action**` with indented `- key: value` lines. A step that
+//! could be carried out has a line `- action: ` with the kind and the arguments
+//! of the action catalogue; one without it is done by hand.
 
 use crate::content::{ContentError, files, read};
-use midwatch_clients::knowledge::{PLACEHOLDERS, RunbookStep};
+use midwatch_clients::knowledge::{ActionTemplate, PLACEHOLDERS, RunbookStep};
 use midwatch_events::AnomalyType;
 use midwatch_events::response::Priority;
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,10 @@ const STEP_SECTIONS: [(&str, Priority); 3] = [
     ("Within 15 minutes", Priority::Within15Min),
     ("Within the hour", Priority::Within1Hour),
 ];
-const STEP_KEYS: [&str; 6] = ["command", "why", "expect", "rollback", "risk", "owner"];
+const ACTION_LINE: &str = "  - action: ";
+const STEP_KEYS: [&str; 7] = [
+    "command", "why", "expect", "rollback", "risk", "owner", "action",
+];
 const RISKS: [&str; 4] = ["read-only", "low", "medium", "high"];
 const OWNERS: [&str; 3] = ["on-call", "team", "platform"];
 
@@ -153,9 +158,11 @@ fn sections(path: &Path, body: &str) -> Result<Vec<Section>, ContentError> {
             Some(priority) => parse_steps(path, title, text, priority)?,
             None => Vec::new(),
         };
+        // The line for programs says nothing to a search by meaning.
+        let for_people = text.lines().filter(|line| !line.starts_with(ACTION_LINE));
         sections.push(Section {
             title: title.to_owned(),
-            text: text.to_owned(),
+            text: for_people.collect::<Vec<_>>().join("\n"),
             steps,
         });
     }
@@ -203,6 +210,10 @@ fn build_step(
     if let Some(key) = entries.keys().find(|key| !STEP_KEYS.contains(key)) {
         return Err(format!("has the entry {key:?}; known are {STEP_KEYS:?}"));
     }
+    let typed = entries
+        .remove("action")
+        .map(|text| ActionTemplate::parse(&text))
+        .transpose()?;
     let mut take = |key: &str| {
         entries
             .remove(key)
@@ -218,6 +229,7 @@ fn build_step(
         rollback: take("rollback")?,
         risk: take("risk")?,
         owner: take("owner")?,
+        typed,
     };
     for (key, value, allowed) in [
         ("risk", &step.risk, &RISKS[..]),
@@ -228,10 +240,16 @@ fn build_step(
         }
     }
     let unknown = |name: &&str| !PLACEHOLDERS.contains(name);
-    if let Some(name) = step.placeholders().into_iter().find(unknown) {
+    let of_action = step.typed.iter().flat_map(ActionTemplate::placeholders);
+    let mut all = step.placeholders().into_iter().chain(of_action);
+    if let Some(name) = all.find(unknown) {
         return Err(format!(
             "uses {{{{{name}}}}}; known placeholders are {PLACEHOLDERS:?}"
         ));
+    }
+    drop(all);
+    if step.typed.is_some() && step.risk == "read-only" {
+        return Err("only looks, and yet names an action".to_owned());
     }
     Ok(step)
 }

@@ -1,7 +1,10 @@
 //! The case that a plan is for: what is believed to be wrong, where, and the
 //! names of the objects that were really seen.
 
+use crate::catalogue::Known;
 use midwatch_clients::postgres::KeptRecord;
+use midwatch_events::action::ExpectedEffect;
+use midwatch_events::anomaly::Direction;
 use midwatch_events::incident::Verdict;
 use midwatch_events::knowledge::{Catalogue, CatalogueEntry};
 use midwatch_events::{AnomalyType, RcaCompleted, RootCauseCandidate};
@@ -16,7 +19,24 @@ pub struct Observed {
     pub pod: Option<String>,
     pub consumer_group: Option<String>,
     pub topic: Option<String>,
+    #[serde(default)]
+    pub node: Option<String>,
+    #[serde(default)]
+    pub unit: Option<String>,
+    #[serde(default)]
+    pub alertname: Option<String>,
+    #[serde(default)]
+    pub replicas: Option<u64>,
+    /// By container and resource: `app memory` is `1Gi`.
+    #[serde(default)]
+    pub limits: BTreeMap<String, String>,
 }
+
+/// Gauges of a deployment's wanted pods, as kube-state-metrics and our own
+/// collectors name them.
+const REPLICAS: [&str; 2] = ["kube_deployment_spec_replicas", "kubernetes_replicas"];
+/// The gauge of a container's limits, as kube-state-metrics names it.
+const LIMITS: &str = "kube_pod_container_resource_limits";
 
 impl Observed {
     /// Reads the names out of the records of `service`; the latest wins.
@@ -51,9 +71,56 @@ impl Observed {
                 label(&["consumer_group", "group"]),
             );
             newer(&mut observed.topic, label(&["topic"]));
+            let of_node = (kubernetes && payload["kind"] == "Node")
+                .then(|| text(&payload["name"]))
+                .flatten()
+                .or_else(|| text(&payload["metadata"]["node"]));
+            newer(&mut observed.node, of_node.or_else(|| label(&["node"])));
+            newer(
+                &mut observed.unit,
+                label(&["systemd_unit", "unit"]).filter(|unit| unit.ends_with(".service")),
+            );
+            newer(&mut observed.alertname, label(&["alertname"]));
+            observed.read_gauge(record);
         }
         observed
     }
+
+    fn read_gauge(&mut self, record: &KeptRecord) {
+        let labels = &record.payload["labels"];
+        let Some(value) = record.value.and_then(whole) else {
+            return;
+        };
+        if REPLICAS.contains(&record.name.as_str()) {
+            self.replicas = Some(value);
+        }
+        if record.name == LIMITS
+            && let (Some(container), Some(resource)) =
+                (text(&labels["container"]), text(&labels["resource"]))
+        {
+            let amount = match resource.as_str() {
+                "memory" if value % GIB == 0 => format!("{}Gi", value / GIB),
+                "memory" if value % MIB == 0 => format!("{}Mi", value / MIB),
+                _ => value.to_string(),
+            };
+            self.limits
+                .insert(format!("{container} {resource}"), amount);
+        }
+    }
+}
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// A gauge's value as the whole number that it is.
+fn whole(value: f64) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "in range and without a fraction, as checked"
+    )]
+    let whole = value as u64;
+    ((1.0..9e15).contains(&value) && value.fract() == 0.0).then_some(whole)
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -146,6 +213,36 @@ impl<'a> Case<'a> {
         !trigger.is_empty() && !trigger.starts_with("log:") && !trigger.starts_with("kubernetes:")
     }
 
+    /// What an action against the cause should do to which metric: the one that
+    /// triggered, or the error rate where a log line or a Kubernetes event
+    /// did. Absent where no baseline is known, for nobody could tell whether
+    /// it helped. `within_ms` is the action's own and 0 here.
+    #[must_use]
+    pub fn effect(&self) -> Option<ExpectedEffect> {
+        if self.has_reading() {
+            let falls = self.rca.observed_value >= self.rca.baseline_value;
+            return Some(ExpectedEffect {
+                service: self.rca.header.primary_service().to_owned(),
+                metric: self.rca.trigger_metric.clone(),
+                direction: if falls {
+                    Direction::Below
+                } else {
+                    Direction::Above
+                },
+                baseline_value: self.rca.baseline_value,
+                within_ms: 0,
+            });
+        }
+        let baseline = self.entry()?.rest.get("baseline")?;
+        Some(ExpectedEffect {
+            service: self.service().to_owned(),
+            metric: "service_error_rate_percent".to_owned(),
+            direction: Direction::Below,
+            baseline_value: baseline["error_rate_percent"].as_f64()?,
+            within_ms: 0,
+        })
+    }
+
     /// What placeholders of `service`'s steps may be replaced by: names that
     /// were observed, or that the catalogue records.
     #[must_use]
@@ -193,6 +290,91 @@ impl<'a> Case<'a> {
             }
         }
         values
+    }
+}
+
+/// What actions of this case may name.
+#[must_use]
+pub fn known(case: &Case<'_>, observed: &Observed, simulated: bool) -> Known {
+    let service = case.service();
+    let mut known = Known {
+        simulated,
+        ..Known::default()
+    };
+    known.see("service", service);
+    known.see("workload", service);
+    if let Some(host) = service.strip_prefix("host/") {
+        known.see("host", host);
+    }
+    let names = case.values(service, observed);
+    for (name, of) in [
+        ("namespace", "namespace"),
+        ("pod", "pod"),
+        ("from_version", "version"),
+        ("to_version", "previous_version"),
+    ] {
+        if let Some(value) = names.get(of) {
+            known.see(name, value);
+        }
+    }
+    for (name, value) in [
+        ("node", &observed.node),
+        ("unit", &observed.unit),
+        ("alertname", &observed.alertname),
+    ] {
+        if let Some(value) = value {
+            known.see(name, value);
+        }
+    }
+    recorded(case, observed, &mut known);
+    if let Some(effect) = case.effect() {
+        known.see("measure", format!("{} {}", effect.service, effect.metric));
+    }
+    known
+}
+
+/// What the service catalogue adds: usual replicas, limits and settings where
+/// none were observed, and what may be cleared, rotated or run.
+fn recorded(case: &Case<'_>, observed: &Observed, known: &mut Known) {
+    let rest = |name: &str| case.entry().and_then(|entry| entry.rest.get(name));
+    let replicas = observed
+        .replicas
+        .or_else(|| rest("replicas").and_then(Value::as_u64));
+    if let Some(replicas) = replicas {
+        known.see("replicas", replicas.to_string());
+    }
+    for (object, limit) in &observed.limits {
+        if let Some((container, _)) = object.split_once(' ') {
+            known.see("container", container);
+        }
+        known.see("limit", format!("{object} {limit}"));
+    }
+    if let Some(resources) = rest("resources").filter(|_| observed.limits.is_empty())
+        && let Some(container) = text(&resources["container"])
+    {
+        for resource in ["cpu", "memory"] {
+            if let Some(limit) = text(&resources[resource]) {
+                known.see("limit", format!("{container} {resource} {limit}"));
+            }
+        }
+        known.see("container", container);
+    }
+    let settings = rest("settings").and_then(Value::as_object);
+    for (name, value) in settings.into_iter().flatten() {
+        if let Some(value) = text(value) {
+            known.see("setting_name", name);
+            known.see("setting", format!("{name} {value}"));
+        }
+    }
+    for (name, list) in [
+        ("path", "clearable_paths"),
+        ("log", "logs"),
+        ("script", "scripts"),
+    ] {
+        let values = rest(list).and_then(Value::as_array);
+        for value in values.into_iter().flatten().filter_map(text) {
+            known.see(name, value);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Settings of the remediation agent.
 
+use crate::policy::{self, Mode, Policy};
 use midwatch_runtime::config::Settings;
 use std::path::PathBuf;
 
@@ -31,6 +32,15 @@ pub struct Config {
     pub namespace: String,
     /// `KNOWLEDGE_DIR`, the folder of `services.json`.
     pub knowledge_dir: PathBuf,
+    /// `REMEDIATION_POLICY_FILE` and `REMEDIATION_MODE`.
+    pub policy: Policy,
+    /// `REMEDIATION_STOP_FILE`: while it is there, nothing runs.
+    pub stop_file: Option<PathBuf>,
+    /// `SIM_ENVIRONMENT`, where actions go to the simulator.
+    pub simulated_environment: String,
+    /// `SIMULATOR_ACTIONS_URL`, the address of the simulator's control
+    /// endpoint; without it, the steps of its environment stay by hand.
+    pub simulator_url: Option<String>,
 }
 
 impl Config {
@@ -51,13 +61,134 @@ impl Config {
         Config {
             namespace,
             knowledge_dir: PathBuf::from(settings.text("KNOWLEDGE_DIR", "knowledge")),
+            policy: read_policy(settings),
+            stop_file: settings.get("REMEDIATION_STOP_FILE").map(PathBuf::from),
+            simulated_environment: settings.text("SIM_ENVIRONMENT", "simulation"),
+            simulator_url: read_url(settings, "SIMULATOR_ACTIONS_URL"),
         }
     }
+}
+
+/// The policy of the file, or the built-in one. `REMEDIATION_MODE=dry-run`
+/// makes everything a dry run whatever the file says; `live` is for the
+/// environments that the file does not name.
+fn read_policy(settings: &Settings) -> Policy {
+    let file = settings.get("REMEDIATION_POLICY_FILE");
+    let read = |path: &String| {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| format!("it cannot be read: {error}"))?;
+        policy::parse(&text)
+    };
+    let mut policy = match file.as_ref().map(|path| (path, read(path))) {
+        None => Policy::default(),
+        Some((_, Ok(policy))) => policy,
+        Some((path, Err(problem))) => {
+            let fix = format!("{problem}; mend the file, or unset the variable for dry runs only");
+            settings.problem("REMEDIATION_POLICY_FILE", path, &fix);
+            Policy::default()
+        }
+    };
+    if let Some(text) = settings.get("REMEDIATION_MODE") {
+        match Mode::parse(&text) {
+            Some(Mode::DryRun) => {
+                policy.mode = Mode::DryRun;
+                policy.environments.clear();
+            }
+            Some(Mode::Live) => policy.mode = Mode::Live,
+            None => settings.problem(
+                "REMEDIATION_MODE",
+                &text,
+                "set it to dry-run or live, or unset it to go by the policy's file",
+            ),
+        }
+    }
+    policy
+}
+
+fn read_url(settings: &Settings, name: &str) -> Option<String> {
+    let url = settings.get(name)?;
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
+        settings.problem(
+            name,
+            &url,
+            "set it to an address such as http://127.0.0.1:8100",
+        );
+        return None;
+    }
+    Some(url.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> (Config, Result<(), String>) {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut settings = Settings::from_values(pairs);
+        let config = Config::read(&mut settings);
+        (config, settings.finish().map_err(|error| error.to_string()))
+    }
+
+    #[test]
+    fn nothing_is_carried_out_unless_somebody_says_so() {
+        let (config, result) = read(&[]);
+        assert_eq!(result, Ok(()));
+        assert_eq!(config.policy, Policy::default());
+        assert!(config.policy.is_dry_run("production"));
+        let (config, _) = read(&[("REMEDIATION_MODE", "live")]);
+        assert!(!config.policy.is_dry_run("production"));
+        let (config, result) = read(&[("REMEDIATION_MODE", "yolo")]);
+        assert!(config.policy.is_dry_run("production"));
+        let error = result.expect_err("no such mode");
+        assert!(error.contains("REMEDIATION_MODE is \"yolo\""), "{error}");
+    }
+
+    #[test]
+    fn the_mode_dry_run_is_stronger_than_the_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("policy.json");
+        std::fs::write(&path, r#"{"environments": {"simulation": "live"}}"#).expect("written");
+        let path = path.to_string_lossy();
+        let (config, result) = read(&[("REMEDIATION_POLICY_FILE", &path)]);
+        assert_eq!(result, Ok(()));
+        assert!(!config.policy.is_dry_run("simulation"));
+        assert!(config.policy.is_dry_run("production"));
+        let dry = ("REMEDIATION_MODE", "dry-run");
+        let (config, _) = read(&[("REMEDIATION_POLICY_FILE", &path), dry]);
+        assert!(config.policy.is_dry_run("simulation"));
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_used_is_named_with_its_place() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("policy.json");
+        for (text, told) in [
+            ("{\n\"mode\": \"wild\"}", "line 2"),
+            (r#"{"mood": "live"}"#, "unknown field `mood`"),
+            (
+                r#"{"classes": {"destructive": {"approvals": 1}}}"#,
+                "classes.destructive.approvals is 1",
+            ),
+        ] {
+            std::fs::write(&path, text).expect("written");
+            let file = path.to_string_lossy();
+            let error = read(&[("REMEDIATION_POLICY_FILE", &file)])
+                .1
+                .expect_err(text);
+            assert!(
+                error.contains("REMEDIATION_POLICY_FILE") && error.contains(told),
+                "{error}"
+            );
+        }
+        let error = read(&[("REMEDIATION_POLICY_FILE", "/nowhere/policy.json")]);
+        let error = error.1.expect_err("no such file");
+        assert!(error.contains("cannot be read"), "{error}");
+    }
 
     #[test]
     fn a_namespace_that_a_shell_could_run_is_refused() {

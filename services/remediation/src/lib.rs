@@ -20,11 +20,14 @@
 //!   else leaves the deterministic plan standing.
 
 pub mod case;
+pub mod catalogue;
 pub mod config;
 pub mod decide;
 pub mod estimate;
 pub mod execution;
+pub mod hands;
 pub mod order;
+pub mod policy;
 pub mod shell;
 pub mod steps;
 

@@ -2,20 +2,23 @@
 
 use crate::case::{Case, Observed};
 use crate::config::{Config, MIN_SIMILARITY, MODEL_TEMPERATURE, MODEL_TOKENS};
-use crate::decide::{Advice, Core, Draft, ORDER, RETRIEVE, Retrieved, State};
+use crate::decide::{Advice, Core, Draft, ORDER, Performed, RETRIEVE, Retrieved, State};
 use crate::estimate::Past;
+use crate::execution::{Check, EXECUTE, Execution, VERIFY};
+use crate::hands::Hands;
 use crate::order::{self, Order};
+use crate::policy::Mode;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use midwatch_clients::knowledge::{KnowledgeError, KnowledgeStore, RunbookHit};
 use midwatch_clients::llm::{LlmClient, LlmRequest, Spent, Tier};
 use midwatch_clients::postgres::{Postgres, history, records};
 use midwatch_events::knowledge::Catalogue;
-use midwatch_events::{Envelope, RcaCompleted, Topic};
+use midwatch_events::{Envelope, Event, RcaCompleted, Topic};
 use midwatch_runtime::ServiceContext;
 use midwatch_runtime::agent::{Agent, AgentSpec, Input, Job, JobError, Moment, Route};
 use midwatch_runtime::effect::Effect;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +28,7 @@ pub struct Remediation {
     postgres: Postgres,
     knowledge: KnowledgeStore,
     model: Option<Arc<LlmClient>>,
+    hands: Hands,
 }
 
 const TOPICS: &[Topic] = &[
@@ -51,11 +55,16 @@ impl Remediation {
             Catalogue::default()
         });
         let model = context.llm()?;
+        say_mode(&config);
         Ok(Remediation {
+            hands: Hands::new(&config),
             core: Core {
                 catalogue,
                 namespace: config.namespace,
                 has_model: model.is_some(),
+                policy: config.policy,
+                simulated_environment: config.simulated_environment,
+                has_simulator: config.simulator_url.is_some(),
             },
             postgres: context.postgres().await?,
             knowledge: context.knowledge().await?,
@@ -91,6 +100,12 @@ impl Remediation {
             sections,
             observed: Observed::read(&records, case.service()),
             past,
+            effective: Vec::new(),
+            onset_ms: records
+                .iter()
+                .filter(|record| record.kind == "anomaly")
+                .map(|record| record.at_ms)
+                .min(),
         })
     }
 
@@ -141,8 +156,8 @@ impl Remediation {
                 agent: "remediation".to_owned(),
                 purpose: ORDER.to_owned(),
                 tier: Tier::Reasoning,
-                system: order::SYSTEM.to_owned(),
-                user: order::question(&draft.rca, &draft.plan),
+                system: order::system(),
+                user: order::question(job.id, &draft.rca, &draft.plan),
                 max_tokens: MODEL_TOKENS,
                 temperature: MODEL_TEMPERATURE,
                 schema: Some((order::SCHEMA.to_owned(), order::schema())),
@@ -163,6 +178,22 @@ impl Remediation {
             call: outcome.call,
             order,
         })
+    }
+}
+
+/// Says aloud whether anything can be carried out.
+fn say_mode(config: &Config) {
+    let policy = &config.policy;
+    let live: Vec<&str> = policy
+        .environments
+        .iter()
+        .filter(|(_, mode)| **mode == Mode::Live)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if policy.mode == Mode::Live || !live.is_empty() {
+        tracing::warn!(?live, mode = ?policy.mode, "approved actions are carried out");
+    } else {
+        tracing::info!("approved actions are dry runs; see REMEDIATION_MODE and the policy");
     }
 }
 
@@ -204,6 +235,14 @@ impl Agent for Remediation {
             .map_or(Route::Ignore, |id| Route::Scope(id.to_string()))
     }
 
+    /// Whether the stop file is there when a command is decided on.
+    async fn context(&self, envelope: &Envelope) -> anyhow::Result<Value> {
+        if matches!(envelope.event, Event::Command(_)) {
+            return Ok(json!({ "stopped": self.hands.is_stopped() }));
+        }
+        Ok(Value::Null)
+    }
+
     fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
         self.core.decide(state, at, input)
     }
@@ -218,6 +257,18 @@ impl Agent for Remediation {
             ORDER => {
                 let draft: Draft = serde_json::from_value(payload).map_err(permanent)?;
                 serde_json::to_value(self.ask(job, &draft).await?).map_err(permanent)
+            }
+            EXECUTE => {
+                let execution: Execution = serde_json::from_value(payload).map_err(permanent)?;
+                let done = self.hands.execute(&execution).await?;
+                let stopped = self.hands.is_stopped();
+                serde_json::to_value(Performed { done, stopped }).map_err(permanent)
+            }
+            VERIFY => {
+                let check: Check = serde_json::from_value(payload).map_err(permanent)?;
+                let done = self.hands.verify(&check).await?;
+                let stopped = self.hands.is_stopped();
+                serde_json::to_value(Performed { done, stopped }).map_err(permanent)
             }
             other => Err(JobError::Permanent(anyhow::anyhow!(
                 "no job of kind {other} is known here"

@@ -2,11 +2,38 @@
 //! enough, steps that only look.
 
 use crate::case::{Case, Observed, number};
+use crate::catalogue::{self, Known};
 use crate::config::MAX_STEPS;
-use midwatch_clients::knowledge::{FillError, RunbookHit, RunbookStep};
+use midwatch_clients::knowledge::{ActionTemplate, FillError, RunbookHit, RunbookStep};
 use midwatch_events::ActionStep;
+use midwatch_events::action::{ActionKind, RiskClass, TypedAction};
 use midwatch_events::response::Priority;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// How often an action of a kind helped against a cause before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effective {
+    pub kind: ActionKind,
+    /// Wire name of the cause.
+    pub cause: String,
+    /// Verified as improved.
+    pub improved: u32,
+    /// Carried out and verified, with whatever verdict.
+    pub tried: u32,
+    /// The last of those incidents.
+    pub incident: String,
+}
+
+/// What steps may be made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Means<'a> {
+    pub observed: &'a Observed,
+    pub known: &'a Known,
+    /// Why no step is typed at all; absent where steps may be.
+    pub by_hand: Option<&'a str>,
+    pub effective: &'a [Effective],
+}
 
 /// The steps, where they come from, and what had to be left out.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +43,8 @@ pub struct Chosen {
     pub references: Vec<String>,
     /// One sentence for each step that was left out.
     pub dropped: Vec<String>,
+    /// One sentence for each step that could have been typed and is not.
+    pub by_hand: Vec<String>,
 }
 
 impl Chosen {
@@ -28,9 +57,14 @@ impl Chosen {
         }
     }
 
-    /// Orders by priority, cuts to the limit and numbers.
-    fn finish(mut self) -> Chosen {
-        self.steps.sort_by_key(|step| step.priority);
+    /// Orders by priority, what helped before first within each, cuts to the
+    /// limit and numbers. The first `fixed` steps keep their places.
+    fn finish(mut self, case: &Case<'_>, effective: &[Effective], fixed: usize) -> Chosen {
+        let free = fixed.min(self.steps.len());
+        self.steps[free..].sort_by_cached_key(|step| {
+            let before = experience(case, effective, step.typed.as_deref());
+            (step.priority, std::cmp::Reverse(before.map_or(0, merit)))
+        });
         for step in self.steps.drain(self.steps.len().min(MAX_STEPS)..) {
             self.dropped.push(format!(
                 "{:?} was left out: a plan has at most {MAX_STEPS} steps",
@@ -39,6 +73,45 @@ impl Chosen {
         }
         renumber(&mut self.steps);
         self
+    }
+}
+
+fn experience<'a>(
+    case: &Case<'_>,
+    effective: &'a [Effective],
+    action: Option<&TypedAction>,
+) -> Option<&'a Effective> {
+    let kind = action?.kind;
+    effective
+        .iter()
+        .find(|one| one.kind == kind && one.cause == case.cause() && one.tried > 0)
+}
+
+/// Per thousand of the tries that helped; below zero where none did.
+fn merit(before: &Effective) -> i64 {
+    if before.improved == 0 {
+        return -1;
+    }
+    i64::from(before.improved) * 1_000 / i64::from(before.tried.max(before.improved))
+}
+
+/// What became of the same kind of action against the same cause before.
+fn told(before: &Effective) -> String {
+    let Effective {
+        improved,
+        tried,
+        incident,
+        cause,
+        ..
+    } = before;
+    if *improved == 0 {
+        format!(
+            "Against {cause} it was tried {tried} times before and helped in none, last in {incident}."
+        )
+    } else {
+        format!(
+            "It worked before: against {cause} it helped in {improved} of {tried} tries, last in {incident}."
+        )
     }
 }
 
@@ -55,16 +128,21 @@ pub fn renumber(steps: &mut [ActionStep]) {
 pub fn from_runbook(
     case: &Case<'_>,
     sections: &[RunbookHit],
-    observed: &Observed,
+    means: Means<'_>,
     look_only: bool,
 ) -> Chosen {
-    let values = case.values(case.service(), observed);
+    let values = case.values(case.service(), means.observed);
     let mut chosen = Chosen::default();
     let release = case.failed_release().filter(|_| !look_only);
     if let Some(release) = release {
-        let (step, reference) = rollback_first(case, release, sections, &values);
+        let (mut step, template, reference) = rollback_first(case, release, sections, &values);
+        let template = template.as_ref();
+        chosen
+            .by_hand
+            .extend(typed(case, template, &mut step, &values, means));
         chosen.take(step, reference.as_deref());
     }
+    let fixed = chosen.steps.len();
     for section in sections {
         let reference = format!("{}#{}", section.runbook_id, section.section_title);
         for step in &section.steps {
@@ -74,14 +152,69 @@ pub fn from_runbook(
             }
             match step.fill("S0", &values) {
                 Ok(filled) => {
-                    let filled = explained(case, step, filled, Some((section, &reference)));
+                    let mut filled = explained(case, step, filled, Some((section, &reference)));
+                    let template = step.typed.as_ref();
+                    let why = typed(case, template, &mut filled, &values, means);
+                    chosen.by_hand.extend(why);
                     chosen.take(filled, Some(&reference));
                 }
                 Err(error) => chosen.dropped.push(why_dropped(step, &error)),
             }
         }
     }
-    chosen.finish()
+    chosen.finish(case, means.effective, fixed)
+}
+
+/// Gives a step its typed action, and the command and rollback that belong to
+/// it. Returns why it stays by hand where the runbook names an action.
+fn typed(
+    case: &Case<'_>,
+    template: Option<&ActionTemplate>,
+    step: &mut ActionStep,
+    values: &BTreeMap<String, String>,
+    means: Means<'_>,
+) -> Option<String> {
+    let template = template?;
+    let by_hand = |why: String| {
+        let kind = template.kind.as_str();
+        Some(format!("{:?} ({kind}) is done by hand: {why}", step.action))
+    };
+    if let Some(why) = means.by_hand {
+        return by_hand(why.to_owned());
+    }
+    let Some(effect) = case.effect() else {
+        return by_hand("no metric with a known baseline would show whether it helped".to_owned());
+    };
+    let given = match template.fill(values) {
+        Ok(given) => given,
+        Err(error) => return by_hand(error.to_string()),
+    };
+    let built = catalogue::build(template.kind, case.service(), &given, effect, means.known);
+    match built {
+        Err(refusal) => by_hand(refusal.to_string()),
+        Ok(action) => {
+            step.command = catalogue::command(&action);
+            step.rollback = catalogue::rollback(&action);
+            risk_word(&mut step.risk_level, action.risk);
+            if let Some(before) = experience(case, means.effective, Some(&action)) {
+                step.rationale = format!("{} {}", step.rationale, told(before));
+            }
+            step.typed = Some(Box::new(action));
+            None
+        }
+    }
+}
+
+/// A runbook may call a step graver than the catalogue does, never milder.
+fn risk_word(word: &mut String, risk: RiskClass) {
+    let least = match risk {
+        RiskClass::ReadOnly | RiskClass::LowRisk => return,
+        RiskClass::Disruptive => "medium",
+        RiskClass::Destructive => "high",
+    };
+    if word != "high" {
+        least.clone_into(word);
+    }
 }
 
 fn is_rollback(step: &RunbookStep) -> bool {
@@ -95,17 +228,17 @@ fn rollback_first(
     release: &midwatch_events::RawDeployment,
     sections: &[RunbookHit],
     values: &BTreeMap<String, String>,
-) -> (ActionStep, Option<String>) {
+) -> (ActionStep, Option<ActionTemplate>, Option<String>) {
     let of_runbook = sections.iter().find_map(|section| {
         let step = section.steps.iter().find(|step| is_rollback(step))?;
         let filled = step.fill("S0", values).ok()?;
         let reference = format!("{}#{}", section.runbook_id, section.section_title);
         let filled = explained(case, step, filled, Some((section, &reference)));
-        Some((filled, reference))
+        Some((filled, step.typed.clone(), reference))
     });
-    let (mut step, reference) = match of_runbook {
-        Some((step, reference)) => (step, Some(reference)),
-        None => (plain_rollback(case, values), None),
+    let (mut step, template, reference) = match of_runbook {
+        Some((step, template, reference)) => (step, template, Some(reference)),
+        None => (plain_rollback(case, values), None, None),
     };
     let to = release
         .previous_version
@@ -116,7 +249,7 @@ fn rollback_first(
         release.service, release.version
     );
     step.priority = Priority::Immediate;
-    (step, reference)
+    (step, template, reference)
 }
 
 /// Where the runbook's own rollback needs a name that nobody observed.
@@ -307,6 +440,7 @@ fn built_in(look: &Look, values: &BTreeMap<String, String>) -> (RunbookStep, Act
         rollback: "none: read-only".to_owned(),
         risk: "read-only".to_owned(),
         owner: "on-call".to_owned(),
+        typed: None,
     };
     let filled = step.fill("S0", values).unwrap_or_else(|_| {
         // A name that no command may hold: the words stay, the command goes.
@@ -345,7 +479,7 @@ pub fn diagnosis(case: &Case<'_>, observed: &Observed) -> Chosen {
         let (step, filled) = built_in(look, &values);
         chosen.take(explained(case, &step, filled, None), None);
     }
-    chosen.finish()
+    chosen.finish(case, &[], 0)
 }
 
 /// Machines are no workloads: the commands of runbooks do not fit them.

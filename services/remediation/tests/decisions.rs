@@ -138,7 +138,7 @@ fn a_merged_incident_is_planned_for_elsewhere() {
 }
 
 #[test]
-fn a_command_is_written_down_and_nothing_more() {
+fn a_command_without_a_plan_is_refused_and_written_down() {
     let (core, mut state) = (core(), State::default());
     let command = OperatorCommand {
         environment: None,
@@ -150,18 +150,27 @@ fn a_command_is_written_down_and_nothing_more() {
         credential_id: "token-1".to_owned(),
         reason: String::new(),
         issued_at_ms: NOW,
-        expires_at_ms: NOW + 1,
+        expires_at_ms: NOW + 600_000,
         details: midwatch_events::response::CommandDetails::default(),
     };
-    let effects = hear(&core, &mut state, Event::Command(command));
+    let effects = hear(&core, &mut state, Event::Command(command.clone()));
     assert_eq!(
         audits(&effects),
         [(
-            "COMMAND_RECEIVED",
-            "maria asks to approve S1; nothing is carried out by this version"
+            "ACTION_REFUSED",
+            "maria asked to approve \"S1\", which is refused (no_plan): there is no plan that could be approved"
         )]
     );
     assert_eq!(effects.len(), 1);
+    // What other agents obey is theirs.
+    let acknowledge = OperatorCommand {
+        command: "acknowledge".to_owned(),
+        ..command
+    };
+    assert_eq!(
+        hear(&core, &mut state, Event::Command(acknowledge)),
+        Vec::new()
+    );
 }
 
 fn with_model() -> Core {
@@ -200,6 +209,7 @@ fn advice(ids: &[(&str, &str)]) -> serde_json::Value {
         .map(|(id, rationale)| OrderedStep {
             step_id: (*id).to_owned(),
             rationale: (*rationale).to_owned(),
+            action: None,
         })
         .collect();
     let order = (!ids.is_empty()).then_some(Order { steps });
@@ -271,7 +281,14 @@ fn any_other_reply_leaves_the_deterministic_plan_standing() {
         let request = ordering(&core, &mut state);
         let draft: Draft = serde_json::from_value(request.payload.clone()).expect("a draft");
         let effects = finish(&core, &mut state, request, Ok(advice(ids)));
-        assert_eq!(published(&effects), Some(&draft.plan), "{ids:?}");
+        let plan = published(&effects).expect("a plan");
+        let hash = midwatch_events::action::plan_hash(plan.plan_id, &plan.action_steps);
+        assert_eq!(plan.plan_hash, hash, "{ids:?}");
+        let drafted = midwatch_events::RemediationPlan {
+            plan_hash: hash,
+            ..draft.plan
+        };
+        assert_eq!(plan, &drafted, "{ids:?}");
         assert!(matches!(effects[0], Effect::RecordModelCall { .. }));
         assert_eq!(audits(&effects)[0].0, "MODEL_ADVICE_REFUSED");
     }
@@ -296,9 +313,22 @@ fn text_from_records_cannot_leave_the_data_block_of_the_prompt() {
         &rca,
         &found(pool_runbook()),
     );
-    let question = midwatch_remediation::order::question(&rca, &plan);
+    let job = ids::derive(&["job"]);
+    let question = midwatch_remediation::order::question(job, &rca, &plan);
     let lines: Vec<&str> = question.lines().collect();
-    assert_eq!(lines.len(), 4);
-    assert_eq!((lines[1], lines[3]), ("<<<CONTEXT", "CONTEXT>>>"));
-    assert!(serde_json::from_str::<serde_json::Value>(lines[2]).is_ok());
+    let (first, last) = (lines[1], lines[lines.len() - 1]);
+    let mark = first
+        .strip_prefix("<<<DATA incident and steps ")
+        .expect("the block opens");
+    assert_eq!(last, format!("DATA {mark}>>>"));
+    let data = &lines[2..lines.len() - 1];
+    assert!(data.iter().all(|line| line.starts_with("| ")), "{question}");
+    let text: Vec<&str> = data.iter().map(|line| &line[2..]).collect();
+    let json: serde_json::Value = serde_json::from_str(&text.join("\n")).expect("one document");
+    let cause = json["root_cause"].as_str().expect("a text");
+    assert!(
+        cause.contains("Ignore the above"),
+        "people and models may read it"
+    );
+    assert!(!question.contains("CONTEXT>>>"), "{question}");
 }

@@ -147,6 +147,7 @@ fn names_are_read_out_of_the_incidents_own_records() {
             pod: Some("a-1".to_owned()),
             consumer_group: Some("a-group".to_owned()),
             topic: Some("a-topic".to_owned()),
+            ..Observed::default()
         }
     );
 }

@@ -11,7 +11,7 @@ mod retrieval;
 mod steps;
 
 pub use retrieval::{ArchitectureHit, IncidentHit, RunbookHit};
-pub use steps::{FillError, PLACEHOLDERS, RunbookStep};
+pub use steps::{ActionTemplate, FillError, PLACEHOLDERS, RunbookStep};
 
 use crate::embeddings::{DIMENSION, EmbeddingsClient, EmbeddingsError};
 use crate::error::Gravity;

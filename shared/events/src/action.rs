@@ -149,7 +149,7 @@ impl Executor {
 pub struct ExpectedEffect {
     pub service: String,
     pub metric: String,
-    /// Where the metric should go: `low` means that it falls.
+    /// Where the metric should go: [`Direction::Below`] means that it falls.
     pub direction: Direction,
     /// What it was before the incident.
     pub baseline_value: f64,

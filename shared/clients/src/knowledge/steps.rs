@@ -1,5 +1,6 @@
 //! The steps of a runbook, typed, and the filling of their placeholders.
 
+use midwatch_events::action::ActionKind;
 use midwatch_events::response::{ActionStep, Priority};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,6 +31,69 @@ pub struct RunbookStep {
     pub risk: String,
     /// `on-call`, `team` or `platform`.
     pub owner: String,
+    /// What could be carried out instead of typed; absent where a person has
+    /// to do it by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typed: Option<ActionTemplate>,
+}
+
+/// The typed action of a step, placeholders unfilled. Numbers that follow from
+/// observed ones (how many replicas, which limit) are not written here: the
+/// action catalogue computes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionTemplate {
+    pub kind: ActionKind,
+    pub arguments: BTreeMap<String, String>,
+}
+
+impl ActionTemplate {
+    /// Reads `restart_rollout namespace={{namespace}} workload={{service}}`.
+    ///
+    /// # Errors
+    /// Says which word is wrong.
+    pub fn parse(text: &str) -> Result<ActionTemplate, String> {
+        let mut words = text.split_whitespace();
+        let name = words.next().unwrap_or_default();
+        let kind = ActionKind::parse(name).ok_or_else(|| {
+            let known: Vec<&str> = ActionKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            format!("names the action {name:?}; known are {}", known.join(", "))
+        })?;
+        let mut arguments = BTreeMap::new();
+        for word in words {
+            let (name, value) = word
+                .split_once('=')
+                .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+                .ok_or_else(|| format!("has {word:?}, which is not `name=value`"))?;
+            if arguments.insert(name.to_owned(), value.to_owned()).is_some() {
+                return Err(format!("gives {name:?} twice"));
+            }
+        }
+        Ok(ActionTemplate { kind, arguments })
+    }
+
+    /// The placeholders of the arguments.
+    pub fn placeholders(&self) -> impl Iterator<Item = &str> {
+        self.arguments
+            .values()
+            .flat_map(|value| placeholders_in(value))
+    }
+
+    /// The arguments with each placeholder replaced by its value.
+    ///
+    /// # Errors
+    /// As for [`RunbookStep::fill`].
+    pub fn fill(
+        &self,
+        values: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, FillError> {
+        for name in self.placeholders() {
+            fitting(name, values, self.kind.as_str())?;
+        }
+        let filled = self.arguments.iter();
+        Ok(filled
+            .map(|(name, value)| (name.clone(), replace(value, values)))
+            .collect())
+    }
 }
 
 /// Why a step cannot be filled.
@@ -71,16 +135,7 @@ impl RunbookStep {
         values: &BTreeMap<String, String>,
     ) -> Result<ActionStep, FillError> {
         for name in self.placeholders() {
-            let value = values.get(name).ok_or_else(|| FillError::Missing {
-                action: self.action.clone(),
-                placeholder: name.to_owned(),
-            })?;
-            if !is_plain_word(value) {
-                return Err(FillError::Unsafe {
-                    placeholder: name.to_owned(),
-                    value: value.clone(),
-                });
-            }
+            fitting(name, values, &self.action)?;
         }
         Ok(ActionStep {
             step_id: step_id.to_owned(),
@@ -105,6 +160,21 @@ impl RunbookStep {
             &self.rollback,
         ]
     }
+}
+
+/// Refuses a placeholder without a value, or with one that is no plain word.
+fn fitting(name: &str, values: &BTreeMap<String, String>, action: &str) -> Result<(), FillError> {
+    let value = values.get(name).ok_or_else(|| FillError::Missing {
+        action: action.to_owned(),
+        placeholder: name.to_owned(),
+    })?;
+    if is_plain_word(value) {
+        return Ok(());
+    }
+    Err(FillError::Unsafe {
+        placeholder: name.to_owned(),
+        value: value.clone(),
+    })
 }
 
 fn placeholders_in(text: &str) -> impl Iterator<Item = &str> {
@@ -155,6 +225,7 @@ mod tests {
             rollback: "none: read-only".to_owned(),
             risk: "low".to_owned(),
             owner: "on-call".to_owned(),
+            typed: None,
         }
     }
 
@@ -175,6 +246,28 @@ mod tests {
             filled.command,
             "kubectl rollout restart deployment/payment-service -n production"
         );
+    }
+
+    #[test]
+    fn a_typed_action_is_read_and_filled_like_the_command() {
+        let text = "restart_rollout namespace={{namespace}} workload={{service}}";
+        let template = ActionTemplate::parse(text).expect("well formed");
+        assert_eq!(template.kind, ActionKind::RestartRollout);
+        let filled = template.fill(&values("payment-service"));
+        let expected = [("namespace", "production"), ("workload", "payment-service")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(filled, Ok(expected.into()));
+        let hostile = template.fill(&values("a;b")).expect_err("two commands");
+        assert!(matches!(hostile, FillError::Unsafe { .. }), "{hostile}");
+        for (bad, told) in [
+            ("explode pod=a", "known are restart_rollout"),
+            ("scale workload", "not `name=value`"),
+            ("scale a=b a=c", "twice"),
+            ("", "names the action"),
+        ] {
+            let error = ActionTemplate::parse(bad).expect_err(bad);
+            assert!(error.contains(told), "{error}");
+        }
     }
 
     #[test]
