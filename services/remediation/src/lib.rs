@@ -25,6 +25,7 @@ pub mod decide;
 pub mod estimate;
 pub mod execution;
 pub mod order;
+pub mod proof;
 pub mod shell;
 pub mod steps;
 

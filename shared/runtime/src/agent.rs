@@ -6,6 +6,7 @@ use midwatch_events::{Envelope, Topic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The name of an agent and the topics of its consumer group.
@@ -59,6 +60,10 @@ pub enum JobError {
     /// No further try can succeed.
     #[error("{0:#}")]
     Permanent(anyhow::Error),
+    /// There is no answer yet and nothing has failed: worth another look after
+    /// this long, as long as tries are left. Meanwhile no worker is held.
+    #[error("no answer yet")]
+    NotYet(Duration),
 }
 
 impl From<anyhow::Error> for JobError {

@@ -81,6 +81,10 @@ async fn work<A: Agent>(engine: &Arc<Engine<A>>, owner: &str, row: &JobRow) {
         .record(started.elapsed().as_secs_f64());
     let written = match outcome {
         Ok(result) => jobs::finish(pool, job.id, owner, &result).await,
+        Err(JobError::NotYet(pause)) if job.attempt < job.max_attempts => {
+            let pause_s = pause.as_secs_f64();
+            jobs::fail(pool, job.id, owner, "no answer yet", Some(pause_s)).await
+        }
         Err(error) => {
             let last = job.attempt >= job.max_attempts || matches!(error, JobError::Permanent(_));
             let retry_after = (!last).then(|| 2.0 * f64::from(job.attempt));
