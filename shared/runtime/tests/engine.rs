@@ -173,6 +173,25 @@ async fn a_job_that_fails_twice_succeeds_at_the_third_try_and_is_applied_once() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_without_an_answer_is_looked_at_again_and_ends_with_its_tries() {
+    let bench = Bench::start(&brokers()[0]).await;
+    let agent = bench.run_agent("0").await;
+    bench.open_incident_with_wait("a", 2).await;
+    bench
+        .until("the third look has the answer", || bench.count("a", 1_001))
+        .await;
+    assert_eq!(bench.job_attempts().await, 3);
+    // It has three tries; after those it has failed, which counts a million.
+    bench.open_incident_with_wait("b", 99).await;
+    bench
+        .until("the wait has come to its end", || {
+            bench.count("b", 1_000_001)
+        })
+        .await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_a_killed_process_had_taken_runs_again_in_the_same_slot() {
     let bench = Bench::start(&brokers()[0]).await;
     bench.leave_running_job("a", "counter-0").await;

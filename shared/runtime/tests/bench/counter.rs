@@ -10,6 +10,7 @@ use midwatch_runtime::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::time::Duration;
 use uuid::Uuid;
 
 #[derive(Default)]
@@ -94,8 +95,12 @@ impl Agent for Counter {
                     state.opened = true;
                     let mut effects = vec![plan(&opened.header)];
                     if let Some(failures) = opened.description.strip_prefix("job:") {
+                        let (failures, waits) = match failures.strip_prefix("waits:") {
+                            Some(looks) => (looks, true),
+                            None => (failures, false),
+                        };
                         let failures: u32 = failures.parse().expect("the test wrote a number");
-                        let payload = json!({"failures": failures});
+                        let payload = json!({"failures": failures, "waits": waits});
                         effects.push(Effect::StartJob(JobRequest::new("work", "work", payload)));
                     }
                     if opened.description == "finding" {
@@ -139,6 +144,9 @@ impl Agent for Counter {
 
     async fn perform(&self, job: &Job) -> Result<Value, JobError> {
         let failures = job.payload["failures"].as_i64().unwrap_or(0);
+        if i64::from(job.attempt) <= failures && job.payload["waits"] == true {
+            return Err(JobError::NotYet(Duration::from_millis(20)));
+        }
         if i64::from(job.attempt) <= failures {
             let error = anyhow::anyhow!("try {} fails as the test asks", job.attempt);
             return Err(JobError::Transient(error));

@@ -236,6 +236,12 @@ impl Bench {
         self.produce(Topic::IncidentsOpened, name, &payload).await;
     }
 
+    /// A job that has no answer yet at its first so many looks.
+    pub async fn open_incident_with_wait(&self, name: &str, looks: u32) {
+        let payload = self.opened_with(name, &format!("job:waits:{looks}"));
+        self.produce(Topic::IncidentsOpened, name, &payload).await;
+    }
+
     pub async fn open_incident_listening(&self, name: &str, channel: &str) {
         let payload = self.opened_with(name, &format!("listen:{channel}"));
         self.produce(Topic::IncidentsOpened, name, &payload).await;
