@@ -276,7 +276,7 @@ async fn inject(
         Ok(Err(error @ InjectError::Running { .. })) => {
             refuse(StatusCode::CONFLICT, error).into_response()
         }
-        Err(busy) => busy,
+        Err(why) => busy(why),
     }
 }
 
@@ -299,7 +299,7 @@ async fn act(
             (StatusCode::CONFLICT, Json(report)).into_response()
         }
         Ok(report) => (StatusCode::OK, Json(report)).into_response(),
-        Err(busy) => busy,
+        Err(why) => busy(why),
     }
 }
 
@@ -312,7 +312,7 @@ async fn look(State(control): State<Control>, Path(key): Path<String>) -> Respon
             let text = "no action was asked for under this key since the simulator started";
             refuse(StatusCode::NOT_FOUND, text).into_response()
         }
-        Err(busy) => busy,
+        Err(why) => busy(why),
     }
 }
 
@@ -327,21 +327,25 @@ fn unreadable(rejection: &JsonRejection, shape: &str) -> Response {
 }
 
 /// Hands a wish to the run loop and waits for its answer.
+///
+/// # Errors
+/// Why there is none.
 async fn ask<T>(
     control: &Control,
     command: Command,
     answer: oneshot::Receiver<T>,
-) -> Result<T, Response> {
-    let busy = |text: &str| Err(refuse(StatusCode::SERVICE_UNAVAILABLE, text).into_response());
-    if control.commands.try_send(command).is_err() {
-        return busy(
-            "the simulator takes nothing now: it is publishing history, stopping, or has too many waiting; try again",
-        );
-    }
+) -> Result<T, &'static str> {
+    control.commands.try_send(command).map_err(|_| {
+        "the simulator takes nothing now: it is publishing history, stopping, or has too many waiting; try again"
+    })?;
     match tokio::time::timeout(ANSWER_LIMIT, answer).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) | Err(_) => busy(
+        Ok(Err(_)) | Err(_) => Err(
             "the simulator is busy: it is publishing history or the broker is away; nothing was done, try again",
         ),
     }
+}
+
+fn busy(why: &str) -> Response {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -276,19 +276,7 @@ impl Plan {
             "KNOWLEDGE_DIR".to_owned(),
             knowledge.to_string_lossy().into_owned(),
         );
-        let given = |value: &String| !value.trim().is_empty();
-        let is_users =
-            |name: &str| environment::is_set(name) || plan.user.get(name).is_some_and(given);
-        let (tokens, policy) = (
-            is_users("OPERATOR_TOKENS_FILE"),
-            is_users("REMEDIATION_POLICY_FILE"),
-        );
-        if !tokens {
-            plan.operator = Some(environment::operators(supervisor.run.path())?);
-        }
-        if !policy {
-            plan.policy = Some(environment::policy(supervisor.run.path())?);
-        }
+        plan.let_people_in(supervisor.run.path())?;
         if let Some(model) = &options.model {
             plan.start_scripted_model(supervisor, model == "lies")?;
         }
@@ -300,6 +288,24 @@ impl Plan {
         })?;
         supervisor.wait_healthy(HEALTHY_LIMIT).await?;
         Ok(plan)
+    }
+
+    /// Says who may approve, and what may be done, where the user does not.
+    fn let_people_in(&mut self, folder: &Path) -> Result<()> {
+        let given = |value: &String| !value.trim().is_empty();
+        let is_users =
+            |name: &str| environment::is_set(name) || self.user.get(name).is_some_and(given);
+        let (tokens, policy) = (
+            is_users("OPERATOR_TOKENS_FILE"),
+            is_users("REMEDIATION_POLICY_FILE"),
+        );
+        if !tokens {
+            self.operator = Some(environment::operators(folder)?);
+        }
+        if !policy {
+            self.policy = Some(environment::policy(folder)?);
+        }
+        Ok(())
     }
 
     fn start_scripted_model(&mut self, supervisor: &mut Supervisor, lies: bool) -> Result<()> {

@@ -96,13 +96,7 @@ pub async fn follow(
         ..
     } = once;
     println!("following {scenario} at speed {speed}, seed {seed}\n");
-    let mut eye = Eye {
-        approval: once
-            .approve
-            .as_ref()
-            .map(|how| Approval::new(how.which, scenario, how.own_policy)),
-        ..Eye::default()
-    };
+    let mut eye = Eye::new(once);
     let plan = if once.kills {
         kills::plan(once.seed)
     } else {
@@ -206,6 +200,15 @@ struct Eye {
 }
 
 impl Eye {
+    /// Nothing seen yet.
+    fn new(once: &Once) -> Self {
+        let approval = |how: &Approving| Approval::new(how.which, &once.scenario, how.own_policy);
+        Self {
+            approval: once.approve.as_ref().map(approval),
+            ..Self::default()
+        }
+    }
+
     /// Reads the API and the inbox once. A failure is kept for the end: under
     /// kills, answers may fail for a moment.
     async fn look(&mut self, once: &Once) {
