@@ -22,6 +22,7 @@ help: ## Show the targets.
 	@echo 'Options of demo: ONCE=1 SCENARIO=name KILL=1 MODEL=scripted|lies SEED=n'
 	@echo '                 SPEED=x BROKER=kafka|tansu KEEP=1 SCALE=investigation=3,detection=2'
 	@echo '                 RESCALE=1 (with ONCE=1: scale up and down meanwhile)'
+	@echo '                 APPROVE=1|wrong (with ONCE=1: approve a step that helps, or does not)'
 
 demo: ## Build what changed and run everything until Ctrl-C (STACK=local|compose).
 	@infrastructure/local/demo.sh

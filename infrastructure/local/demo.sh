@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 
 # These watch one fault to its end and judge it, which is the local stack's.
-watched=${ONCE:-}${KILL:-}${RESCALE:-}${SCALE:-}${MODEL:-}${BROKER:-}
+watched=${ONCE:-}${KILL:-}${RESCALE:-}${APPROVE:-}${SCALE:-}${MODEL:-}${BROKER:-}
 answers() { command -v docker >/dev/null 2>&1 && timeout 5 docker info >/dev/null 2>&1; }
 
 case ${STACK:-} in

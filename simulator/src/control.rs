@@ -1,11 +1,13 @@
-//! The control page: what the fleet is doing, and faults on demand.
+//! The control page: what the fleet is doing, faults on demand, and what people
+//! and agents do to it.
 
+use crate::actions::{ActionReport, ActionRequest, ActionStatus};
 use crate::fleet::Service;
 use crate::scenario::{Fault, Scenario};
 use crate::world::{InjectError, World};
 use axum::Router;
-use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -16,10 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// How long an injection may wait for the run loop, which is busy only while
+/// How long a wish may wait for the run loop, which is busy only while
 /// the broker is away.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Injections that may wait.
+/// Wishes that may wait.
 pub const WAITING_COMMANDS: usize = 16;
 
 /// What `GET /status` tells.
@@ -60,6 +62,8 @@ pub struct FaultView {
     pub phase: &'static str,
     pub start_ms: i64,
     pub end_ms: i64,
+    /// When it would end if nobody did anything.
+    pub natural_end_ms: i64,
     pub intensity: f64,
     pub affected: Vec<&'static str>,
 }
@@ -84,6 +88,7 @@ impl FaultView {
             phase,
             start_ms: fault.start_ms,
             end_ms: fault.end_ms(),
+            natural_end_ms: fault.natural_end_ms(),
             intensity: (fault.intensity_at(now_ms) * 1_000.0).round() / 1_000.0,
             affected: std::iter::once(fault.service)
                 .chain(fault.reaches.iter().copied())
@@ -93,12 +98,23 @@ impl FaultView {
     }
 }
 
-/// An injection on its way to the run loop.
+/// A wish on its way to the run loop.
 #[derive(Debug)]
-pub struct Command {
-    scenario: Scenario,
-    service: Option<Service>,
-    reply: oneshot::Sender<Result<FaultView, InjectError>>,
+pub enum Command {
+    Inject {
+        scenario: Scenario,
+        service: Option<Service>,
+        reply: oneshot::Sender<Result<FaultView, InjectError>>,
+    },
+    Act {
+        request: ActionRequest,
+        reply: oneshot::Sender<ActionReport>,
+    },
+    /// What became of the action of this key.
+    Look {
+        key: String,
+        reply: oneshot::Sender<Option<ActionReport>>,
+    },
 }
 
 /// Where the answer to an injection arrives.
@@ -109,7 +125,7 @@ impl Command {
     #[must_use]
     pub fn new(scenario: Scenario, service: Option<Service>) -> (Command, Answer) {
         let (reply, answer) = oneshot::channel();
-        let command = Command {
+        let command = Command::Inject {
             scenario,
             service,
             reply,
@@ -117,24 +133,50 @@ impl Command {
         (command, answer)
     }
 
-    /// Carries the injection out and answers, unless whoever asked has given
-    /// up waiting: they were told that nothing was started.
+    /// An action on the fleet.
+    #[must_use]
+    pub fn act(request: ActionRequest) -> (Command, oneshot::Receiver<ActionReport>) {
+        let (reply, answer) = oneshot::channel();
+        (Command::Act { request, reply }, answer)
+    }
+
+    fn look(key: String) -> (Command, oneshot::Receiver<Option<ActionReport>>) {
+        let (reply, answer) = oneshot::channel();
+        (Command::Look { key, reply }, answer)
+    }
+
+    /// Carries the wish out and answers, unless whoever asked has given up
+    /// waiting: they were told that nothing was done.
     pub fn carry_out(self, world: &mut World) {
-        if self.reply.is_closed() {
-            tracing::warn!(
-                scenario = self.scenario.name(),
-                "a fault was asked for too long ago and is not started"
-            );
-            return;
-        }
-        let now_ms = world.now_ms();
-        let result = world
-            .inject(self.scenario, self.service)
-            .map(|fault| FaultView::at(fault, now_ms));
-        if self.reply.send(result).is_err() {
-            tracing::warn!("whoever asked for the fault left before the answer");
+        let (given_up, heard) = match self {
+            Command::Inject {
+                scenario,
+                service,
+                reply,
+            } => answer(reply, || {
+                let now_ms = world.now_ms();
+                world
+                    .inject(scenario, service)
+                    .map(|fault| FaultView::at(fault, now_ms))
+            }),
+            Command::Act { request, reply } => answer(reply, || world.act(&request)),
+            Command::Look { key, reply } => answer(reply, || world.action(&key).cloned()),
+        };
+        if given_up {
+            tracing::warn!("something was asked for too long ago and is not done");
+        } else if !heard {
+            tracing::warn!("whoever asked left before the answer");
         }
     }
+}
+
+/// Does it and answers, unless nobody waits any more; whether they had given up
+/// before, and whether the answer was taken.
+fn answer<T>(reply: oneshot::Sender<T>, work: impl FnOnce() -> T) -> (bool, bool) {
+    if reply.is_closed() {
+        return (true, false);
+    }
+    (false, reply.send(work()).is_ok())
 }
 
 /// What the routes share with the run loop.
@@ -150,6 +192,8 @@ pub fn router(control: Control) -> Router {
         .route("/", get(page))
         .route("/status", get(status))
         .route("/inject", post(inject))
+        .route("/actions", post(act))
+        .route("/actions/{key}", get(look))
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
         .with_state(control)
 }
@@ -212,18 +256,11 @@ async fn inject(
     let request = match request {
         Ok(Json(request)) => request,
         Err(rejection) => {
-            // A form from another site cannot carry this content type, so it
-            // is not taken without it.
-            let status = match rejection {
-                JsonRejection::MissingJsonContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                _ => StatusCode::BAD_REQUEST,
-            };
-            let text = format!(
-                "{}; send {{\"scenario\": …, \"service\": …}} as application/json, scenario one of {}",
-                rejection.body_text(),
+            let shape = format!(
+                "{{\"scenario\": …, \"service\": …}} as application/json, scenario one of {}",
                 Scenario::names()
             );
-            return refuse(status, text).into_response();
+            return unreadable(&rejection, &shape);
         }
     };
     let (scenario, service) = match read_request(&request) {
@@ -231,21 +268,84 @@ async fn inject(
         Err(text) => return refuse(StatusCode::BAD_REQUEST, text).into_response(),
     };
     let (command, answer) = Command::new(scenario, service);
-    if control.commands.try_send(command).is_err() {
-        let text = "the simulator does not take injections now: it is publishing history, stopping, or has too many waiting; try again";
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
-    }
-    match tokio::time::timeout(ANSWER_LIMIT, answer).await {
-        Ok(Ok(Ok(fault))) => (StatusCode::OK, Json(fault)).into_response(),
-        Ok(Ok(Err(error @ InjectError::NoConsumer { .. }))) => {
+    match ask(&control, command, answer).await {
+        Ok(Ok(fault)) => (StatusCode::OK, Json(fault)).into_response(),
+        Ok(Err(error @ InjectError::NoConsumer { .. })) => {
             refuse(StatusCode::BAD_REQUEST, error).into_response()
         }
-        Ok(Ok(Err(error @ InjectError::Running { .. }))) => {
+        Ok(Err(error @ InjectError::Running { .. })) => {
             refuse(StatusCode::CONFLICT, error).into_response()
         }
-        Ok(Err(_)) | Err(_) => {
-            let text = "the simulator is busy: it is publishing history or the broker is away; no fault was started, try again";
-            refuse(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
+        Err(why) => busy(why),
     }
+}
+
+/// `POST /actions`: carried out once for each key.
+async fn act(
+    State(control): State<Control>,
+    request: Result<Json<ActionRequest>, JsonRejection>,
+) -> Response {
+    let request = match request {
+        Ok(Json(request)) => request,
+        Err(rejection) => {
+            let shape =
+                "{\"key\": …, \"kind\": …, \"service\": …, \"arguments\": {…}} as application/json";
+            return unreadable(&rejection, shape);
+        }
+    };
+    let (command, answer) = Command::act(request);
+    match ask(&control, command, answer).await {
+        Ok(report) if report.status == ActionStatus::Refused => {
+            (StatusCode::CONFLICT, Json(report)).into_response()
+        }
+        Ok(report) => (StatusCode::OK, Json(report)).into_response(),
+        Err(why) => busy(why),
+    }
+}
+
+/// `GET /actions/{key}`: what became of an action.
+async fn look(State(control): State<Control>, Path(key): Path<String>) -> Response {
+    let (command, answer) = Command::look(key);
+    match ask(&control, command, answer).await {
+        Ok(Some(report)) => (StatusCode::OK, Json(report)).into_response(),
+        Ok(None) => {
+            let text = "no action was asked for under this key since the simulator started";
+            refuse(StatusCode::NOT_FOUND, text).into_response()
+        }
+        Err(why) => busy(why),
+    }
+}
+
+/// What a body that cannot be read is answered with. A form from another site
+/// cannot carry the content type of JSON, so nothing is taken without it.
+fn unreadable(rejection: &JsonRejection, shape: &str) -> Response {
+    let status = match rejection {
+        JsonRejection::MissingJsonContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    refuse(status, format!("{}; send {shape}", rejection.body_text())).into_response()
+}
+
+/// Hands a wish to the run loop and waits for its answer.
+///
+/// # Errors
+/// Why there is none.
+async fn ask<T>(
+    control: &Control,
+    command: Command,
+    answer: oneshot::Receiver<T>,
+) -> Result<T, &'static str> {
+    control.commands.try_send(command).map_err(|_| {
+        "the simulator takes nothing now: it is publishing history, stopping, or has too many waiting; try again"
+    })?;
+    match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) | Err(_) => Err(
+            "the simulator is busy: it is publishing history or the broker is away; nothing was done, try again",
+        ),
+    }
+}
+
+fn busy(why: &str) -> Response {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }

@@ -202,6 +202,29 @@ pub enum Happening {
     /// The kernel killed the container of this replica.
     OomKilled(usize),
     Ended,
+    /// Somebody ended it before its time.
+    EndedByAction,
+}
+
+/// What an action does against a fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relief {
+    /// The action's key.
+    pub key: String,
+    /// When it was carried out, epoch milliseconds.
+    pub at_ms: i64,
+    /// How long it takes to have its effect.
+    pub fade_ms: i64,
+    /// The part of the strain that stays; 0 ends the fault.
+    pub left: f64,
+}
+
+impl Relief {
+    /// The part of the strain that is left at this moment.
+    fn left_at(&self, at_ms: i64) -> f64 {
+        let part = (millis(at_ms - self.at_ms) / millis(self.fade_ms)).clamp(0.0, 1.0);
+        1.0 - (1.0 - self.left) * part
+    }
 }
 
 /// One fault, planned, running or fading.
@@ -222,16 +245,34 @@ pub struct Fault {
     /// From the deployment to the start; 0 for the other scenarios.
     pub lead_ms: i64,
     pub release: Option<Release>,
+    /// What actions do against it.
+    pub reliefs: Vec<Relief>,
     /// How many of [`Fault::happenings`] have happened.
     pub(crate) happened: usize,
 }
 
 impl Fault {
     /// When the fault ends, epoch milliseconds. It may fade for
-    /// [`RECOVERY_MS`] after that.
+    /// [`RECOVERY_MS`] after that, unless an action ended it.
     #[must_use]
     pub fn end_ms(&self) -> i64 {
+        let cures = self.reliefs.iter().filter(|relief| relief.left <= 0.0);
+        let cured_ms = cures.map(|relief| relief.at_ms + relief.fade_ms).min();
+        cured_ms.unwrap_or(i64::MAX).min(self.natural_end_ms())
+    }
+
+    /// When it would end if nobody did anything, epoch milliseconds.
+    #[must_use]
+    pub fn natural_end_ms(&self) -> i64 {
         self.start_ms + self.duration_ms
+    }
+
+    /// The part of the strain that actions leave at this moment.
+    fn left_at(&self, at_ms: i64) -> f64 {
+        self.reliefs
+            .iter()
+            .map(|relief| relief.left_at(at_ms))
+            .product()
     }
 
     /// The moment `at_ms` as time since the start of a fault of the
@@ -257,13 +298,13 @@ impl Fault {
     pub fn strain_at(&self, at_ms: i64) -> Strain {
         self.scenario
             .strain(self.service, self.elapsed_ms(at_ms))
-            .times(self.size)
+            .times(self.size * self.left_at(at_ms))
     }
 
     /// How strong the fault is at this moment, 0..1.
     #[must_use]
     pub fn intensity_at(&self, at_ms: i64) -> f64 {
-        self.scenario.intensity(self.elapsed_ms(at_ms))
+        self.scenario.intensity(self.elapsed_ms(at_ms)) * self.left_at(at_ms)
     }
 
     /// Everything that happens once, in order, with its time.
@@ -289,7 +330,16 @@ impl Fault {
             }
             _ => {}
         }
-        list.push((duration, Happening::Ended));
+        let lasted = self.end_ms() - self.start_ms;
+        if lasted < duration {
+            // What has not happened by the time of the action never will.
+            let cured = self.reliefs.iter().filter(|relief| relief.left <= 0.0);
+            let acted = cured.map(|relief| relief.at_ms - self.start_ms).min();
+            list.retain(|(offset, _)| Some(*offset) <= acted);
+            list.push((lasted, Happening::EndedByAction));
+        } else {
+            list.push((duration, Happening::Ended));
+        }
         list.into_iter()
             .map(|(offset, what)| (self.start_ms + offset, what))
             .collect()

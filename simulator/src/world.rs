@@ -18,6 +18,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::VecDeque;
 
+mod act;
 mod oddity;
 mod schedule;
 
@@ -53,6 +54,8 @@ pub struct World {
     round: Vec<Scenario>,
     /// The faults of the fleet's trials that are still to come, last first.
     strikes: Vec<Strike>,
+    /// What people and agents did.
+    deeds: act::Deeds,
     /// What each service felt of its callees at the last tick.
     felt: [Strain; SERVICES],
     /// All strain of the last ticks, newest first.
@@ -98,6 +101,7 @@ impl World {
             next: None,
             round: Vec::new(),
             strikes: Vec::new(),
+            deeds: act::Deeds::default(),
             felt: [Strain::default(); SERVICES],
             past: VecDeque::new(),
             traces: std::array::from_fn(|_| None),
@@ -204,14 +208,20 @@ impl World {
                 let event = changes::probe_failed(place, pod(0), above(Metric::Cpu));
                 self.emit(at_ms, Event::Kubernetes(event));
             }
-            (Happening::Started | Happening::Ended, _) => self.reveal(fault, at_ms, what),
+            (Happening::Started | Happening::Ended | Happening::EndedByAction, _) => {
+                self.reveal(fault, at_ms, what);
+            }
             (Happening::Deployed | Happening::RolloutBegan | Happening::RolloutEnded, None) => {}
         }
     }
 
     /// Tells the ground truth.
     fn reveal(&mut self, fault: &Fault, at_ms: i64, what: Happening) {
-        let started = what == Happening::Started;
+        let phase = match what {
+            Happening::Started => "started",
+            Happening::EndedByAction => "ended_by_action",
+            _ => "ended",
+        };
         let mut affected = vec![fault.service.name().to_owned()];
         affected.extend(fault.reaches.iter().map(|one| one.name().to_owned()));
         let truth = GroundTruth {
@@ -219,7 +229,7 @@ impl World {
             scenario: fault.scenario.name().to_owned(),
             service: fault.service.name().to_owned(),
             environment: self.config.environment.clone(),
-            phase: if started { "started" } else { "ended" }.to_owned(),
+            phase: phase.to_owned(),
             timestamp_ms: at_ms,
             // The world knows no wall clock; whoever publishes fills this in.
             wall_ms: 0,
@@ -275,10 +285,11 @@ impl World {
         let of_trial = self
             .trial_at(at_ms)
             .map_or(Strain::default(), |trial| trial.strain(service, at_ms));
+        let of_actions = self.strain_of_actions(service, at_ms);
         self.faults
             .iter()
             .filter(|fault| fault.service == service)
-            .fold(of_case.plus(of_trial), |sum, fault| {
+            .fold(of_case.plus(of_trial).plus(of_actions), |sum, fault| {
                 sum.plus(fault.strain_at(at_ms))
             })
     }

@@ -146,6 +146,37 @@ fn a_fault_that_nobody_waits_for_any_more_is_not_started() {
 }
 
 #[tokio::test]
+async fn an_action_is_carried_out_once_and_can_be_asked_for() {
+    let address = listen(live_world()).await;
+    let json = "application/json";
+    let restart = r#"{"key":"p/S2","kind":"restart_rollout","service":"user-service"}"#;
+    let (code, first) = ask(address, "POST /actions", json, restart).await;
+    assert_eq!(code, 200, "{first}");
+    let report: serde_json::Value = serde_json::from_str(&first).expect("JSON");
+    assert_eq!(report["status"], "applied");
+    assert_eq!(report["event_ms"], LIVE_MS);
+    let again = ask(address, "POST /actions", json, restart).await;
+    assert_eq!(again, (200, first.clone()));
+    // Keys travel percent-encoded in an address.
+    let looked = ask(address, "GET /actions/p%2FS2", json, "").await;
+    assert_eq!(looked, (200, first));
+    assert_eq!(ask(address, "GET /actions/other", json, "").await.0, 404);
+    let other = r#"{"key":"p/S2","kind":"restart_rollout","service":"order-service"}"#;
+    let (code, body) = ask(address, "POST /actions", json, other).await;
+    assert_eq!(code, 409);
+    assert!(
+        body.contains("\"refused\"") && body.contains("another action"),
+        "{body}"
+    );
+    let (code, body) = ask(address, "POST /actions", json, r#"{"kind":"scale"}"#).await;
+    assert!(code == 400 && body.contains("arguments"), "{code} {body}");
+    assert_eq!(
+        ask(address, "POST /actions", "text/plain", restart).await.0,
+        415
+    );
+}
+
+#[tokio::test]
 async fn the_page_the_status_and_the_health_are_there() {
     let address = listen(live_world()).await;
     let (code, page) = ask(address, "GET /", "text/plain", "").await;

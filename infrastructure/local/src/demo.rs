@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,7 @@ use crate::attached::Attached;
 use crate::environment;
 use crate::exec::exit_code;
 use crate::layout::{self, Layout};
-use crate::once::{self, Once};
+use crate::once::{self, Approving, Once};
 use crate::port;
 use crate::probe::Probe;
 use crate::process::Spec;
@@ -61,8 +61,15 @@ const JOB_LIMIT: Duration = Duration::from_secs(90);
 /// The fault of --once where none is named.
 const ONCE_SCENARIO: &str = "DB_CONNECTION_EXHAUSTION";
 
+/// The fault of --approve wrong: its runbook has an executable step that does
+/// not help in the simulator, and that can be taken back.
+const WRONG_SCENARIO: &str = "LATENCY_SPIKE";
+
 /// Simulated seconds per second when one fault is watched through its life.
 const ONCE_SPEED: u32 = 6;
+/// The same where a step is approved: what acts runs on the wall clock, and
+/// must be done while the fault still lasts.
+const APPROVE_SPEED: u32 = 3;
 
 /// Runs a demo until it is told to stop, or with `once` until the fault's life
 /// is over. Returns the exit code.
@@ -73,6 +80,9 @@ pub async fn run(mut options: Options) -> Result<i32> {
     let begun = Instant::now();
     if (options.kill || options.rescale) && !options.once {
         bail!("KILL=1 and RESCALE=1 act during the one incident of ONCE=1; give that, too");
+    }
+    if options.approve.is_some() && !options.once {
+        bail!("APPROVE approves a step of the one incident of ONCE=1; give that, too");
     }
     let mut signals = Signals::new()?;
     let layout = Layout::find()?;
@@ -154,7 +164,7 @@ async fn live(
         "  dashboard  {}\n  topics     {}\n  inbox      {}\n  metrics    {}\n  simulator  {}   (make inject SCENARIO=…)\n",
         urls["dashboard"], urls["topics"], urls["inbox"], urls["prometheus"], urls["simulator"]
     ));
-    if let Some((_, token)) = &plan.operator {
+    if let Some((_, [token, _])) = &plan.operator {
         let line = format!("  operator's token for the incidents' pages: {token}\n");
         supervisor.screen.say(&line);
     }
@@ -182,10 +192,11 @@ async fn live(
         // The fallback broker does not answer kcat's version request.
         kcat: (options.kcat && broker == Server::Kafka)
             .then(|| plan.environment["KAFKA_BOOTSTRAP_SERVERS"].clone()),
-        speed: options.speed.unwrap_or(ONCE_SPEED),
+        speed: options.pace().unwrap_or(ONCE_SPEED),
         seed: options.seed.unwrap_or_default(),
         kills: options.kill,
         rescale: options.rescale,
+        approve: plan.approving(options)?,
         scripted_model: options.model.is_some(),
         begun,
         healthy_after,
@@ -203,9 +214,11 @@ struct Plan {
     /// The user's `.env`, for what the environment itself does not set.
     user: BTreeMap<String, String>,
     hidden: Vec<String>,
-    /// Where the API reads who may give commands, and the token that may;
-    /// none where the user says who may.
-    operator: Option<(PathBuf, String)>,
+    /// Where the API reads who may give commands, and the tokens of the two
+    /// that may; none where the user says who may.
+    operator: Option<(PathBuf, [String; 2])>,
+    /// What remediation may do in a demo; none where the user says what.
+    policy: Option<PathBuf>,
     urls: BTreeMap<String, String>,
     dashboard: u16,
     topics: u16,
@@ -235,6 +248,7 @@ impl Plan {
             user: environment::dot_env(&supervisor.layout.root)?,
             hidden: Vec::new(),
             operator: None,
+            policy: None,
             urls: BTreeMap::new(),
             dashboard,
             topics,
@@ -262,11 +276,7 @@ impl Plan {
             "KNOWLEDGE_DIR".to_owned(),
             knowledge.to_string_lossy().into_owned(),
         );
-        let named = "OPERATOR_TOKENS_FILE";
-        let given = |value: &String| !value.trim().is_empty();
-        if !environment::is_set(named) && !plan.user.get(named).is_some_and(given) {
-            plan.operator = Some(environment::operator(supervisor.run.path())?);
-        }
+        plan.let_people_in(supervisor.run.path())?;
         if let Some(model) = &options.model {
             plan.start_scripted_model(supervisor, model == "lies")?;
         }
@@ -278,6 +288,24 @@ impl Plan {
         })?;
         supervisor.wait_healthy(HEALTHY_LIMIT).await?;
         Ok(plan)
+    }
+
+    /// Says who may approve, and what may be done, where the user does not.
+    fn let_people_in(&mut self, folder: &Path) -> Result<()> {
+        let given = |value: &String| !value.trim().is_empty();
+        let is_users =
+            |name: &str| environment::is_set(name) || self.user.get(name).is_some_and(given);
+        let (tokens, policy) = (
+            is_users("OPERATOR_TOKENS_FILE"),
+            is_users("REMEDIATION_POLICY_FILE"),
+        );
+        if !tokens {
+            self.operator = Some(environment::operators(folder)?);
+        }
+        if !policy {
+            self.policy = Some(environment::policy(folder)?);
+        }
+        Ok(())
     }
 
     fn start_scripted_model(&mut self, supervisor: &mut Supervisor, lies: bool) -> Result<()> {
@@ -305,8 +333,40 @@ impl Plan {
 
     /// What the command line shows the API.
     fn token(&self) -> Option<(String, String)> {
-        let (_, token) = self.operator.as_ref()?;
+        let (_, [token, _]) = self.operator.as_ref()?;
         Some(("OPERATOR_TOKEN".to_owned(), token.clone()))
+    }
+
+    /// How a step is approved, where one is.
+    fn approving(&self, options: &Options) -> Result<Option<Approving>> {
+        let Some(which) = options.approve else {
+            return Ok(None);
+        };
+        let (_, tokens) = self.operator.as_ref().context(
+            "APPROVE needs the tokens of operators that the demo makes; unset OPERATOR_TOKENS_FILE",
+        )?;
+        Ok(Some(Approving {
+            which,
+            tokens: tokens.clone(),
+            simulator: self.urls["simulator"].clone(),
+            own_policy: self.policy.is_some(),
+        }))
+    }
+
+    /// What only one agent is started with.
+    fn of_agent(&self, agent: &str) -> Vec<(&'static str, String)> {
+        if agent != "remediation" {
+            return Vec::new();
+        }
+        let policy = self.policy.as_ref();
+        let policy = policy.map(|file| {
+            (
+                "REMEDIATION_POLICY_FILE",
+                file.to_string_lossy().into_owned(),
+            )
+        });
+        let simulator = ("SIMULATOR_ACTIONS_URL", self.urls["simulator"].clone());
+        policy.into_iter().chain([simulator]).collect()
     }
 
     /// The variables of an attached command: those of the services, and the
@@ -348,7 +408,10 @@ impl Plan {
                 .say(&format!("{job} done in {seconds:.1} s"));
         }
         for agent in AGENTS {
-            let (spec, metrics) = self.service(supervisor, agent, port::any()?)?;
+            let (mut spec, metrics) = self.service(supervisor, agent, port::any()?)?;
+            for (name, value) in self.of_agent(agent) {
+                spec = spec.env(name, value);
+            }
             supervisor.start(Kind::Agent, spec, Some(metrics), false)?;
         }
         supervisor.scale(&options.scale)?;

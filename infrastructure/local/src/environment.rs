@@ -101,27 +101,56 @@ pub(crate) fn random_seed() -> Result<u64> {
     Ok(u64::from(u16::from_ne_bytes(bytes)))
 }
 
-/// The file that lets the operator of a demo in, in `folder`, and the token.
-/// Nobody else may read the file.
+/// The file that lets the operators of a demo in, in `folder`, and their
+/// tokens: two, because some actions take two people. Nobody else may read the
+/// file.
 ///
 /// # Errors
 /// When there is no randomness, or the file cannot be written.
-pub(crate) fn operator(folder: &Path) -> Result<(PathBuf, String)> {
+pub(crate) fn operators(folder: &Path) -> Result<(PathBuf, [String; 2])> {
+    let tokens = [token()?, token()?];
+    let [first, second] = &tokens;
+    let path = folder.join("operators");
+    write_private(&path, &format!("demo {first}\nsecond {second}\n"))?;
+    Ok((path, tokens))
+}
+
+fn token() -> Result<String> {
     let mut bytes = [0_u8; 12];
     File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
-    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = folder.join("operators");
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What remediation may do in a demo: act for real on the simulated fleet and
+/// nowhere else, and take back what did not help.
+const POLICY: &str = r#"{
+  "mode": "dry-run",
+  "environments": {"simulation": "live"},
+  "undo": {"on_worse": true, "on_not_improved": true}
+}
+"#;
+
+/// The file of [`POLICY`], in `folder`.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn policy(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("policy.json");
+    write_private(&path, POLICY)?;
+    Ok(path)
+}
+
+fn write_private(path: &Path, text: &str) -> Result<()> {
     File::options()
         .create(true)
         .truncate(true)
         .write(true)
         .mode(0o600)
-        .open(&path)
-        .and_then(|mut file| file.write_all(format!("demo {token}\n").as_bytes()))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok((path, token))
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -135,6 +164,22 @@ mod tests {
         let expected = [("A", "1"), ("B", "two words"), ("D", "x=y")];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(found, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn two_operators_have_tokens_of_their_own_and_the_policy_is_live_for_the_simulation_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, [first, second]) = operators(folder.path()).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("demo {first}\nsecond {second}\n"));
+        assert!(first.len() >= 16 && first != second);
+        let text = fs::read_to_string(policy(folder.path()).unwrap()).unwrap();
+        let policy: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(policy["mode"], "dry-run");
+        assert_eq!(
+            policy["environments"],
+            serde_json::json!({"simulation": "live"})
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! The steps and the judgement are pure ([`story`], [`report`], [`kills`]);
 //! this file asks, prints and keeps time.
 
+pub mod approval;
 pub mod kcat;
 pub mod kills;
 pub mod report;
@@ -15,10 +16,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
+use crate::once::approval::{Approval, Approve, Ask};
 use crate::once::kills::Schedule;
 use crate::once::report::ModelCall;
 use crate::once::rescale::Changes;
@@ -52,6 +54,8 @@ pub struct Once {
     pub kills: bool,
     /// Whether agents are scaled up and down meanwhile.
     pub rescale: bool,
+    /// Which step of the plan is approved, if any.
+    pub approve: Option<Approving>,
     /// The broker that kcat is to look at.
     pub kcat: Option<String>,
     /// Whether a scripted model is there.
@@ -60,6 +64,19 @@ pub struct Once {
     pub begun: Instant,
     /// When all was healthy, from then.
     pub healthy_after: Duration,
+}
+
+/// How a step is approved.
+#[derive(Clone, Debug)]
+pub struct Approving {
+    /// Which step.
+    pub which: Approve,
+    /// The tokens of two operators.
+    pub tokens: [String; 2],
+    /// Base address of the simulator, which knows when the fault would end.
+    pub simulator: String,
+    /// Whether the stack's own policy holds.
+    pub own_policy: bool,
 }
 
 /// Follows the fault. Whether everything was as it must be; what was missing
@@ -79,7 +96,7 @@ pub async fn follow(
         ..
     } = once;
     println!("following {scenario} at speed {speed}, seed {seed}\n");
-    let mut eye = Eye::default();
+    let mut eye = Eye::new(once);
     let plan = if once.kills {
         kills::plan(once.seed)
     } else {
@@ -179,9 +196,19 @@ struct Eye {
     seen: BTreeMap<Mark, Instant>,
     heading_told: bool,
     complaint: Option<String>,
+    approval: Option<Approval>,
 }
 
 impl Eye {
+    /// Nothing seen yet.
+    fn new(once: &Once) -> Self {
+        let approval = |how: &Approving| Approval::new(how.which, &once.scenario, how.own_policy);
+        Self {
+            approval: once.approve.as_ref().map(approval),
+            ..Self::default()
+        }
+    }
+
     /// Reads the API and the inbox once. A failure is kept for the end: under
     /// kills, answers may fail for a moment.
     async fn look(&mut self, once: &Once) {
@@ -215,6 +242,28 @@ impl Eye {
             .collect::<Result<_, _>>()
             .context("the API's audit trail is not as agreed")?;
         self.incident = Some(incident.with_breach(once.speed.into()));
+        self.approve(once, &format!("{address}/{id}")).await
+    }
+
+    /// Looks at the plan and approves what is to be approved of it.
+    async fn approve(&mut self, once: &Once, incident: &str) -> Result<()> {
+        let (Some(how), Some(approval)) = (&once.approve, &mut self.approval) else {
+            return Ok(());
+        };
+        let plan = http().get(format!("{incident}/plan")).send().await?;
+        // There is none before there is a cause.
+        let plan = match plan.status().as_u16() {
+            404 => None,
+            _ => Some(plan.error_for_status()?.json().await?),
+        };
+        let mut status = get(&format!("{}/status", how.simulator)).await?;
+        let faults = serde_json::from_value(status["faults"].take())
+            .context("the simulator's status is not as agreed")?;
+        approval.see(plan, faults);
+        if let Some(ask) = approval.next() {
+            give(incident, &how.tokens[ask.operator], &ask).await?;
+            approval.was_given(ask);
+        }
         Ok(())
     }
 
@@ -235,12 +284,15 @@ impl Eye {
             println!("{}", lines.join("\n"));
             self.seen.insert(mark, Instant::now());
         }
+        for line in self.approval.iter_mut().flat_map(Approval::news) {
+            println!("{line}");
+        }
     }
 
     fn is_complete(&self) -> bool {
-        self.incident
-            .as_ref()
-            .is_some_and(|incident| story::is_complete(incident, &self.mails))
+        let is_proven = self.approval.as_ref().is_none_or(Approval::is_complete);
+        let incident = self.incident.as_ref();
+        is_proven && incident.is_some_and(|incident| story::is_complete(incident, &self.mails))
     }
 
     /// Prints mails and times, and returns what is wrong.
@@ -260,6 +312,11 @@ impl Eye {
         let (said, late) =
             report::check_times(incident, &self.mails, once.healthy_after, completed);
         println!("\ntimes\n{}", said.join("\n"));
+        if let Some(approval) = &self.approval {
+            let (said, wrong) = approval.judge(incident);
+            println!("\napproval\n{}", said.join("\n"));
+            problems.extend(wrong);
+        }
         if self.incidents.len() != 1 {
             problems.push(format!("{} incidents instead of one", self.incidents.len()));
             for row in &self.incidents {
@@ -272,6 +329,29 @@ impl Eye {
         problems.extend(late);
         problems
     }
+}
+
+/// Approves a step as an operator.
+async fn give(incident: &str, token: &str, ask: &Ask) -> Result<()> {
+    let body = json!({
+        "command": "approve",
+        "target": ask.step_id,
+        "plan_hash": ask.plan_hash,
+        "reason": "approved by the demo",
+    });
+    let request = http()
+        .post(format!("{incident}/commands"))
+        .bearer_auth(token);
+    let answer = request.json(&body).send().await?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let text = answer.text().await.unwrap_or_default();
+    bail!(
+        "the API answers {status} to the approval of {}: {text}",
+        ask.step_id
+    )
 }
 
 async fn get(address: &str) -> Result<Value> {

@@ -78,4 +78,9 @@ pub struct Check {
     /// Services that the incident touches: none of them is an untouched
     /// comparison.
     pub affected_services: Vec<String>,
+    /// Wall clock at which the question was asked, epoch milliseconds. Twice
+    /// the time of the effect later, and a minute, it is given up; where this
+    /// is absent only the job's number of tries ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_wall_ms: Option<i64>,
 }

@@ -25,9 +25,11 @@ pub mod config;
 pub mod decide;
 pub mod estimate;
 pub mod execution;
+pub mod executors;
 pub mod hands;
 pub mod order;
 pub mod policy;
+pub mod proof;
 pub mod shell;
 pub mod steps;
 

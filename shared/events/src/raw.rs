@@ -183,12 +183,14 @@ pub struct GroundTruth {
     pub scenario: String,
     pub service: String,
     pub environment: String,
-    /// `started` or `ended`.
+    /// `started`, `ended`, or `ended_by_action` where somebody ended it before
+    /// its time.
     pub phase: String,
     /// Simulated time, epoch milliseconds.
     pub timestamp_ms: i64,
     /// Wall-clock time of the same moment, epoch milliseconds.
     pub wall_ms: i64,
+    /// How long the fault lasts if nobody does anything.
     pub duration_ms: i64,
     /// The services that the fault reaches along the simulator's own graph.
     pub affected: Vec<String>,

@@ -173,6 +173,28 @@ async fn a_job_that_fails_twice_succeeds_at_the_third_try_and_is_applied_once() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_must_wait_costs_no_try_and_waits_only_so_long() {
+    let bench = Bench::start(&brokers()[0]).await;
+    let agent = bench.run_agent("0").await;
+    // More looks than a job has tries.
+    bench.open_incident_with_wait("a", 6).await;
+    bench
+        .until("the seventh look has the answer", || {
+            bench.count("a", 1_001)
+        })
+        .await;
+    assert_eq!(bench.job_attempts().await, 1);
+    // Two seconds on it has failed, which counts a million.
+    bench.open_incident_with_wait("b", 1_000_000).await;
+    bench
+        .until("the wait has come to its end", || {
+            bench.count("b", 1_000_001)
+        })
+        .await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_a_killed_process_had_taken_runs_again_in_the_same_slot() {
     let bench = Bench::start(&brokers()[0]).await;
     bench.leave_running_job("a", "counter-0").await;

@@ -170,7 +170,8 @@ pub fn faults(truths: &[GroundTruth]) -> Vec<Fault> {
         };
         by_id.insert(&truth.fault_id, fault);
     }
-    for truth in truths.iter().filter(|truth| truth.phase == "ended") {
+    // "ended", or "ended_by_action" before its time.
+    for truth in truths.iter().filter(|truth| truth.phase != "started") {
         if let Some(fault) = by_id.get_mut(truth.fault_id.as_str()) {
             fault.ended_ms = truth.timestamp_ms;
         }

@@ -212,6 +212,8 @@ fn ground_truth_becomes_faults_in_any_order_and_repeats_do_no_harm() {
         truth("early", "started", 1_000),
         truth("early", "started", 1_000),
         truth("orphan", "ended", 5),
+        truth("cured", "started", 3_000),
+        truth("cured", "ended_by_action", 3_040),
     ];
     let faults = faults(&told);
     let spans: Vec<(&str, i64, i64)> = faults
@@ -219,7 +221,12 @@ fn ground_truth_becomes_faults_in_any_order_and_repeats_do_no_harm() {
         .map(|fault| (fault.id.as_str(), fault.started_ms, fault.ended_ms))
         .collect();
     // The second has not ended yet: its planned end stands in.
-    assert_eq!(spans, [("early", 1_000, 1_090), ("late", 2_000, 2_100)]);
+    let expected = [
+        ("early", 1_000, 1_090),
+        ("late", 2_000, 2_100),
+        ("cured", 3_000, 3_040),
+    ];
+    assert_eq!(spans, expected);
 }
 
 const SERVICES: [&str; 4] = ["payment", "user", "gateway", "other"];

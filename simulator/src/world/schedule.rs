@@ -141,6 +141,7 @@ impl World {
             start_ms,
             lead_ms,
             release: None,
+            reliefs: Vec::new(),
             happened: 0,
         }
     }

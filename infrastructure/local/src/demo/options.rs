@@ -3,7 +3,8 @@
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::{ONCE_SCENARIO, ONCE_SPEED, SCENARIOS};
+use super::{APPROVE_SPEED, ONCE_SCENARIO, ONCE_SPEED, SCENARIOS, WRONG_SCENARIO};
+use crate::once::approval::Approve;
 use crate::scale::Scale;
 
 /// Choices for a demo, on the command line or through `make demo NAME=…`.
@@ -12,8 +13,8 @@ pub struct Options {
     /// Run one fault through its whole life, check it, and exit.
     #[arg(long, env = "ONCE", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
     pub once: bool,
-    /// The fault of --once (DB_CONNECTION_EXHAUSTION if not given), or the
-    /// first one of a demo that goes on.
+    /// The fault of --once (DB_CONNECTION_EXHAUSTION if not given, with
+    /// --approve wrong LATENCY_SPIKE), or the first one of a demo that goes on.
     #[arg(long, env = "SCENARIO", value_parser = scenario)]
     pub scenario: Option<String>,
     /// With --once: kill each agent once with SIGKILL during the incident.
@@ -22,6 +23,10 @@ pub struct Options {
     /// With --once: scale every agent up and down again during the incident.
     #[arg(long, env = "RESCALE", value_parser = BoolishValueParser::new(), default_value = "false", default_missing_value = "true", num_args = 0..=1)]
     pub rescale: bool,
+    /// With --once: approve the plan's first executable step (1), or one that
+    /// does not help (wrong), and check what came of it.
+    #[arg(long, env = "APPROVE")]
+    pub approve: Option<Approve>,
     /// `scripted`: agents ask a scripted model endpoint started beside them;
     /// `lies`: one whose answers do not hold.
     #[arg(long, env = "MODEL", value_parser = ["scripted", "lies"])]
@@ -29,7 +34,8 @@ pub struct Options {
     /// Seed of the simulator and of --kill; a random one if not given.
     #[arg(long, env = "SEED")]
     pub seed: Option<u64>,
-    /// Simulated seconds per second; 6 with --once, else the simulator's own.
+    /// Simulated seconds per second; 6 with --once, 3 with --approve, else the
+    /// simulator's own.
     #[arg(long, env = "SPEED", value_parser = clap::value_parser!(u32).range(1..=120))]
     pub speed: Option<u32>,
     /// The broker; Apache Kafka where it can be had, if not given.
@@ -63,7 +69,21 @@ impl Options {
     /// The fault of --once.
     #[must_use]
     pub fn scenario(&self) -> &str {
-        self.scenario.as_deref().unwrap_or(ONCE_SCENARIO)
+        let default = match self.approve {
+            Some(Approve::Wrong) => WRONG_SCENARIO,
+            _ => ONCE_SCENARIO,
+        };
+        self.scenario.as_deref().unwrap_or(default)
+    }
+
+    /// Simulated seconds per second; none where the simulator chooses.
+    #[must_use]
+    pub fn pace(&self) -> Option<u32> {
+        let watched = match self.approve {
+            Some(_) => APPROVE_SPEED,
+            None => ONCE_SPEED,
+        };
+        self.speed.or(self.once.then_some(watched))
     }
 
     /// The simulator's command line.
@@ -74,8 +94,7 @@ impl Options {
         if let Some(seed) = self.seed {
             add("--seed", seed.to_string());
         }
-        let speed = self.speed.or(self.once.then_some(ONCE_SPEED));
-        if let Some(speed) = speed {
+        if let Some(speed) = self.pace() {
             add("--speed", speed.to_string());
         }
         if self.once {
@@ -135,6 +154,19 @@ mod tests {
             "--once",
         ];
         assert_eq!(options.simulator_arguments(), expected);
+    }
+
+    #[test]
+    fn an_approval_takes_more_time_and_a_wrong_one_another_fault() {
+        let read = |line: &[&str]| Line::try_parse_from(line).map(|line| line.options);
+        let first = read(&["stack", "--once", "--approve", "1"]).unwrap();
+        assert_eq!(
+            (first.approve, first.scenario(), first.pace()),
+            (Some(Approve::First), "DB_CONNECTION_EXHAUSTION", Some(3))
+        );
+        let wrong = read(&["stack", "--once", "--approve", "wrong", "--speed", "5"]).unwrap();
+        assert_eq!((wrong.scenario(), wrong.pace()), ("LATENCY_SPIKE", Some(5)));
+        assert!(read(&["stack", "--once", "--approve", "maybe"]).is_err());
     }
 
     #[test]

@@ -26,7 +26,7 @@ const MODEL_AGENTS: [&str; 5] = [
 ];
 
 /// Breaks `text` into lines of the width, all but the first indented.
-fn wrap(first: &str, indent: usize, text: &str) -> Vec<String> {
+pub(super) fn wrap(first: &str, indent: usize, text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = first.to_owned();
     let mut is_fresh = true;

@@ -10,10 +10,14 @@ use midwatch_runtime::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 use uuid::Uuid;
 
 #[derive(Default)]
-pub struct Counter;
+pub struct Counter {
+    looks: AtomicI64,
+}
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CounterState {
@@ -94,8 +98,12 @@ impl Agent for Counter {
                     state.opened = true;
                     let mut effects = vec![plan(&opened.header)];
                     if let Some(failures) = opened.description.strip_prefix("job:") {
+                        let (failures, waits) = match failures.strip_prefix("waits:") {
+                            Some(looks) => (looks, true),
+                            None => (failures, false),
+                        };
                         let failures: u32 = failures.parse().expect("the test wrote a number");
-                        let payload = json!({"failures": failures});
+                        let payload = json!({"failures": failures, "waits": waits});
                         effects.push(Effect::StartJob(JobRequest::new("work", "work", payload)));
                     }
                     if opened.description == "finding" {
@@ -139,7 +147,15 @@ impl Agent for Counter {
 
     async fn perform(&self, job: &Job) -> Result<Value, JobError> {
         let failures = job.payload["failures"].as_i64().unwrap_or(0);
-        if i64::from(job.attempt) <= failures {
+        if job.payload["waits"] == true {
+            if self.looks.fetch_add(1, Ordering::SeqCst) < failures {
+                return Err(JobError::Later {
+                    error: anyhow::anyhow!("not ready, as the test asks"),
+                    wait: Duration::from_millis(20),
+                    give_up: Duration::from_secs(2),
+                });
+            }
+        } else if i64::from(job.attempt) <= failures {
             let error = anyhow::anyhow!("try {} fails as the test asks", job.attempt);
             return Err(JobError::Transient(error));
         }

@@ -144,7 +144,7 @@ impl Bench {
             job_timeout: Duration::from_secs(20),
             slot: slot.to_owned(),
         };
-        let task = tokio::spawn(engine::run(Counter, context, settings));
+        let task = tokio::spawn(engine::run(Counter::default(), context, settings));
         Running { stop, task }
     }
 
@@ -233,6 +233,12 @@ impl Bench {
 
     pub async fn open_incident_with_job(&self, name: &str, failures: u32) {
         let payload = self.opened_with(name, &format!("job:{failures}"));
+        self.produce(Topic::IncidentsOpened, name, &payload).await;
+    }
+
+    /// A job that has no answer yet at its first so many looks.
+    pub async fn open_incident_with_wait(&self, name: &str, looks: u32) {
+        let payload = self.opened_with(name, &format!("job:waits:{looks}"));
         self.produce(Topic::IncidentsOpened, name, &payload).await;
     }
 

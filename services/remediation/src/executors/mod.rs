@@ -1,0 +1,3 @@
+//! Carries actions out.
+
+pub mod simulator;
