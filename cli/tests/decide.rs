@@ -122,8 +122,8 @@ impl Served {
     }
 
     /// What remediation says of S1.
-    async fn say(&self, more: Value) {
-        let mut payload = json!({"plan_id": PLAN, "step_id": "S1", "by": "ana"});
+    async fn say(&self, kind: &str, words: &str, more: Value) {
+        let mut payload = json!({"command": "approve", "target": "S1", "plan_hash": "ab".repeat(32), "by": "ana"});
         if let (Some(payload), Some(more)) = (payload.as_object_mut(), more.as_object()) {
             payload.extend(more.clone());
         }
@@ -131,7 +131,7 @@ impl Served {
             .run(&format!(
                 "INSERT INTO agent_events (event_id, incident_id, agent_name, event_type, event_time_ms,
                      summary, payload)
-                 VALUES (gen_random_uuid(), '{INCIDENT}', 'remediation', 'ACTION', 3, '', '{payload}')"
+                 VALUES (gen_random_uuid(), '{INCIDENT}', 'remediation', '{kind}', 3, '{words}', '{payload}')"
             ))
             .await;
     }
@@ -173,9 +173,8 @@ async fn a_plan_is_shown_and_a_step_approved() {
         stage.run(&["approve", &short, "s1", "--yes", "--reason", "it fits"]),
         async {
             served.heard(1).await;
-            served
-                .say(json!({"phase": "approved", "approvals_missing": 1}))
-                .await;
+            let more = json!({"approvals_missing": 1});
+            served.say("ACTION_APPROVED", "ana approved S1", more).await;
         }
     );
     assert_eq!(asked.code, 0, "{asked:?}");
@@ -188,9 +187,8 @@ async fn a_plan_is_shown_and_a_step_approved() {
         stage.run(&["approve", &short, "S1", "--yes", "--json"]),
         async {
             served.heard(2).await;
-            let words =
-                json!({"phase": "refused", "rule": "same_credential", "reason": "ana approved it"});
-            served.say(words).await;
+            let rule = json!({"rule": "same_credential"});
+            served.say("ACTION_REFUSED", "ana approved it", rule).await;
         }
     );
     assert_eq!(refused.code, 1, "{refused:?}");

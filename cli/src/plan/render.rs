@@ -174,9 +174,13 @@ fn happened(out: &mut String, one: &Value) {
         ("outcome", Some(true)) => "done",
         ("outcome", Some(false)) => "failed",
         ("outcome", None) => "unknown",
+        ("not_undone", _) => "not undone",
         (phase, _) => phase,
     };
     let mut words = what.to_owned();
+    if one["is_undo"] == true {
+        words.push_str(" (undo)");
+    }
     if one["dry_run"] == true {
         words.push_str(" (dry run)");
     }

@@ -315,11 +315,12 @@ async fn view(
 /// Why a step that is in the plan needs no decision any more.
 fn obstacle(step: &StepView) -> Option<ApiError> {
     let what = match step.state {
-        StepState::Waiting | StepState::PartlyApproved | StepState::Refused | StepState::ByHand => {
-            return None;
-        }
+        StepState::Waiting
+        | StepState::PartlyApproved
+        | StepState::Refused
+        | StepState::Rejected
+        | StepState::ByHand => return None,
         StepState::Approved => "is approved already",
-        StepState::Rejected => "was rejected",
         StepState::Running => "is being carried out",
         StepState::Failed => "was carried out and failed",
         StepState::Undone => "was carried out and undone",

@@ -3,6 +3,8 @@
 //!
 //! `GET /api/incidents/{id}/plan`; the page and the command line show the same.
 
+mod told;
+
 use crate::App;
 use crate::error::ApiError;
 use crate::incidents::TIMELINE;
@@ -13,8 +15,9 @@ use axum::extract::{Path, State};
 use midwatch_clients::postgres::read::{self, AgentEvent, IncidentRow};
 use midwatch_events::ActionStep;
 use midwatch_events::action::{RiskClass, Verification, plan_hash};
-use midwatch_events::response::{ActionDetails, RemediationPlan};
-use serde::{Deserialize, Serialize};
+use midwatch_events::response::RemediationPlan;
+use serde::Serialize;
+use told::happened;
 use uuid::Uuid;
 
 /// How far a step is.
@@ -55,7 +58,8 @@ pub struct Approval {
 /// A line of the audit trail about a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Happening {
-    /// `approved`, `refused`, `intent`, `outcome`, `verified`, `undone`.
+    /// `approved`, `refused`, `intent`, `outcome`, `verified`, `undone`,
+    /// `not_undone`.
     pub phase: String,
     /// Event time.
     pub at_ms: i64,
@@ -70,6 +74,9 @@ pub struct Happening {
     pub result: String,
     pub output: String,
     pub dry_run: bool,
+    pub is_undo: bool,
+    /// Whether it answers a person's command.
+    pub was_asked: bool,
     pub succeeded: Option<bool>,
     pub approvals_missing: Option<u32>,
     pub verification: Option<Verification>,
@@ -109,20 +116,6 @@ pub struct PlanView {
     pub steps: Vec<StepView>,
 }
 
-/// What remediation writes of a phase, read leniently.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Told {
-    plan_id: Option<Uuid>,
-    step_id: String,
-    phase: String,
-    by: String,
-    reason: String,
-    result: String,
-    #[serde(flatten)]
-    details: ActionDetails,
-}
-
 /// What approvals of a plan are bound to. Plans of older builds carry no hash.
 #[must_use]
 pub fn hash_of(plan: &RemediationPlan) -> String {
@@ -150,110 +143,109 @@ pub fn view(row: &IncidentRow, known: &Known, timeline: &[AgentEvent]) -> Option
         root_cause: plan.root_cause.clone(),
         confidence: plan.confidence,
         steps: steps
-            .map(|step| {
-                step_view(
-                    step,
-                    happened(plan.plan_id, &step.step_id, timeline),
-                    is_open,
-                )
-            })
+            .map(|step| step_view(step, happened(plan, &step.step_id, timeline), is_open))
             .collect(),
     })
 }
 
-fn happened(plan_id: Uuid, step_id: &str, timeline: &[AgentEvent]) -> Vec<Happening> {
-    let lines = timeline
-        .iter()
-        .filter(|event| event.agent == "remediation" && event.payload["phase"].is_string());
-    lines
-        .filter_map(|event| Some((event, Told::deserialize(&event.payload).ok()?)))
-        .filter(|(_, told)| told.plan_id.is_none_or(|id| id == plan_id) && told.step_id == step_id)
-        .map(|(event, told)| Happening {
-            phase: told.phase,
-            at_ms: event.at_ms,
-            wall_ms: event.wall_ms,
-            by: told.by,
-            credential_id: told.details.credential_id,
-            channel: told.details.channel,
-            rule: told.details.rule,
-            reason: told.reason,
-            result: told.result,
-            output: told.details.output,
-            dry_run: told.details.dry_run,
-            succeeded: told.details.succeeded,
-            approvals_missing: told.details.approvals_missing,
-            verification: told.details.verification.map(|boxed| *boxed),
-        })
-        .collect()
+fn step_view(step: &ActionStep, happened: Vec<Happening>, is_open: bool) -> StepView {
+    let two_people = step
+        .typed
+        .as_ref()
+        .is_some_and(|typed| typed.risk == RiskClass::Destructive);
+    let mut seen = Seen {
+        state: match step.typed {
+            Some(_) => StepState::Waiting,
+            None => StepState::ByHand,
+        },
+        approvals: Vec::new(),
+        missing: None,
+    };
+    for one in &happened {
+        seen.take(one, two_people);
+    }
+    let waits = matches!(
+        seen.state,
+        StepState::Waiting | StepState::PartlyApproved | StepState::Refused | StepState::Rejected
+    );
+    StepView {
+        can_decide: is_open && waits && step.typed.is_some(),
+        two_people,
+        step: step.clone(),
+        state: seen.state,
+        approvals: seen.approvals,
+        approvals_missing: seen.missing,
+        happened,
+    }
 }
 
-fn step_view(step: &ActionStep, happened: Vec<Happening>, is_open: bool) -> StepView {
-    let mut state = match step.typed {
-        Some(_) => StepState::Waiting,
-        None => StepState::ByHand,
-    };
-    let mut approvals: Vec<Approval> = Vec::new();
-    let mut approvals_missing = None;
-    for one in &happened {
-        let is_begun = !matches!(
-            state,
-            StepState::Waiting
-                | StepState::PartlyApproved
-                | StepState::Approved
-                | StepState::Rejected
-                | StepState::Refused
-                | StepState::ByHand
-        );
+/// How far a step is after some of its lines.
+struct Seen {
+    state: StepState,
+    approvals: Vec<Approval>,
+    missing: Option<u32>,
+}
+
+impl Seen {
+    fn take(&mut self, one: &Happening, two_people: bool) {
         match one.phase.as_str() {
+            "approved" if self.is_begun() => {}
             "approved" => {
-                approvals.push(Approval {
+                self.approvals.push(Approval {
                     by: one.by.clone(),
                     credential_id: one.credential_id.clone(),
                     channel: one.channel.clone(),
                     wall_ms: one.wall_ms,
                 });
-                approvals_missing = one.approvals_missing;
-                if !is_begun {
-                    state = match one.approvals_missing {
-                        Some(1..) => StepState::PartlyApproved,
-                        _ => StepState::Approved,
-                    };
-                }
+                // Where it is not said, two is what such a step usually takes.
+                let usual = u32::from(two_people && self.approvals.len() < 2);
+                let missing = one.approvals_missing.unwrap_or(usual);
+                self.missing = Some(missing);
+                self.state = match missing {
+                    0 => StepState::Approved,
+                    _ => StepState::PartlyApproved,
+                };
             }
-            // A command that came in vain changes nothing about what was done.
-            "refused" if is_begun => {}
-            "refused" if one.rule == "rejected" => state = StepState::Rejected,
-            "refused" if state == StepState::PartlyApproved => {}
-            "refused" => state = StepState::Refused,
-            "intent" => state = StepState::Running,
+            "refused" if one.rule == "rejected" => self.take_back(StepState::Rejected),
+            // A command that came in vain changes nothing about the others.
+            "refused" if one.was_asked && self.state == StepState::Waiting => {
+                self.state = StepState::Refused;
+            }
+            "refused" if one.was_asked => {}
+            "refused" => self.take_back(StepState::Refused),
+            "intent" => self.state = StepState::Running,
             "outcome" => {
-                state = match one.succeeded {
+                self.state = match one.succeeded {
                     Some(true) if one.dry_run => StepState::DryRun,
                     Some(true) => StepState::Done,
                     Some(false) => StepState::Failed,
                     None => StepState::Unknown,
                 }
             }
-            "verified" => state = StepState::Verified,
-            "undone" => state = StepState::Undone,
+            "verified" => self.state = StepState::Verified,
+            "undone" => self.state = StepState::Undone,
             _ => {}
         }
     }
-    let waits = matches!(
-        state,
-        StepState::Waiting | StepState::PartlyApproved | StepState::Refused
-    );
-    StepView {
-        can_decide: is_open && waits && step.typed.is_some(),
-        two_people: step
-            .typed
-            .as_ref()
-            .is_some_and(|typed| typed.risk == RiskClass::Destructive),
-        step: step.clone(),
-        state,
-        approvals,
-        approvals_missing,
-        happened,
+
+    /// What was approved no longer counts.
+    fn take_back(&mut self, state: StepState) {
+        self.state = state;
+        self.approvals.clear();
+        self.missing = None;
+    }
+
+    fn is_begun(&self) -> bool {
+        !matches!(
+            self.state,
+            StepState::Waiting
+                | StepState::PartlyApproved
+                | StepState::Approved
+                | StepState::Rejected
+                | StepState::Refused
+                | StepState::DryRun
+                | StepState::ByHand
+        )
     }
 }
 
@@ -334,105 +326,4 @@ pub async fn get(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use midwatch_events::response::Priority;
-    use serde_json::{Value, json};
-
-    fn step(typed: bool) -> ActionStep {
-        let typed = json!({"kind": "drain", "service": "s", "arguments": {"node": "n1"},
-            "risk": "destructive", "executor": "kubernetes", "pre_checks": [], "blast_radius": "",
-            "effect": {"service": "s", "metric": "m", "direction": "below", "baseline_value": 1.0,
-                "within_ms": 1}})
-        .as_object()
-        .filter(|_| typed)
-        .map(|typed| serde_json::from_value(json!(typed)).expect("an action"));
-        ActionStep {
-            step_id: "S1".to_owned(),
-            priority: Priority::Immediate,
-            action: "Drain".to_owned(),
-            command: "drain".to_owned(),
-            rationale: String::new(),
-            risk_level: "high".to_owned(),
-            owner: String::new(),
-            expected_outcome: String::new(),
-            rollback: String::new(),
-            typed,
-        }
-    }
-
-    fn told(lines: &[Value]) -> StepView {
-        let plan_id = Uuid::from_u128(7);
-        let lines: Vec<AgentEvent> = lines
-            .iter()
-            .enumerate()
-            .map(|(index, payload)| {
-                let mut payload = payload.clone();
-                payload["plan_id"] = json!(plan_id);
-                payload["step_id"] = json!("S1");
-                AgentEvent {
-                    id: index as i64,
-                    event_id: Uuid::from_u128(index as u128),
-                    incident_id: None,
-                    agent: "remediation".to_owned(),
-                    event_type: "STEP".to_owned(),
-                    at_ms: index as i64,
-                    wall_ms: index as i64,
-                    summary: String::new(),
-                    payload,
-                }
-            })
-            .collect();
-        step_view(&step(true), happened(plan_id, "S1", &lines), true)
-    }
-
-    #[test]
-    fn a_step_is_as_far_as_its_last_telling_line() {
-        let first = json!({"phase": "approved", "by": "ana", "credential_id": "slack:U1",
-            "channel": "slack", "approvals_missing": 1});
-        let second = json!({"phase": "approved", "by": "bo", "approvals_missing": 0});
-        let refused = json!({"phase": "refused", "rule": "same_credential"});
-        let rejected = json!({"phase": "refused", "rule": "rejected"});
-        let intent = json!({"phase": "intent"});
-        let done = json!({"phase": "outcome", "succeeded": true});
-        let dry = json!({"phase": "outcome", "succeeded": true, "dry_run": true});
-        let open = json!({"phase": "outcome"});
-        let verified = json!({"phase": "verified", "verification": {"service": "s", "metric": "m",
-            "verdict": "worse", "before": {}, "after": {}, "test": "t", "summary": "x"}});
-        let foreign = json!({"phase": ["no text"]});
-        use StepState as S;
-        for (lines, state, can_decide) in [
-            (vec![], S::Waiting, true),
-            (vec![&foreign], S::Waiting, true),
-            (vec![&refused], S::Refused, true),
-            (vec![&rejected], S::Rejected, false),
-            (vec![&first], S::PartlyApproved, true),
-            (vec![&first, &refused], S::PartlyApproved, true),
-            (vec![&first, &second], S::Approved, false),
-            (vec![&second, &intent], S::Running, false),
-            (vec![&second, &intent, &done, &refused], S::Done, false),
-            (vec![&second, &intent, &dry], S::DryRun, false),
-            (vec![&second, &intent, &open], S::Unknown, false),
-        ] {
-            let lines: Vec<Value> = lines.into_iter().cloned().collect();
-            let seen = told(&lines);
-            assert_eq!(
-                (seen.state, seen.can_decide),
-                (state, can_decide),
-                "{lines:?}"
-            );
-        }
-        let mut verified = verified;
-        for span in ["before", "after"] {
-            verified["verification"][span] =
-                json!({"from_ms": 0, "to_ms": 1, "count": 3, "median": 2.0});
-        }
-        let seen = told(&[first, second, intent, done, verified]);
-        assert_eq!((seen.state, seen.approvals.len()), (S::Verified, 2));
-        assert!(seen.two_people);
-        let last = seen.happened.last().expect("five lines");
-        let verdict = last.verification.as_ref().map(|one| one.verdict.as_str());
-        assert_eq!(verdict, Some("worse"));
-        assert_eq!(step_view(&step(false), Vec::new(), true).state, S::ByHand);
-    }
-}
+mod tests;

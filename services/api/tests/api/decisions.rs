@@ -3,7 +3,7 @@
 
 use crate::HOSTILE;
 use crate::commands::{TOKEN, broker, commands, file, post, press, session};
-use crate::fixture::{Cast, Stage, add_phases, write};
+use crate::fixture::{Cast, Stage, add_told, write};
 use crate::pages::assert_harmless;
 use crate::server::Server;
 use midwatch_api::operators::{Operators, Proxy};
@@ -284,35 +284,30 @@ async fn what_became_of_a_step_is_told_with_numbers_and_stays_text() {
         "verdict": "improved", "before": span(94.0), "after": span(31.0), "test": "Mann-Whitney U",
         "p_value": 0.001, "summary": format!("It fell on {HOSTILE}."),
         "control": {"service": HOSTILE, "metric": "m", "before": span(1.0), "after": span(1.0)}});
-    let phases = [
-        cast.phase(
-            "S2",
-            "refused",
-            &json!({"by": HOSTILE, "rule": HOSTILE, "reason": HOSTILE}),
+    let by = json!({"command": "approve", "by": HOSTILE, "credential_id": HOSTILE, "channel": "link",
+        "reason": HOSTILE});
+    let mut refused = by.clone();
+    refused["rule"] = json!(HOSTILE);
+    let outcome = json!({"details": {"status": "done", "output": HOSTILE}});
+    let verified = json!({"details": {"verdict": "improved", "summary": HOSTILE, "verification": verification}});
+    let first = json!({"command": "approve", "by": "ana", "approvals_missing": 1});
+    let lines = [
+        ("ACTION_REFUSED", HOSTILE, cast.told("S2", &refused)),
+        ("ACTION_APPROVED", HOSTILE, cast.told("S2", &by)),
+        (
+            "ACTION_STARTED",
+            HOSTILE,
+            cast.told("S2", &json!({"dry_run": false})),
         ),
-        cast.phase(
-            "S2",
-            "approved",
-            &json!({"by": HOSTILE, "credential_id": HOSTILE, "channel": "link"}),
-        ),
-        cast.phase("S2", "intent", &json!({})),
-        cast.phase(
-            "S2",
-            "outcome",
-            &json!({"succeeded": true, "output": HOSTILE}),
-        ),
-        cast.phase(
-            "S2",
-            "verified",
-            &json!({"result": "improved", "verification": verification}),
-        ),
-        cast.phase(
-            "S3",
-            "approved",
-            &json!({"by": "ana", "approvals_missing": 1}),
+        ("ACTION_EXECUTED", HOSTILE, cast.told("S2", &outcome)),
+        ("ACTION_VERIFIED", HOSTILE, cast.told("S2", &verified)),
+        (
+            "ACTION_APPROVED",
+            "ana approved S3",
+            cast.told("S3", &first),
         ),
     ];
-    add_phases(&server.scratch.pool, &cast, &phases).await;
+    add_told(&server.scratch.pool, &cast, &lines).await;
     let page = server.page(&format!("/incidents/{}", cast.id)).await;
     assert_harmless(&page, "the plan");
     for part in [

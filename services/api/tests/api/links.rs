@@ -2,7 +2,7 @@
 
 use crate::commands::{TOKEN, broker, commands, file, press};
 use crate::decisions::serve;
-use crate::fixture::{Cast, Stage, add_phases, write};
+use crate::fixture::{Cast, Stage, add_told, write};
 use crate::pages::assert_harmless;
 use midwatch_api::approve::event_id;
 use midwatch_clients::kafka::{BrokerReader, KafkaSettings, Start};
@@ -147,8 +147,9 @@ async fn a_link_that_is_not_good_says_why_and_publishes_nothing() {
         write(&server.scratch.pool, cast, *stage).await;
     }
     let (cast, over, done) = (&cast.0, &over.0, &done.0);
-    let outcome = done.phase("S2", "outcome", &json!({"succeeded": true}));
-    add_phases(&server.scratch.pool, done, &[outcome]).await;
+    let outcome = done.told("S2", &json!({"details": {"status": "done"}}));
+    let lines = [("ACTION_EXECUTED", "S2: done", outcome)];
+    add_told(&server.scratch.pool, done, &lines).await;
     let good = link(cast, "S2", "n");
     let signed = |link: &Link| signed_link::sign(&key(), link);
     let foreign = LinkKey::of(b"another-key-of-thirty-two-bytes!").expect("32 bytes");
