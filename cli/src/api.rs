@@ -100,7 +100,14 @@ impl Api {
                         .unwrap_or_default()
                         .to_owned()
                 };
-                Err(Failure::new(text("message"), text("hint")))
+                // A decision that does not fit breaks a rule, which has a name.
+                let code = text("code");
+                let what = if status.as_u16() == 409 || code == "unknown_step" {
+                    format!("{} (rule {code})", text("message"))
+                } else {
+                    text("message")
+                };
+                Err(Failure::new(what, text("hint")))
             }
             _ => Err(Failure::new(
                 format!("{url} answers {status}, which is not Midwatch's API"),

@@ -65,6 +65,36 @@ gives them; GET /openapi.json describes each field. Times: epoch milliseconds."
     },
     #[command(flatten)]
     Operate(OperatorCommand),
+    /// Show the plan of an incident and what became of each step
+    #[command(after_help = "\
+With --json: as GET /api/incidents/{id}/plan gives it. Commands are not broken:\n\
+people copy them.")]
+    Plan {
+        /// Its short id (INC-A1B2C3D4) or UUID
+        id: String,
+    },
+    /// Approve a step of a plan
+    #[command(after_help = DECISION_HELP)]
+    Approve {
+        #[command(flatten)]
+        step: Step,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Reject a step of a plan
+    #[command(after_help = DECISION_HELP)]
+    Reject {
+        #[command(flatten)]
+        step: Step,
+        /// Why; it goes into the audit trail
+        #[arg(long, value_name = "TEXT", required = true)]
+        reason: String,
+    },
+    /// Declare an incident, or end one with what you know about it
+    Incident {
+        #[command(subcommand)]
+        command: IncidentCommand,
+    },
     /// List topics and groups, or read messages from the broker
     #[command(
         args_conflicts_with_subcommands = true,
@@ -140,6 +170,81 @@ pub enum OperatorCommand {
     /// Announce maintenance: no new incidents of a service until it ends
     #[command(after_help = OPERATOR_HELP)]
     Maintain(Window),
+}
+
+/// What `--help` of the decisions says below the flags.
+const DECISION_HELP: &str = "\
+Needs OPERATOR_TOKEN. Shows what would be done and the plan's hash, and asks; the\n\
+decision is bound to that plan. Then waits a moment for remediation's word. Exit\n\
+code 1 where it refuses; the rule is named.";
+
+/// A step of a plan.
+#[derive(Clone, Debug, Args)]
+pub struct Step {
+    /// The incident: its short id (INC-A1B2C3D4) or UUID
+    pub id: String,
+    /// The step, such as S1
+    pub step: String,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Below `incident`.
+#[derive(Debug, Subcommand)]
+pub enum IncidentCommand {
+    /// Declare an incident: the agents take it up as every other one
+    #[command(after_help = OPERATOR_HELP)]
+    Start(Start),
+    /// End an incident; what you say is recorded as what you said
+    #[command(after_help = OPERATOR_HELP)]
+    Resolve(Resolve),
+}
+
+/// What a person says at the beginning.
+#[derive(Clone, Debug, Args)]
+pub struct Start {
+    /// The service that is in trouble
+    #[arg(long, value_name = "NAME")]
+    pub service: String,
+    /// What is wrong, in a few words
+    #[arg(long, value_name = "TEXT")]
+    pub title: String,
+    /// CRITICAL, HIGH, MEDIUM or LOW
+    #[arg(long, value_name = "LEVEL", ignore_case = true, hide_possible_values = true, value_parser = ["CRITICAL", "HIGH", "MEDIUM", "LOW"])]
+    pub severity: String,
+    /// Where; may be left out if the service reports in one only
+    #[arg(long, value_name = "NAME")]
+    pub environment: Option<String>,
+    /// Even though another is open on the service
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub reason: Reason,
+}
+
+/// What a person says at the end.
+#[derive(Clone, Debug, Args)]
+pub struct Resolve {
+    /// Its short id (INC-A1B2C3D4) or UUID
+    pub id: String,
+    /// What the cause was
+    #[arg(long, value_name = "TEXT")]
+    pub root_cause: String,
+    /// What ended it
+    #[arg(long, value_name = "TEXT")]
+    pub fix: Option<String>,
+    /// What kind of cause
+    #[arg(long, value_name = "NAME")]
+    pub category: Option<String>,
+    /// What it lay in
+    #[arg(long, value_name = "NAME")]
+    pub component: Option<String>,
+    /// Minutes that people worked on it
+    #[arg(long, value_name = "N")]
+    pub toil_minutes: Option<f64>,
+    #[command(flatten)]
+    pub reason: Reason,
 }
 
 /// What `--help` of the operators' commands says below the flags.
@@ -256,7 +361,7 @@ mod tests {
         for name in names {
             let below = command.find_subcommand_mut(&name).unwrap();
             helps.push(below.render_long_help().to_string());
-            for further in ["show", "tail"] {
+            for further in ["show", "tail", "start", "resolve"] {
                 if let Some(further) = below.find_subcommand_mut(further) {
                     helps.push(further.render_long_help().to_string());
                 }
@@ -286,6 +391,10 @@ mod tests {
             "midwatch topics tail raw.logs --partition -1",
             "midwatch heal",
             "midwatch ack",
+            "midwatch approve INC-00000001",
+            "midwatch reject INC-00000001 S1",
+            "midwatch incident start --service a --title b --severity BAD",
+            "midwatch incident resolve INC-00000001",
             "midwatch split INC-00000001",
             "midwatch split INC-00000001 --service a --anomaly b",
             "midwatch snooze INC-00000001 --minutes 0",

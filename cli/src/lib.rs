@@ -7,7 +7,8 @@
 //!
 //! Guarantees
 //! - it changes nothing: no topic, key, row, offset or mail. What an operator
-//!   asks for ([`operate`]) goes to the API, which publishes it; the one file
+//!   asks for ([`operate`], [`plan`], [`declare`]) goes to the API, which
+//!   publishes it; the one file
 //!   that it writes is the picture that `detect --plot` names;
 //! - every wait has a limit, except that of `--follow` and that of a filter;
 //! - no key, password or token is shown, and nothing that came from telemetry
@@ -19,6 +20,7 @@ mod api;
 pub mod arguments;
 pub mod backtest;
 pub mod configuration;
+pub mod declare;
 pub mod detect;
 pub mod doctor;
 pub mod failure;
@@ -26,11 +28,12 @@ pub mod incidents;
 pub mod investigate;
 pub mod operate;
 pub mod output;
+pub mod plan;
 pub mod replay;
 pub mod topics;
 
 use api::Api;
-use arguments::{Arguments, Command, IncidentsCommand, TopicsCommand};
+use arguments::{Arguments, Command, IncidentsCommand, Step, TopicsCommand};
 use configuration::Configuration;
 use failure::Failure;
 use midwatch_clients::kafka::BrokerReader;
@@ -117,6 +120,24 @@ async fn carry_out(
             let answer = operate::ask(configuration, &api, asked).await?;
             show(json, &answer, || operate::render(&answer, paint))?;
         }
+        Command::Plan { id } => {
+            let api = Api::new(&configuration.api_url(api))?;
+            let found = plan::get(&api, &id).await?;
+            show(json, &found, || plan::render(&found, paint))?;
+        }
+        Command::Approve { step, reason } => {
+            let decision = decision("approve", step, reason.reason);
+            return decide(configuration, api, &decision, (json, paint)).await;
+        }
+        Command::Reject { step, reason } => {
+            let decision = decision("reject", step, Some(reason));
+            return decide(configuration, api, &decision, (json, paint)).await;
+        }
+        Command::Incident { command } => {
+            let api = Api::new(&configuration.api_url(api))?;
+            let answer = declare::ask(configuration, &api, &command).await?;
+            show(json, &answer, || declare::render(&answer, paint))?;
+        }
         Command::Topics { tail: Some(tail) } => {
             let TopicsCommand::Tail {
                 name,
@@ -141,6 +162,29 @@ async fn carry_out(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn decision(command: &'static str, step: Step, reason: Option<String>) -> plan::Decision {
+    plan::Decision {
+        id: step.id,
+        step: step.step,
+        command,
+        reason,
+        yes: step.yes,
+    }
+}
+
+/// Decides about a step; a refusal is a problem that was found.
+async fn decide(
+    configuration: &Configuration,
+    api: Option<&str>,
+    decision: &plan::Decision,
+    (json, paint): (bool, Paint),
+) -> Result<ExitCode, Failure> {
+    let api = Api::new(&configuration.api_url(api))?;
+    let answer = plan::decide(configuration, &api, decision, paint).await?;
+    show(json, &answer, || plan::render_decided(&answer, paint))?;
+    Ok(ExitCode::from(u8::from(plan::is_refused(&answer))))
 }
 
 /// Replays an incident; what cannot be compared has an exit code of its own.

@@ -97,17 +97,24 @@ fn maintain(window: &Window) -> Asked {
 /// # Errors
 /// No token, or as [`Api::post`].
 pub async fn ask(configuration: &Configuration, api: &Api, asked: Asked) -> Result<Value, Failure> {
-    let token = configuration
-        .settings
-        .get("OPERATOR_TOKEN")
-        .ok_or_else(|| {
-            Failure::new(
-                "OPERATOR_TOKEN is not set: commands are for operators only",
-                "set it to the token of your line in the file that OPERATOR_TOKENS_FILE of the API \
+    let token = token(configuration)?;
+    api.post(&asked.path, &asked.body, &token).await
+}
+
+/// The operator's token.
+///
+/// # Errors
+/// It is not set.
+pub fn token(configuration: &Configuration) -> Result<String, Failure> {
+    let token = configuration.settings.get("OPERATOR_TOKEN");
+    let token = token.ok_or_else(|| {
+        Failure::new(
+            "OPERATOR_TOKEN is not set: commands are for operators only",
+            "set it to the token of your line in the file that OPERATOR_TOKENS_FILE of the API \
              names",
-            )
-        })?;
-    api.post(&asked.path, &asked.body, token.trim()).await
+        )
+    })?;
+    Ok(token.trim().to_owned())
 }
 
 /// What was asked, for people.

@@ -13,3 +13,4 @@ await import("./topics.mjs");
 await import("./hostile.mjs");
 await import("./phone.mjs");
 await import("./operate.mjs");
+await import("./decide.mjs");

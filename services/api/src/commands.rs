@@ -1,5 +1,6 @@
 //! What operators ask of the agents: `POST /api/incidents/{id}/commands`,
-//! `POST /api/maintenance`, and the form of the incident page.
+//! `POST /api/incidents`, `POST /api/maintenance`, and the forms of the incident
+//! page. One-time links and Slack's buttons publish through this, too.
 //!
 //! A command is checked against what the incident is now, published on
 //! `operator.commands` under the incident's id, and answered once the broker
@@ -7,14 +8,20 @@
 //! audit trail.
 
 mod check;
+pub mod declare;
+mod request;
 
 pub use check::offered;
+pub use request::{Maintenance, Request, StatedRequest};
 
 use crate::App;
+use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::known::Known;
 use crate::operators::{Operator, unreadable};
 use crate::origin::Asker;
 use crate::params::find_incident;
+use crate::plan;
 use axum::Json;
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{Form, Path, State};
@@ -22,47 +29,48 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use check::{allowed, bad, other, part, until};
 use midwatch_clients::error::Gravity;
+use midwatch_clients::postgres::read::IncidentRow;
 use midwatch_events::decode::SCHEMA_VERSION;
+use midwatch_events::response::CommandDetails;
 use midwatch_events::{Envelope, Event, Meta, OperatorCommand};
 use midwatch_runtime::clock;
+use request::{channel, named, said, words};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// What may be asked about an incident.
-pub const COMMANDS: [&str; 6] = ["acknowledge", "snooze", "merge", "split", "reopen", "close"];
+pub const COMMANDS: [&str; 8] = [
+    "acknowledge",
+    "snooze",
+    "merge",
+    "split",
+    "reopen",
+    "close",
+    "approve",
+    "reject",
+];
 /// A command that comes later is not obeyed, wall clock.
 const EXPIRY_MS: i64 = 5 * 60_000;
 /// Characters of a reason that are kept.
 const REASON: usize = 1_000;
-/// Bytes of an environment's or service's name, as the events take them.
-const NAME: usize = midwatch_events::decode::NAME_MAX_BYTES;
 
-/// A command about an incident.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Request {
-    pub command: String,
-    /// `merge`: the incident that goes into this one. `split`: a service, or
-    /// anomaly ids separated by commas.
-    pub target: Option<String>,
-    pub reason: Option<String>,
-    /// How long a snooze lasts; either this or `until_ms`.
-    pub minutes: Option<i64>,
-    /// Wall clock, epoch milliseconds.
-    pub until_ms: Option<i64>,
+/// Where a command comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// `api`, `cli`, `page`, `link`, `slack`.
+    pub channel: &'static str,
+    /// The client's network address; empty where none is known.
+    pub address: &'a str,
 }
 
-/// A maintenance window.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Maintenance {
-    pub environment: String,
-    /// A service, or `*` for all of the environment.
-    pub service: String,
-    pub reason: Option<String>,
-    /// How long it lasts from now on; either this or `until_ms`.
-    pub minutes: Option<i64>,
-    pub until_ms: Option<i64>,
+impl Way<'_> {
+    pub(crate) fn details(self) -> CommandDetails {
+        CommandDetails {
+            channel: self.channel.to_owned(),
+            origin: self.address.to_owned(),
+            ..CommandDetails::default()
+        }
+    }
 }
 
 /// A command that the broker has.
@@ -80,26 +88,36 @@ pub struct Published {
 pub async fn post(
     State(app): State<App>,
     Path(id): Path<String>,
+    caller: Caller,
     headers: HeaderMap,
     body: Result<Json<Request>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Published>), ApiError> {
     app.origins.check(&headers, Asker::Program)?;
-    let operator = app.operators.of_program(&headers)?;
+    let operator = app.operators.of_program(&caller, &headers)?;
     let Json(request) = body.map_err(|error| unreadable(&error.body_text()))?;
-    let published = command(&app, &id, &operator, request).await?;
+    let way = Way {
+        channel: channel(request.channel.as_deref())?,
+        address: &caller.address,
+    };
+    let published = command(&app, &id, (&operator, way), request).await?;
     Ok((StatusCode::ACCEPTED, Json(published)))
 }
 
 /// `POST /api/maintenance`.
 pub async fn maintenance(
     State(app): State<App>,
+    caller: Caller,
     headers: HeaderMap,
     body: Result<Json<Maintenance>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Published>), ApiError> {
     app.origins.check(&headers, Asker::Program)?;
-    let operator = app.operators.of_program(&headers)?;
+    let operator = app.operators.of_program(&caller, &headers)?;
     let Json(request) = body.map_err(|error| unreadable(&error.body_text()))?;
-    let published = maintain(&app, &operator, request).await?;
+    let way = Way {
+        channel: "api",
+        address: &caller.address,
+    };
+    let published = maintain(&app, (&operator, way), request).await?;
     Ok((StatusCode::ACCEPTED, Json(published)))
 }
 
@@ -115,26 +133,37 @@ pub struct Pressed {
     split: String,
     service: String,
     maintain_minutes: String,
+    /// Of the forms of the plan.
+    step: String,
+    plan_hash: String,
 }
 
 /// `POST /incidents/{id}/commands`: the buttons of the page.
 pub async fn press(
     State(app): State<App>,
     Path(id): Path<String>,
+    caller: Caller,
     headers: HeaderMap,
     body: Result<Form<Pressed>, FormRejection>,
 ) -> Result<Response, ApiError> {
     app.origins.check(&headers, Asker::Page)?;
-    let operator = app.operators.of_page(&headers)?.ok_or_else(|| ApiError {
-        status: StatusCode::UNAUTHORIZED,
-        code: "not_an_operator",
-        message: "nobody is signed in here, or the session has ended".to_owned(),
-        hint: "go back to the incident and sign in with your token".to_owned(),
-    })?;
+    let operator = app
+        .operators
+        .of_page(&caller, &headers)?
+        .ok_or_else(|| ApiError {
+            status: StatusCode::UNAUTHORIZED,
+            code: "not_an_operator",
+            message: "nobody is signed in here, or the session has ended".to_owned(),
+            hint: "go back to the incident and sign in with your token".to_owned(),
+        })?;
     let Form(pressed) = body.map_err(|error| unreadable(&error.body_text()))?;
     let row = find_incident(&app.pool, &id).await?;
     let some = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let minutes = |text: &str| text.trim().parse::<i64>().ok();
+    let way = Way {
+        channel: "page",
+        address: &caller.address,
+    };
     let published = if pressed.command == "maintain" {
         let request = Maintenance {
             environment: row.environment.clone(),
@@ -143,81 +172,144 @@ pub async fn press(
             minutes: minutes(&pressed.maintain_minutes),
             until_ms: None,
         };
-        maintain(&app, &operator, request).await?
+        maintain(&app, (&operator, way), request).await?
     } else {
         let request = Request {
             target: match pressed.command.as_str() {
                 "merge" => some(&pressed.merge),
                 "split" => some(&pressed.split),
+                "approve" | "reject" => some(&pressed.step),
                 _ => None,
             },
+            plan_hash: some(&pressed.plan_hash),
             minutes: minutes(&pressed.snooze_minutes).filter(|_| pressed.command == "snooze"),
             command: pressed.command,
             reason: some(&pressed.reason),
-            until_ms: None,
+            ..Request::default()
         };
-        command(&app, &id, &operator, request).await?
+        command(&app, &id, (&operator, way), request).await?
     };
+    let name = &published.command.command;
     let place = format!(
-        "/incidents/{}?asked={}.{}.{}#operate",
-        row.id, published.command.command, published.partition, published.offset
+        "/incidents/{}?asked={name}.{}.{}#{}",
+        row.id,
+        published.partition,
+        published.offset,
+        if is_decision(name) { "plan" } else { "operate" }
     );
     Ok(Redirect::to(&place).into_response())
 }
 
-async fn command(
+/// Whether a command is about a step of a plan.
+fn is_decision(command: &str) -> bool {
+    matches!(command, "approve" | "reject")
+}
+
+/// Checks a command about an incident and publishes it.
+///
+/// # Errors
+/// It does not fit what the incident is now, or the broker is away.
+pub async fn command(
     app: &App,
     id: &str,
-    operator: &Operator,
+    by: (&Operator, Way<'_>),
+    request: Request,
+) -> Result<Published, ApiError> {
+    command_as(app, clock::random_id(), id, by, request).await
+}
+
+/// The same under an id of the caller's.
+///
+/// # Errors
+/// As [`command`].
+pub async fn command_as(
+    app: &App,
+    event_id: Uuid,
+    id: &str,
+    by: (&Operator, Way<'_>),
     request: Request,
 ) -> Result<Published, ApiError> {
     let row = find_incident(&app.pool, id).await?;
+    let command = checked(app, row, by, request).await?;
+    publish(app, event_id, command).await
+}
+
+async fn checked(
+    app: &App,
+    row: IncidentRow,
+    (operator, way): (&Operator, Way<'_>),
+    request: Request,
+) -> Result<OperatorCommand, ApiError> {
     let now_ms = clock::now_ms();
     let target = request.target.as_deref().unwrap_or_default().trim();
-    allowed(&row, &request.command)?;
+    let mut details = way.details();
+    if is_decision(&request.command) {
+        details.plan_hash = decision(&row, target, request.plan_hash.as_deref())?;
+    } else {
+        allowed(&row, &request.command)?;
+        if request.plan_hash.is_some() {
+            return Err(bad(
+                "plan_hash",
+                "only approve and reject have one; leave it out",
+            ));
+        }
+    }
     let takes_time = request.command == "snooze";
     if !takes_time && (request.minutes.is_some() || request.until_ms.is_some()) {
         return Err(bad("minutes", "only a snooze has an end; leave it out"));
     }
+    if let Some(stated) = request.stated {
+        if request.command != "close" {
+            return Err(bad("stated", "only close takes it; leave it out"));
+        }
+        details.stated = Some(said(stated, &operator.name)?);
+    }
     let target = match request.command.as_str() {
         "merge" => other(app, &row, target).await?,
         "split" => part(&row, target)?,
+        "approve" | "reject" => target.to_owned(),
         _ if target.is_empty() => String::new(),
-        _ => return Err(bad("target", "only merge and split have one; leave it out")),
+        _ => {
+            let hint = "only merge, split, approve and reject have one; leave it out";
+            return Err(bad("target", hint));
+        }
     };
     let until_ms = if takes_time {
         Some(until(now_ms, request.minutes, request.until_ms)?)
     } else {
         None
     };
-    let command = OperatorCommand {
+    Ok(OperatorCommand {
         incident_id: row.id,
         command: request.command,
         target,
         environment: Some(row.environment),
         until_ms,
+        details,
         ..issued(operator, request.reason.as_deref(), now_ms)
-    };
-    publish(app, command).await
+    })
+}
+
+/// The hash that a decision is bound to, where the decision fits.
+fn decision(row: &IncidentRow, step: &str, hash: Option<&str>) -> Result<String, ApiError> {
+    let hash = hash.map(str::trim).unwrap_or_default();
+    if step.is_empty() {
+        return Err(bad("target", "name the step, such as S1"));
+    }
+    if hash.is_empty() {
+        let hint = "send the plan_hash of the plan that you saw: GET /api/incidents/{id}/plan";
+        return Err(bad("plan_hash", hint));
+    }
+    let known = Known::read(row);
+    plan::decidable(row, known.plan.as_ref(), step, hash)?;
+    Ok(hash.to_owned())
 }
 
 async fn maintain(
     app: &App,
-    operator: &Operator,
+    (operator, way): (&Operator, Way<'_>),
     request: Maintenance,
 ) -> Result<Published, ApiError> {
-    let named = |field: &str, name: &str| {
-        let name = name.trim();
-        if name.is_empty() || name.len() > NAME || name.contains(char::is_control) {
-            let hint = format!("a name of 1 to {NAME} bytes; a service may be * for all");
-            return Err(ApiError::parameter(
-                field,
-                name.get(..40).unwrap_or(name),
-                hint,
-            ));
-        }
-        Ok(name.to_owned())
-    };
     let now_ms = clock::now_ms();
     let command = OperatorCommand {
         incident_id: Uuid::nil(),
@@ -225,37 +317,42 @@ async fn maintain(
         target: named("service", &request.service)?,
         environment: Some(named("environment", &request.environment)?),
         until_ms: Some(until(now_ms, request.minutes, request.until_ms)?),
+        details: way.details(),
         ..issued(operator, request.reason.as_deref(), now_ms)
     };
-    publish(app, command).await
+    publish(app, clock::random_id(), command).await
 }
 
 /// What all commands of an operator have.
-fn issued(operator: &Operator, reason: Option<&str>, now_ms: i64) -> OperatorCommand {
-    let reason = reason.unwrap_or_default().chars();
+#[must_use]
+pub fn issued(operator: &Operator, reason: Option<&str>, now_ms: i64) -> OperatorCommand {
     OperatorCommand {
         incident_id: Uuid::nil(),
         command: String::new(),
         target: String::new(),
         by: operator.name.clone(),
         credential_id: operator.credential_id.clone(),
-        reason: reason
-            .map(|letter| if letter.is_control() { ' ' } else { letter })
-            .take(REASON)
-            .collect(),
+        reason: words(reason.unwrap_or_default(), REASON),
         issued_at_ms: now_ms,
         expires_at_ms: now_ms + EXPIRY_MS,
         environment: None,
         until_ms: None,
-        details: midwatch_events::response::CommandDetails::default(),
+        details: CommandDetails::default(),
     }
 }
 
-/// Publishes a command and waits for the acknowledgement.
-async fn publish(app: &App, command: OperatorCommand) -> Result<Published, ApiError> {
+/// Publishes a command under an id and waits for the acknowledgement.
+///
+/// # Errors
+/// 409 where the broker refuses it, 503 where no acknowledgement comes.
+pub async fn publish(
+    app: &App,
+    event_id: Uuid,
+    command: OperatorCommand,
+) -> Result<Published, ApiError> {
     let envelope = Envelope {
         meta: Meta {
-            event_id: clock::random_id(),
+            event_id,
             cause_id: None,
             schema_version: SCHEMA_VERSION,
             event_time_ms: command.issued_at_ms,
@@ -270,6 +367,7 @@ async fn publish(app: &App, command: OperatorCommand) -> Result<Published, ApiEr
     let outcome = if sent.is_ok() { "published" } else { "failed" };
     let name = COMMANDS
         .into_iter()
+        .chain(["declare"])
         .find(|known| *known == command.command)
         .unwrap_or("maintain");
     metrics::counter!("midwatch_api_commands_total", "command" => name, "outcome" => outcome)

@@ -2,7 +2,7 @@
 //! newer build wrote differently costs only itself, and is counted.
 
 use midwatch_clients::postgres::read::IncidentRow;
-use midwatch_events::incident::LogExcerpt;
+use midwatch_events::incident::{Declared, LogExcerpt};
 use midwatch_events::{
     AnomalyType, BlastRadius, CorrelationSignal, GroupedAnomaly, IncidentResolved, LeftOut,
     RawDeployment, RemediationPlan, RootCauseCandidate,
@@ -95,6 +95,8 @@ pub struct Known {
     pub candidates: Vec<RootCauseCandidate>,
     pub plan: Option<RemediationPlan>,
     pub resolution: Option<IncidentResolved>,
+    /// What a person said who declared it.
+    pub declared: Option<Declared>,
     /// Entries that could not be read, by the name of their document.
     pub unread: Vec<String>,
 }
@@ -114,8 +116,12 @@ impl Known {
         let trigger: Option<Trigger> = one(&context["trigger"], "trigger", &mut unread)
             .filter(|trigger: &Trigger| !trigger.metric.is_empty())
             .or_else(|| anomalies.first().map(first_trigger));
+        let declared: Option<Declared> = one(&context["declared"], "declared", &mut unread);
+        let said = declared.as_ref().map(|declared| declared.title.clone());
         Known {
-            title: title(&row.anomaly_type, services.first().map(String::as_str)),
+            title: said
+                .unwrap_or_else(|| title(&row.anomaly_type, services.first().map(String::as_str))),
+            declared,
             services,
             description: text(&context["description"]).unwrap_or_default(),
             trigger,

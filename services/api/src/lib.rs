@@ -13,11 +13,13 @@
 //! Guarantees
 //! - two things leave here, and only when a person or program asks with POST.
 //!   A dead letter is sent to its topic again, once, and the row in
-//!   `dead_letters_resent` says by whom and how it ended ([`dead_letters`]); it
-//!   has a pool of its own, whose role may write that table only, and all other
-//!   database sessions are read-only. An operator's command is published on
-//!   `operator.commands`, for the agents to obey ([`commands`]), and only for
-//!   somebody with a credential ([`operators`]);
+//!   `dead_letters_resent` says by whom and how it ended ([`dead_letters`]). An
+//!   operator's command is published on `operator.commands`, for the agents to
+//!   obey ([`commands`]), and only for somebody with a credential: a token or a
+//!   trusted proxy's word ([`operators`]), a one-time link ([`approve`]), whose
+//!   use is a row in `approval_links_used`, or a known user's press of a button
+//!   in Slack ([`slack`]). Both tables have a pool of their own, whose role may
+//!   write nothing else; all other database sessions are read-only;
 //! - only pages of this server and programs may ask ([`origin`]);
 //! - nothing that came from telemetry, a model or a mail becomes markup or
 //!   script of a page: templates escape everything, Markdown loses its HTML,
@@ -27,6 +29,8 @@
 
 pub mod activity;
 pub mod agents;
+pub mod approve;
+pub mod caller;
 pub mod commands;
 pub mod dead_letters;
 pub mod error;
@@ -39,9 +43,11 @@ pub mod operators;
 pub mod origin;
 pub mod pages;
 pub mod params;
+pub mod plan;
 pub mod routes;
 pub mod series;
 pub mod setup;
+pub mod slack;
 pub mod topic_page;
 pub mod topics;
 
@@ -55,11 +61,13 @@ use live::Live;
 use midwatch_clients::kafka::{BrokerReader, KafkaError, Producer};
 use midwatch_clients::knowledge::KnowledgeStore;
 use midwatch_clients::postgres::{dead_letters as letters, read};
+use midwatch_clients::signed_link::LinkKey;
 use midwatch_runtime::{ServiceContext, Shutdown};
 use operators::Operators;
 use origin::Origins;
 use pages::Pages;
 use series::Recent;
+use slack::Slack;
 use sqlx::PgPool;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -75,7 +83,7 @@ const CONNECTIONS: u32 = 8;
 pub struct App {
     /// Read-only.
     pub pool: PgPool,
-    /// For `dead_letters_resent` only.
+    /// For `dead_letters_resent` and `approval_links_used` only.
     pub resender: PgPool,
     /// Made when the first message is sent.
     producer: Arc<Mutex<Option<Producer>>>,
@@ -85,6 +93,12 @@ pub struct App {
     pub knowledge: Option<KnowledgeStore>,
     pub origins: Arc<Origins>,
     pub operators: Arc<Operators>,
+    /// What one-time links are signed with; `None` where none are taken.
+    pub link_key: Option<Arc<LinkKey>>,
+    /// `None` where Slack's buttons are not taken.
+    pub slack: Option<Arc<Slack>>,
+    /// How long an open incident stands for a new one on its service.
+    pub duplicate_window_ms: i64,
     pub recent: Arc<Recent>,
     pub topics: Arc<Topics>,
     pub live: Arc<Live>,
@@ -107,6 +121,9 @@ impl App {
             knowledge: None,
             origins: Arc::default(),
             operators: Arc::default(),
+            link_key: None,
+            slack: None,
+            duplicate_window_ms: 60 * 60_000,
             recent: Arc::new(recent),
             topics: Arc::new(topics),
             live: Arc::new(Live::default()),

@@ -1,23 +1,31 @@
 //! Who may give commands: people and programs with a token from the file that
-//! `OPERATOR_TOKENS_FILE` names.
+//! `OPERATOR_TOKENS_FILE` names, and people whom a proxy in front of this
+//! server has signed in.
 //!
-//! Each line is `name token`, or `name:sha256` with the token's SHA-256 in
-//! hexadecimal digits, so that the file need not hold the token itself. The
-//! file is read whenever somebody shows a credential: a line that is taken out
-//! ends its sessions as well.
+//! Each line of the file is `name token`, or `name:sha256` with the token's
+//! SHA-256 in hexadecimal digits, so that the file need not hold the token
+//! itself; `slack=…` and `mail=…` may follow. The file is read whenever somebody
+//! shows a credential: a line that is taken out ends its sessions as well.
+
+mod file;
+mod proxy;
+
+pub use proxy::Proxy;
 
 use crate::App;
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::origin::Asker;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use file::{Credential, read};
 use midwatch_runtime::clock;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
@@ -27,38 +35,17 @@ const COOKIE: &str = "midwatch_operator";
 const SESSION_MS: i64 = 12 * 3_600_000;
 /// Sessions at a time; beyond that the oldest ends.
 const SESSIONS: usize = 256;
-/// Characters of a token at least: shorter ones can be guessed.
-const TOKEN: usize = 16;
-/// Characters of a name at most.
-const NAME: usize = 100;
-/// Bytes of the file at most: some thousand operators.
-const FILE: u64 = 256 * 1024;
 
 /// Somebody with a valid credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Operator {
     pub name: String,
-    /// The beginning of the token's SHA-256: tells credentials apart and
-    /// reveals none.
+    /// The beginning of the token's SHA-256, or `slack:U123`, `proxy:ana`: tells
+    /// credentials apart and reveals none.
     pub credential_id: String,
 }
 
 type Hash = [u8; 32];
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Credential {
-    name: String,
-    hash: Hash,
-}
-
-impl Credential {
-    fn operator(&self) -> Operator {
-        Operator {
-            name: self.name.clone(),
-            credential_id: format!("sha256:{}", &hex(&self.hash)[..12]),
-        }
-    }
-}
 
 struct Session {
     hash: Hash,
@@ -71,6 +58,7 @@ pub struct Operators {
     file: Option<PathBuf>,
     /// Whether people reach this server over TLS: the cookie then stays there.
     secure: bool,
+    proxy: Option<Proxy>,
     sessions: Mutex<BTreeMap<Uuid, Session>>,
 }
 
@@ -82,8 +70,22 @@ impl Operators {
         Operators {
             file,
             secure,
+            proxy: None,
             sessions: Mutex::default(),
         }
+    }
+
+    /// The same, with a proxy that signs people in.
+    #[must_use]
+    pub fn behind(mut self, proxy: Option<Proxy>) -> Operators {
+        self.proxy = proxy;
+        self
+    }
+
+    /// Whether a proxy at this address may say for whom it asks.
+    #[must_use]
+    pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.trusts(peer))
     }
 
     /// What is wrong with the file, if anything is.
@@ -96,14 +98,23 @@ impl Operators {
             .map_or(Ok(()), |file| read(file).map(|_| ()))
     }
 
-    /// Whether there is a file of operators.
+    /// Whether anybody can be an operator.
     #[must_use]
     pub fn are_set_up(&self) -> bool {
+        self.file.is_some() || self.proxy.is_some()
+    }
+
+    /// Whether there are tokens to sign in with.
+    #[must_use]
+    pub fn have_tokens(&self) -> bool {
         self.file.is_some()
     }
 
     fn credentials(&self) -> Result<Vec<Credential>, ApiError> {
         let Some(file) = &self.file else {
+            if self.proxy.is_some() {
+                return Ok(Vec::new());
+            }
             return Err(ApiError {
                 status: StatusCode::FORBIDDEN,
                 code: "no_operators",
@@ -137,11 +148,53 @@ impl Operators {
         })
     }
 
-    /// Who sends a request with `Authorization: Bearer`.
+    /// Whom the proxy in front of this server names; `None` where it names
+    /// nobody.
+    fn of_proxy(&self, caller: &Caller, headers: &HeaderMap) -> Result<Option<Operator>, ApiError> {
+        let proxy = self.proxy.as_ref();
+        proxy.map_or(Ok(None), |proxy| proxy.operator(caller.peer, headers))
+    }
+
+    /// The operator who is called so in Slack.
     ///
     /// # Errors
-    /// 403 where no operator is set up, 401 without a valid token.
-    pub fn of_program(&self, headers: &HeaderMap) -> Result<Operator, ApiError> {
+    /// 403 where no operator is set up or nobody is called so.
+    pub fn of_slack(&self, user: &str) -> Result<Operator, ApiError> {
+        let all = self.credentials()?;
+        let known = all.iter().find(|one| one.slack.iter().any(|id| id == user));
+        let known = known.ok_or_else(|| {
+            metrics::counter!("midwatch_api_operators_refused_total").increment(1);
+            ApiError {
+                status: StatusCode::FORBIDDEN,
+                code: "not_an_operator",
+                message: format!("the Slack user {user} is no operator here"),
+                hint: format!("add slack={user} to your line of OPERATOR_TOKENS_FILE"),
+            }
+        })?;
+        Ok(Operator {
+            name: known.name.clone(),
+            credential_id: format!("slack:{user}"),
+        })
+    }
+
+    /// The name of the operator with this mail address, where one is known.
+    #[must_use]
+    pub fn name_of_mail(&self, address: &str) -> Option<String> {
+        let address = address.to_ascii_lowercase();
+        let all = self.credentials().ok()?;
+        let known = all.into_iter().find(|one| one.mail.contains(&address));
+        known.map(|one| one.name)
+    }
+
+    /// Who sends a request with `Authorization: Bearer`, or through the proxy.
+    ///
+    /// # Errors
+    /// 403 where no operator is set up or somebody else than the proxy names
+    /// people, 401 without a valid token.
+    pub fn of_program(&self, caller: &Caller, headers: &HeaderMap) -> Result<Operator, ApiError> {
+        if let Some(operator) = self.of_proxy(caller, headers)? {
+            return Ok(operator);
+        }
         let given = headers.get(header::AUTHORIZATION);
         let given = given.and_then(|value| value.to_str().ok());
         let token = given.and_then(|text| {
@@ -157,12 +210,20 @@ impl Operators {
         }
     }
 
-    /// Who is signed in on the page that sends this request; `None` for
-    /// nobody.
+    /// Who is signed in on the page that sends this request, or at the proxy
+    /// that it comes through; `None` for nobody.
     ///
     /// # Errors
-    /// 403 where no operator is set up.
-    pub fn of_page(&self, headers: &HeaderMap) -> Result<Option<Operator>, ApiError> {
+    /// 403 where no operator is set up or somebody else than the proxy names
+    /// people.
+    pub fn of_page(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+    ) -> Result<Option<Operator>, ApiError> {
+        if let Some(operator) = self.of_proxy(caller, headers)? {
+            return Ok(Some(operator));
+        }
         let credentials = self.credentials()?;
         let Some(id) = session_id(headers) else {
             return Ok(None);
@@ -292,118 +353,16 @@ pub(crate) fn unreadable(what: &str) -> ApiError {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<Credential>, String> {
-    let name = file.display();
-    let size = std::fs::metadata(file).map_err(|error| format!("{name}: {error}"))?;
-    if size.len() > FILE {
-        return Err(format!(
-            "{name} has {} bytes, at most {FILE} are read",
-            size.len()
-        ));
-    }
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
-    let credentials = parse(&text).map_err(|problem| format!("{name}, {problem}"))?;
-    if credentials.is_empty() {
-        return Err(format!("{name} names nobody"));
-    }
-    Ok(credentials)
-}
-
-/// The credentials of a file's text. No problem quotes a token.
-fn parse(text: &str) -> Result<Vec<Credential>, String> {
-    let lines = text.lines().map(str::trim).enumerate();
-    lines
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(index, line)| credential(line).map_err(|why| format!("line {}: {why}", index + 1)))
-        .collect()
-}
-
-fn credential(line: &str) -> Result<Credential, &'static str> {
-    let (name, hash) = match line.split_once(char::is_whitespace) {
-        Some((name, token)) => {
-            let token = token.trim();
-            if token.contains(char::is_whitespace) {
-                return Err("a token holds no blanks");
-            }
-            if token.chars().count() < TOKEN {
-                return Err("a token has at least 16 characters");
-            }
-            (name, Sha256::digest(token.as_bytes()).into())
-        }
-        None => {
-            let (name, digits) = line
-                .rsplit_once(':')
-                .ok_or("write `name token` or `name:sha256`")?;
-            let hash = from_hex(digits).ok_or("a SHA-256 has 64 hexadecimal digits")?;
-            (name, hash)
-        }
-    };
-    let harmless = |letter: char| letter.is_alphanumeric() || "._-@+".contains(letter);
-    if name.is_empty() || name.chars().count() > NAME || !name.chars().all(harmless) {
-        return Err("a name has letters, digits and ._-@+ only, at most 100");
-    }
-    Ok(Credential {
-        name: name.to_owned(),
-        hash,
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Hash> {
-    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut hash = [0; 32];
-    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digits = std::str::from_utf8(digits).ok()?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(hash)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_is_a_name_with_a_token_or_with_its_hash() {
-        // `printf %s correct-horse-battery | sha256sum`
-        let digits = "62249369389075490555a758353aec61500c6218fa597252d52dc4bd0148f12d";
-        let read = parse(&format!(
-            "# people\n\nana correct-horse-battery\nbo:{digits}\n"
-        ));
-        let read = read.expect("two operators");
-        assert_eq!(
-            (read[0].name.as_str(), read[1].name.as_str()),
-            ("ana", "bo")
-        );
-        assert_eq!(hex(&read[1].hash), digits);
-        assert_eq!(read[0].hash, read[1].hash);
-    }
-
-    #[test]
-    fn a_bad_line_is_named_and_no_token_is_quoted() {
-        for (text, words) in [
-            ("ana short", "at least 16"),
-            ("\nana", "line 2: write `name token`"),
-            ("ana:12", "64 hexadecimal digits"),
-            ("<b> 0123456789abcdef", "a name has letters"),
-            ("ana 0123456789abcdef 0123", "no blanks"),
-        ] {
-            let problem = parse(text).unwrap_err();
-            assert!(problem.contains(words), "{text}: {problem}");
-            assert!(!problem.contains("0123"), "{problem}");
-        }
-    }
 
     #[test]
     fn a_session_ends_with_its_line_or_its_time_and_is_no_other_cookie() {
         let folder = std::env::temp_dir().join(format!("operators-{}", clock::random_id()));
         std::fs::write(&folder, "ana correct-horse-battery\n").unwrap();
         let operators = Operators::new(Some(folder.clone()), true);
+        let caller = Caller::default();
         let credential = operators.of_token("correct-horse-battery").unwrap();
         let cookie = operators.begin(&credential);
         let cookie = cookie.to_str().unwrap();
@@ -415,21 +374,48 @@ mod tests {
             HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(text).unwrap())])
         };
         let signed = headers(&format!("other=1; {pair}"));
-        let found = operators.of_page(&signed).unwrap().unwrap();
+        let found = operators.of_page(&caller, &signed).unwrap().unwrap();
         assert_eq!(found.name, "ana");
         assert!(found.credential_id.starts_with("sha256:"));
         let forged = headers(&format!("{COOKIE}={}", Uuid::nil()));
-        assert_eq!(operators.of_page(&forged).unwrap(), None);
+        assert_eq!(operators.of_page(&caller, &forged).unwrap(), None);
         std::fs::write(&folder, "bo another-token-of-length\n").unwrap();
-        assert_eq!(operators.of_page(&signed).unwrap(), None);
+        assert_eq!(operators.of_page(&caller, &signed).unwrap(), None);
         std::fs::remove_file(&folder).unwrap();
         assert_eq!(
-            operators.of_page(&signed).unwrap_err().code,
+            operators.of_page(&caller, &signed).unwrap_err().code,
             "operators_unreadable"
         );
         assert_eq!(
-            Operators::default().of_page(&signed).unwrap_err().code,
+            Operators::default()
+                .of_page(&caller, &signed)
+                .unwrap_err()
+                .code,
             "no_operators"
         );
+    }
+
+    #[test]
+    fn other_names_lead_to_the_operator_and_to_nobody_else() {
+        let file = std::env::temp_dir().join(format!("aliases-{}", clock::random_id()));
+        let line = "ana correct-horse-battery slack=U0123ABCD mail=ana@example.com\n";
+        std::fs::write(&file, line).unwrap();
+        let operators = Operators::new(Some(file.clone()), false);
+        let ana = operators.of_slack("U0123ABCD").unwrap();
+        assert_eq!(
+            (ana.name.as_str(), ana.credential_id.as_str()),
+            ("ana", "slack:U0123ABCD")
+        );
+        let other = operators.of_slack("U0123ABC").unwrap_err();
+        assert_eq!(
+            (other.status.as_u16(), other.code),
+            (403, "not_an_operator")
+        );
+        assert_eq!(
+            operators.name_of_mail("Ana@Example.com").as_deref(),
+            Some("ana")
+        );
+        assert_eq!(operators.name_of_mail("bo@example.com"), None);
+        std::fs::remove_file(&file).unwrap();
     }
 }

@@ -41,6 +41,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("feed.html", include_str!("../templates/feed.html")),
     ("incident.html", include_str!("../templates/incident.html")),
     ("operate.html", include_str!("../templates/operate.html")),
+    ("approve.html", include_str!("../templates/approve.html")),
+    ("step.html", include_str!("../templates/step.html")),
     ("cause.html", include_str!("../templates/cause.html")),
     ("proof.html", include_str!("../templates/proof.html")),
     ("chain.html", include_str!("../templates/chain.html")),
@@ -159,7 +161,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    fn new(title: impl Into<String>) -> Frame {
+    pub(crate) fn new(title: impl Into<String>) -> Frame {
         Frame {
             title: title.into(),
             now_ms: clock::now_ms(),

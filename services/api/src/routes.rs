@@ -2,8 +2,8 @@
 
 use crate::App;
 use crate::error::ApiError;
-use crate::{activity, agents, commands, dead_letters, fleet, incidents, knowledge, live};
-use crate::{operators, pages, series};
+use crate::{activity, agents, approve, commands, dead_letters, fleet, incidents, knowledge};
+use crate::{live, operators, pages, plan, series, slack};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -31,6 +31,10 @@ pub const ROUTES: &[Route] = &[
     ("/", || get(pages::feed::show)),
     ("/incidents/{id}", || get(pages::incident::show)),
     ("/incidents/{id}/commands", || post(commands::press)),
+    ("/approve", || get(approve::show).post(approve::press)),
+    ("/slack/actions", || {
+        post(slack::post).layer(DefaultBodyLimit::max(slack::BODY))
+    }),
     ("/operator/sign-in", || post(operators::sign_in)),
     ("/operator/sign-out", || post(operators::sign_out)),
     ("/fleet", || get(pages::fleet::overview)),
@@ -39,13 +43,16 @@ pub const ROUTES: &[Route] = &[
     ("/agents", || get(pages::agents::show)),
     ("/agents/resend", || post(dead_letters::press)),
     ("/static/{file}", || get(pages::assets::show)),
-    ("/api/incidents", || get(incidents::list)),
+    ("/api/incidents", || {
+        get(incidents::list).post(commands::declare::post)
+    }),
     ("/api/incidents/{id}", || get(incidents::one)),
     ("/api/incidents/{id}/records", || get(incidents::records)),
     ("/api/incidents/{id}/series", || get(series::get)),
     ("/api/incidents/{id}/artifacts", || {
         get(incidents::artifacts)
     }),
+    ("/api/incidents/{id}/plan", || get(plan::get)),
     ("/api/incidents/{id}/commands", || post(commands::post)),
     ("/api/maintenance", || post(commands::maintenance)),
     ("/api/agent-events", || get(activity::agent_events)),

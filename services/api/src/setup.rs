@@ -3,13 +3,15 @@
 use crate::App;
 use crate::agents::{Prober, Source};
 use crate::fleet::CatalogueFile;
-use crate::operators::Operators;
+use crate::operators::{Operators, Proxy};
 use crate::origin::Origins;
 use crate::pages::Pages;
+use crate::slack::Slack;
 use midwatch_clients::embeddings::EmbeddingsClient;
 use midwatch_clients::knowledge::KnowledgeStore;
+use midwatch_clients::signed_link::LinkKey;
 use midwatch_runtime::Settings;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the environment says.
@@ -19,14 +21,19 @@ pub struct Setup {
     knowledge: Option<KnowledgeStore>,
     dashboard: Option<String>,
     operators: Operators,
+    link_key: Option<LinkKey>,
+    slack: Option<Slack>,
+    duplicate_window_ms: i64,
     links: Vec<(&'static str, String)>,
 }
 
 impl Setup {
     /// Reads `AGENT_ENDPOINTS`, `KNOWLEDGE_DIR`, `QDRANT_URL`,
     /// `EMBEDDINGS_URL` with their keys, `DASHBOARD_URL`, `TOPICS_URL`,
-    /// `INBOX_URL` and `OPERATOR_TOKENS_FILE`; bad values are noted in
-    /// `settings`.
+    /// `INBOX_URL`, `OPERATOR_TOKENS_FILE`, `OPERATOR_PROXY_HEADER`,
+    /// `OPERATOR_PROXY_ADDRESSES`, `APPROVAL_LINK_KEY_FILE`,
+    /// `SLACK_SIGNING_SECRET_FILE`, `SLACK_RESPONSE_URL` and
+    /// `DUPLICATE_WINDOW_MINUTES`; bad values are noted in `settings`.
     #[must_use]
     pub fn read(settings: &Settings) -> Setup {
         let text = settings.text("AGENT_ENDPOINTS", "");
@@ -54,6 +61,13 @@ impl Setup {
             knowledge_dir: settings.text("KNOWLEDGE_DIR", "knowledge").into(),
             knowledge: knowledge(settings),
             operators: operators(settings, dashboard.as_deref()),
+            link_key: link_key(settings),
+            slack: slack(settings),
+            duplicate_window_ms: i64::from(settings.number(
+                "DUPLICATE_WINDOW_MINUTES",
+                60_u32,
+                1..=1_440,
+            )) * 60_000,
             dashboard,
             links: links.collect(),
         }
@@ -66,6 +80,9 @@ impl Setup {
         app.knowledge = self.knowledge;
         app.origins = Arc::new(Origins::new(self.dashboard.as_deref()));
         app.operators = Arc::new(self.operators);
+        app.link_key = self.link_key.map(Arc::new);
+        app.slack = self.slack.map(Arc::new);
+        app.duplicate_window_ms = self.duplicate_window_ms;
         app.pages = Arc::new(Pages::with_links(&self.links));
     }
 }
@@ -80,7 +97,47 @@ fn operators(settings: &Settings, dashboard: Option<&str>) -> Operators {
         let fix = "name a readable file with lines `name token` or `name:sha256`";
         settings.problem("OPERATOR_TOKENS_FILE", &value, &format!("{problem}; {fix}"));
     }
-    operators
+    operators.behind(proxy(settings))
+}
+
+/// A proxy that signs people in: its header and its addresses belong together.
+fn proxy(settings: &Settings) -> Option<Proxy> {
+    let header = settings.text("OPERATOR_PROXY_HEADER", "");
+    let addresses = settings.text("OPERATOR_PROXY_ADDRESSES", "");
+    if header.is_empty() && addresses.is_empty() {
+        return None;
+    }
+    Proxy::new(&header, &addresses)
+        .map_err(|(name, fix)| {
+            let value = if name == "OPERATOR_PROXY_HEADER" {
+                &header
+            } else {
+                &addresses
+            };
+            settings.problem(name, value, &format!("set it to {fix}, or unset both"));
+        })
+        .ok()
+}
+
+fn link_key(settings: &Settings) -> Option<LinkKey> {
+    let file = settings.get("APPROVAL_LINK_KEY_FILE")?;
+    LinkKey::read(Path::new(&file))
+        .map_err(|problem| {
+            let fix = format!("{problem}; name a readable file with the key, or unset it");
+            settings.problem("APPROVAL_LINK_KEY_FILE", &file, &fix);
+        })
+        .ok()
+}
+
+fn slack(settings: &Settings) -> Option<Slack> {
+    let replies_to = settings.text("SLACK_RESPONSE_URL", "https://hooks.slack.com/");
+    let file = settings.get("SLACK_SIGNING_SECRET_FILE")?;
+    Slack::read(Path::new(&file), &replies_to)
+        .map_err(|problem| {
+            let fix = format!("{problem}; name a readable file with the secret, or unset it");
+            settings.problem("SLACK_SIGNING_SECRET_FILE", &file, &fix);
+        })
+        .ok()
 }
 
 /// Nothing is contacted yet: a store that is away shows on its page.
@@ -117,6 +174,9 @@ mod tests {
             ("INBOX_URL", "http://127.0.0.1:8025"),
             ("EMBEDDINGS_URL", "redis://x"),
             ("OPERATOR_TOKENS_FILE", "/nowhere/operators"),
+            ("OPERATOR_PROXY_HEADER", "X-Forwarded-User"),
+            ("APPROVAL_LINK_KEY_FILE", "/nowhere/key"),
+            ("SLACK_SIGNING_SECRET_FILE", "/nowhere/secret"),
         ]);
         let setup = Setup::read(&bad);
         assert_eq!(setup.links, [("Inbox", "http://127.0.0.1:8025".to_owned())]);
@@ -126,6 +186,9 @@ mod tests {
             "TOPICS_URL",
             "EMBEDDINGS_URL",
             "OPERATOR_TOKENS_FILE is \"/nowhere/operators\"",
+            "OPERATOR_PROXY_ADDRESSES",
+            "APPROVAL_LINK_KEY_FILE is \"/nowhere/key\"",
+            "SLACK_SIGNING_SECRET_FILE is \"/nowhere/secret\"",
         ] {
             assert!(error.contains(name), "{name} in {error}");
         }

@@ -2,6 +2,8 @@
 
 #[path = "decide/chain.rs"]
 mod chain;
+#[path = "decide/declared.rs"]
+mod declared;
 #[path = "decide/ends.rs"]
 mod ends;
 #[path = "decide/life.rs"]

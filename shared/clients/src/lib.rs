@@ -12,3 +12,4 @@ pub mod knowledge;
 pub mod llm;
 pub mod postgres;
 pub mod redis;
+pub mod signed_link;

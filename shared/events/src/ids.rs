@@ -67,6 +67,13 @@ pub fn incident(anomaly: Uuid) -> Uuid {
     derive(&["incident", &anomaly.to_string()])
 }
 
+/// The id of the incident that a `declare` command opens, from the command's
+/// event id.
+#[must_use]
+pub fn declared(command: Uuid) -> Uuid {
+    incident(derive(&["declared", &command.to_string()]))
+}
+
 /// The short id that people say aloud: `INC-` and eight hexadecimal digits.
 #[must_use]
 pub fn short_incident(incident: Uuid) -> String {

@@ -46,7 +46,13 @@ pub(super) fn allowed(row: &IncidentRow, command: &str) -> Result<(), ApiError> 
 pub fn offered(row: &IncidentRow) -> Vec<&'static str> {
     if row.status != "RESOLVED" {
         let mut all = COMMANDS.to_vec();
-        all.retain(|command| *command != "reopen");
+        let steps = row
+            .remediation_plan
+            .as_ref()
+            .map(|plan| &plan["action_steps"]);
+        let steps = steps.and_then(|steps| steps.as_array());
+        let decides = steps.is_some_and(|all| all.iter().any(|step| step["typed"].is_object()));
+        all.retain(|command| *command != "reopen" && (decides || !super::is_decision(command)));
         return all;
     }
     if is_merged(row) {
@@ -204,11 +210,16 @@ mod tests {
     fn only_what_fits_the_state_is_offered() {
         let open = offered(&row("REMEDIATING", None));
         assert_eq!(open, ["acknowledge", "snooze", "merge", "split", "close"]);
+        let planned = IncidentRow {
+            remediation_plan: Some(json!({"action_steps": [{"typed": {}}]})),
+            ..row("REMEDIATING", None)
+        };
+        assert_eq!(offered(&planned)[5..], ["approve", "reject"]);
         assert_eq!(offered(&row("RESOLVED", Some("RECOVERED"))), ["reopen"]);
         assert!(offered(&row("RESOLVED", Some("MERGED"))).is_empty());
         let error = allowed(&row("RESOLVED", Some("MERGED")), "reopen").unwrap_err();
         assert_eq!((error.status.as_u16(), error.code), (409, "wrong_state"));
-        let error = allowed(&row("REMEDIATING", None), "approve").unwrap_err();
+        let error = allowed(&row("REMEDIATING", None), "heal").unwrap_err();
         assert!(error.status == 400 && error.hint.contains("acknowledge, snooze"));
     }
 

@@ -11,16 +11,18 @@ use super::operate::{self, Operate};
 use super::proof::{self, Proof};
 use super::{Frame, Section, format, markdown};
 use crate::App;
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::incidents::{self, KINDS, Parts};
 use crate::known::Known;
 use crate::params::{Params, find_incident};
+use crate::plan::{self, PlanView};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use midwatch_clients::postgres::read::{self, AgentEvent, Email, IncidentRow};
 use midwatch_events::IncidentState;
-use midwatch_events::incident::LogExcerpt;
+use midwatch_events::incident::{LogExcerpt, Stated};
 use midwatch_events::{CorrelationSignal, GroupedAnomaly, LeftOut, RawDeployment, RemediationPlan};
 use minijinja::Value;
 use serde::Serialize;
@@ -114,6 +116,8 @@ struct View {
     conclusion: Conclusion,
     proofs: Vec<Proof>,
     plan: Option<RemediationPlan>,
+    /// The same, with what became of each step.
+    done: Option<PlanView>,
     plan_runbooks: Vec<Link>,
     mails: Vec<Email>,
     calls: Calls,
@@ -128,6 +132,7 @@ struct View {
 pub async fn show(
     State(app): State<App>,
     Path(id): Path<String>,
+    caller: Caller,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
@@ -147,7 +152,7 @@ pub async fn show(
             &row,
             &known,
             &parts.timeline,
-            &headers,
+            (&caller, &headers),
             asked.as_deref(),
         )
         .await?,
@@ -167,6 +172,7 @@ impl View {
         let (duration_label, duration) =
             clocks.duration(&row, &known, &parts.timeline, frame.now_ms);
         let blast = known.blast.clone().unwrap_or_default();
+        let done = plan::view(&row, &known, &parts.timeline);
         let postmortem = row.postmortem.as_deref().map(markdown::render);
         let sources = Sources::of(&known);
         let plan_runbooks = known
@@ -221,6 +227,7 @@ impl View {
             contradicted: known.contradicted,
             unlisted: known.unlisted,
             plan: known.plan,
+            done,
             unread: known.unread,
             frame,
         }
@@ -334,6 +341,13 @@ fn steps(status: &str) -> Vec<Step> {
 fn facts(row: &IncidentRow, known: &Known) -> Vec<Fact> {
     let mut facts = Vec::new();
     let mut add = |label, text: String| facts.push(Fact { label, text });
+    if let Some(declared) = &known.declared {
+        let severity = format::words(&declared.severity);
+        add(
+            "Declared",
+            format!("by {}, {severity}: {}", declared.by, declared.title),
+        );
+    }
     if !known.description.is_empty() {
         add("What happened", known.description.clone());
     }
@@ -383,7 +397,33 @@ fn facts(row: &IncidentRow, known: &Known) -> Vec<Fact> {
             ),
         );
     }
+    let stated = known
+        .resolution
+        .as_ref()
+        .and_then(|end| end.stated.as_ref());
+    if let Some(stated) = stated {
+        add("Stated", stated_text(stated));
+    }
     facts
+}
+
+/// What a person said who closed it; nobody measured it.
+fn stated_text(stated: &Stated) -> String {
+    let mut text = format!("by {}, not measured: {}", stated.by, stated.root_cause);
+    let parts = [
+        ("fix", &stated.fix),
+        ("category", &stated.category),
+        ("component", &stated.component),
+    ];
+    for (name, value) in parts {
+        if !value.is_empty() {
+            text.push_str(&format!("; {name}: {value}"));
+        }
+    }
+    if let Some(minutes) = stated.toil_minutes {
+        text.push_str(&format!("; toil: {} min", format::number(minutes)));
+    }
+    text
 }
 
 fn change_text(change: &RawDeployment, detected_at_ms: i64) -> String {

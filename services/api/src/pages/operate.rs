@@ -3,6 +3,7 @@
 
 use super::conclusion::{self, Heard};
 use crate::App;
+use crate::caller::Caller;
 use crate::commands::{COMMANDS, offered};
 use crate::error::ApiError;
 use crate::incidents::Item;
@@ -40,6 +41,8 @@ pub struct Asked {
 pub struct Operate {
     /// Whether there are operators at all.
     pub set_up: bool,
+    /// Whether one can sign in with a token.
+    pub have_tokens: bool,
     /// Who is signed in here.
     pub operator: Option<Operator>,
     /// Why the operators cannot be read.
@@ -64,11 +67,12 @@ pub async fn collect(
     row: &IncidentRow,
     known: &Known,
     timeline: &[AgentEvent],
-    headers: &HeaderMap,
+    (caller, headers): (&Caller, &HeaderMap),
     asked: Option<&str>,
 ) -> Result<Operate, ApiError> {
     let mut part = Operate {
         set_up: app.operators.are_set_up(),
+        have_tokens: app.operators.have_tokens(),
         offered: offered(row),
         heard: conclusion::heard(timeline),
         asked: asked.and_then(read_asked),
@@ -83,7 +87,7 @@ pub async fn collect(
     if !part.set_up {
         return Ok(part);
     }
-    match app.operators.of_page(headers) {
+    match app.operators.of_page(caller, headers) {
         Ok(operator) => part.operator = operator,
         Err(error) => part.problem = Some(error.message),
     }

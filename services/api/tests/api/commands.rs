@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const TOKEN: &str = "a-token-of-the-tests";
+pub const TOKEN: &str = "a-token-of-the-tests";
 
-async fn broker() -> KafkaSettings {
+pub async fn broker() -> KafkaSettings {
     for variable in ["MIDWATCH_TEST_KAFKA", "MIDWATCH_TEST_TANSU"] {
         if let Some(settings) = fleet::broker(variable).await {
             return settings;
@@ -23,7 +23,7 @@ async fn broker() -> KafkaSettings {
 }
 
 /// A file with one operator; its text is `line`.
-fn file(name: &str, line: &str) -> PathBuf {
+pub fn file(name: &str, line: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("operators-{name}-{}", std::process::id()));
     std::fs::write(&path, line).expect("written");
     path
@@ -37,7 +37,12 @@ async fn serve(settings: &KafkaSettings, operators: &Path) -> Server {
     .await
 }
 
-async fn post(server: &Server, path: &str, body: &Value, headers: &[(&str, &str)]) -> (u16, Value) {
+pub async fn post(
+    server: &Server,
+    path: &str,
+    body: &Value,
+    headers: &[(&str, &str)],
+) -> (u16, Value) {
     let url = format!("http://{}{path}", server.address);
     let mut request = server.client.post(url).json(body);
     for (name, value) in headers {
@@ -49,7 +54,7 @@ async fn post(server: &Server, path: &str, body: &Value, headers: &[(&str, &str)
     (status, serde_json::from_str(&text).expect("JSON"))
 }
 
-async fn press(
+pub async fn press(
     server: &Server,
     path: &str,
     fields: &str,
@@ -71,7 +76,7 @@ async fn press(
 }
 
 /// What lies on `operator.commands`, oldest first, with the keys.
-async fn commands(settings: &KafkaSettings) -> Vec<(String, OperatorCommand)> {
+pub async fn commands(settings: &KafkaSettings) -> Vec<(String, OperatorCommand)> {
     let reader = BrokerReader::new(settings.clone());
     let name = settings.topic("operator.commands");
     let page = reader
@@ -269,7 +274,7 @@ async fn without_a_file_nobody_is_an_operator_whatever_token_is_shown() {
 }
 
 /// Signs in on the page of an incident; answers with the session's cookie.
-async fn session(server: &Server, cast: &Cast, origin: (&str, &str)) -> String {
+pub async fn session(server: &Server, cast: &Cast, origin: (&str, &str)) -> String {
     let fields = format!("token={TOKEN}&incident={}", cast.id);
     let elsewhere = press(server, "/operator/sign-in", &fields, &[]).await;
     assert_eq!(elsewhere.status(), 403, "a form names its origin");

@@ -28,13 +28,21 @@ fn the_interface_document_describes_exactly_the_routes() {
     assert_eq!(described, served);
     for (path, item) in document["paths"].as_object().unwrap() {
         let methods = item.as_object().unwrap();
-        let posts = ["resend", "commands", "maintenance", "sign-in", "sign-out"];
+        let posts = [
+            "resend",
+            "commands",
+            "maintenance",
+            "sign-in",
+            "sign-out",
+            "actions",
+        ];
+        let both = ["/approve", "/api/incidents"].contains(&path.as_str());
         let posted = path
             .rsplit('/')
             .next()
             .is_some_and(|end| posts.contains(&end));
-        assert_eq!(methods.contains_key("post"), posted, "{path}");
-        assert_eq!(methods.len(), 1, "{path}");
+        assert_eq!(methods.contains_key("post"), posted || both, "{path}");
+        assert_eq!(methods.len(), 1 + usize::from(both), "{path}");
         for described in methods.values() {
             let names: BTreeSet<&str> = described["parameters"]
                 .as_array()
@@ -74,6 +82,10 @@ async fn every_documented_field_is_there_and_no_other() {
     assert_eq!(got(&incident), fields("Incident"));
     assert_eq!(got(&incident["timeline"][0]), fields("TimelineEntry"));
     assert_eq!(got(&incident["mails"][0]), fields("Email"));
+    let plan = server
+        .json(&format!("/api/incidents/{}/plan", cast.id))
+        .await;
+    assert_eq!(got(&plan["steps"][1]), fields("PlanStep"));
     assert_eq!(got(&incident["llm_calls"][0]), fields("ModelCallSummary"));
     for (path, schema) in [
         ("/api/incidents", "IncidentSummary"),
@@ -91,6 +103,7 @@ async fn every_documented_field_is_there_and_no_other() {
         ("/health", "Health"),
         (&*format!("/api/incidents/{}/series", cast.id), "Series"),
         (&*format!("/api/incidents/{}/records", cast.id), "Records"),
+        (&*format!("/api/incidents/{}/plan", cast.id), "Plan"),
         ("/api/emails", "EmailPage"),
         ("/api/llm-calls", "ModelCalls"),
         ("/api/fleet", "FleetPage"),

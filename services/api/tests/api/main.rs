@@ -2,15 +2,19 @@
 
 mod agents;
 mod commands;
+mod decisions;
+mod declare;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 mod fleet;
 mod knowledge;
 mod letters;
+mod links;
 mod lists;
 mod live;
 mod pages;
 mod server;
+mod slack;
 mod stores;
 
 /// What a name or a line may hold at worst.

@@ -119,6 +119,7 @@ fn context(config: &Config, group: &Group, left_out: &[LeftOut]) -> Value {
         "severity_reason": group.severity_reason,
         "acknowledged_by": group.acknowledged_by,
         "snoozed_until_ms": group.snoozed_until_ms,
+        "declared": group.declared,
         "reopened": group.reopened,
         "deployment": suspect_deployment(config, group).map(|(deployment, _)| deployment),
         "recent_metrics": group.surroundings.recent_metrics,
@@ -162,6 +163,9 @@ fn detections(group: &mut Group) -> Vec<Effect> {
 }
 
 fn description(group: &Group) -> String {
+    if let Some(declared) = &group.declared {
+        return super::declare::description(declared, &group.primary);
+    }
     let first = group
         .anomalies
         .iter()
@@ -211,7 +215,7 @@ pub(super) fn open(
         recent_errors: group.surroundings.recent_errors.clone(),
         grouped_anomalies: group.anomalies.clone(),
         description: description(group),
-        declared: None,
+        declared: group.declared.clone(),
     };
     let summary = format!(
         "{} {}: {} ({} anomalies on {} services)",

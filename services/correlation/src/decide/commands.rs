@@ -1,4 +1,5 @@
-//! What people ask for: acknowledge, snooze, merge, split, reopen, maintain.
+//! What people ask for: acknowledge, snooze, merge, split, reopen, maintain;
+//! what they declare is in [`super::declare`].
 //!
 //! Whoever asks too late, for something that is not there or that makes no
 //! sense is refused, with a line in the audit trail that says why. `approve`,
@@ -19,7 +20,7 @@ const WINDOWS_LIMIT: usize = 100;
 /// are forgotten by whoever asked for them, while faults go unheard.
 const LONGEST_MS: i64 = 7 * 24 * 3_600_000;
 
-type Obeyed = Result<Vec<Effect>, String>;
+pub(super) type Obeyed = Result<Vec<Effect>, String>;
 
 impl Core {
     /// Obeys a command or says why not.
@@ -324,7 +325,7 @@ fn with_reason(words: String, command: &OperatorCommand) -> String {
     }
 }
 
-fn refused(command: &OperatorCommand, at: Moment, why: &str) -> Effect {
+pub(super) fn refused(command: &OperatorCommand, at: Moment, why: &str) -> Effect {
     let about = (!command.incident_id.is_nil()).then_some(command.incident_id);
     let payload = json!({"command": command.command, "by": command.by, "target": command.target,
         "reason": command.reason, "credential_id": command.credential_id,

@@ -26,7 +26,8 @@ impl Core {
         belong::add_named(state, &mut around, anomaly);
         let signal = Signal::of(anomaly, &around);
         let now_ms = anomaly.detected_at_ms;
-        let found = belong::belonging(&self.config, state, &around.topology, (&signal, now_ms));
+        let found = belong::belonging(&self.config, state, &around.topology, (&signal, now_ms))
+            .or_else(|| self.declared_on(state, anomaly));
         let (id, mut effects) = match found {
             Some((id, reason)) => {
                 let group = state

@@ -4,6 +4,7 @@ mod announce;
 mod aside;
 pub mod belong;
 mod commands;
+pub mod declare;
 mod join;
 pub mod left_out;
 pub mod life;
@@ -37,6 +38,10 @@ impl Core {
     pub fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
         match input {
             Input::Event { envelope, context } => match envelope.event {
+                Event::Command(command) if command.command == "declare" => {
+                    let command = (envelope.meta.event_id, &command);
+                    self.on_declare(state, at, command, context)
+                }
                 Event::Anomaly(anomaly) => {
                     let around = serde_json::from_value(context).unwrap_or_default();
                     self.on_anomaly(state, at, &anomaly, around)

@@ -15,6 +15,10 @@ const DEPLOYMENT_SUSPECT: f64 = 0.5;
 /// deviation. Only before the announcement: a name that changes under people's
 /// hands would look like another incident.
 pub(super) fn name_group(group: &mut Group) {
+    // What a person declared keeps the name that it was given.
+    if group.declared.is_some() {
+        return;
+    }
     let best = group
         .anomalies
         .iter()
@@ -66,6 +70,9 @@ fn ordered(value: f64) -> u64 {
 /// The name that a group is announced under.
 pub(super) fn settle_name(config: &Config, group: &mut Group) {
     name_group(group);
+    if group.declared.is_some() {
+        return;
+    }
     let Some((deployment, strength)) = suspect_deployment(config, group) else {
         return;
     };

@@ -23,6 +23,10 @@ const BUSY: f64 = 100.0;
 /// The severity of a group, and why.
 #[must_use]
 pub fn assess(group: &Group) -> (Severity, String) {
+    super::declare::at_least(group, measured(group))
+}
+
+fn measured(group: &Group) -> (Severity, String) {
     let active: Vec<&GroupedAnomaly> = group
         .anomalies
         .iter()

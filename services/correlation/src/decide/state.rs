@@ -1,7 +1,9 @@
 //! What correlation remembers of one environment.
 
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Severity, Transition};
-use midwatch_events::incident::{GroupedAnomaly, IncidentChange, LogExcerpt, MetricReading};
+use midwatch_events::incident::{
+    Declared, GroupedAnomaly, IncidentChange, LogExcerpt, MetricReading,
+};
 use midwatch_events::raw::{RawDeployment, RawKubernetes};
 use midwatch_events::topology::Topology;
 use midwatch_events::{IncidentHeader, ids};
@@ -224,6 +226,9 @@ pub struct Group {
     /// It was quiet and may no longer be.
     #[serde(default)]
     pub is_loud: bool,
+    /// What a person said who declared it.
+    #[serde(default)]
+    pub declared: Option<Declared>,
 }
 
 /// The anomaly that the incident stands for.
@@ -367,6 +372,7 @@ impl Group {
             absolved: BTreeMap::new(),
             flapping: None,
             is_loud: false,
+            declared: None,
             anomalies,
         }
     }

@@ -105,6 +105,10 @@ impl Agent for Correlation {
                 let surroundings = self.surroundings(anomaly).await;
                 Ok(serde_json::to_value(surroundings)?)
             }
+            Event::Command(command) if command.command == "declare" => {
+                let seen = self.around_declared(command).await;
+                Ok(serde_json::to_value(seen)?)
+            }
             _ => Ok(Value::Null),
         }
     }

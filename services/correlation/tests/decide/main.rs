@@ -3,6 +3,7 @@
 mod aside;
 mod commands;
 mod context;
+mod declare;
 mod grouping;
 mod life;
 mod naming;

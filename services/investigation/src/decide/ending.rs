@@ -2,7 +2,7 @@
 
 use super::state::{Case, Step, Wait};
 use super::watch;
-use midwatch_events::incident::{IncidentResolved, IncidentUpdated, MetricReading};
+use midwatch_events::incident::{IncidentResolved, IncidentUpdated, MetricReading, Stated};
 use midwatch_events::{Event, IncidentState, OperatorCommand, RemediationAction, ids};
 use midwatch_runtime::{Effect, Moment, Projection};
 use serde_json::{Value, json};
@@ -26,6 +26,8 @@ struct End {
     top_root_cause: String,
     /// How it ended, one sentence after the duration.
     words: String,
+    /// What a person said who closed it.
+    stated: Option<Stated>,
     /// What else the row and the audit trail keep of it.
     details: Value,
 }
@@ -85,6 +87,7 @@ pub fn settle(case: &mut Case, at: Moment) -> Vec<Effect> {
         readings: recovery.readings,
         top_root_cause: case.answer.clone(),
         words,
+        stated: None,
         details: json!({"step": remedy}),
     };
     effects.extend(finish(case, end));
@@ -194,6 +197,7 @@ pub fn merge(case: &mut Case, at: Moment, updated: &IncidentUpdated) -> Vec<Effe
         readings: Vec::new(),
         top_root_cause: format!("merged into {into}, which goes on: {reason}"),
         words: format!("it was merged into {into}"),
+        stated: None,
         details: json!({"merged_into": updated.related, "reason": updated.reason}),
     };
     finish(case, end)
@@ -216,15 +220,28 @@ pub fn close(case: &mut Case, at: Moment, command: &OperatorCommand) -> Vec<Effe
     } else {
         command.reason.clone()
     };
+    // A person's words: nobody but that person vouches for them.
+    let stated = command.details.stated.as_ref().map(|stated| Stated {
+        by: command.by.clone(),
+        ..stated.clone()
+    });
+    let cause = stated.as_ref().map_or_else(String::new, |stated| {
+        format!("; stated by {}: {}", stated.by, stated.root_cause)
+    });
+    let mut details = json!({"closed_by": command.by, "credential_id": command.credential_id,
+        "close_reason": command.reason, "not_normal": watch::waiting_for(case)});
+    if let Some(stated) = &stated {
+        details["stated"] = json!(stated);
+    }
     let end = End {
         method: "CLOSED_BY_OPERATOR",
         at_ms: at_ms.max(header.detected_at_ms),
         wall_ms: command.issued_at_ms.max(header.detected_wall_ms),
         readings: Vec::new(),
         top_root_cause: case.answer.clone(),
-        words: format!("{} closed it: {reason}", command.by),
-        details: json!({"closed_by": command.by, "credential_id": command.credential_id,
-            "close_reason": command.reason, "not_normal": watch::waiting_for(case)}),
+        words: format!("{} closed it: {reason}{cause}", command.by),
+        stated,
+        details,
     };
     finish(case, end)
 }
@@ -275,7 +292,7 @@ fn finish(case: &mut Case, end: End) -> Vec<Effect> {
         trigger_metric: case.trigger.metric.clone(),
         settling_readings: end.readings,
         baseline_value: case.trigger.baseline_value,
-        stated: None,
+        stated: end.stated,
     };
     let mut payload = json!({"mttr_ms": mttr_ms, "mttd_ms": resolved.mttd_ms,
         "mtta_ms": resolved.mtta_ms, "wall_ms": end.wall_ms, "resolution_method": end.method});

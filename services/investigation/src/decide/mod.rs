@@ -263,6 +263,9 @@ fn on_command(state: &mut State, at: Moment, command: &OperatorCommand) -> Vec<E
 fn still_watching(case: &Case, at: Moment) -> Effect {
     let mut open = watch::waiting_for(case);
     open.extend(watch::worsening(case));
+    if case.declared.is_some() {
+        open.push("a person to close it".to_owned());
+    }
     if case.revision == 0 || case.at_work.is_some() {
         open.push("the cause".to_owned());
     }

@@ -2,7 +2,8 @@
 
 use super::facts::Facts;
 use midwatch_events::incident::{
-    GroupedAnomaly, IncidentHeader, IncidentOpened, MetricReading, RootCauseCandidate, Verdict,
+    Declared, GroupedAnomaly, IncidentHeader, IncidentOpened, MetricReading, RootCauseCandidate,
+    Verdict,
 };
 use midwatch_events::raw::RawDeployment;
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,9 @@ pub struct Case {
     #[serde(default)]
     pub acknowledged_ms: Option<i64>,
     pub resolved: bool,
+    /// A person declared it: no reading opened it, so none ends it.
+    #[serde(default)]
+    pub declared: Option<Declared>,
 }
 
 /// Slow work that a look waits for.
@@ -224,6 +228,7 @@ impl Case {
             steps: BTreeMap::new(),
             acknowledged_ms: None,
             resolved: false,
+            declared: opened.declared.clone(),
         }
     }
 }

@@ -86,7 +86,8 @@ pub fn keep_trigger(case: &mut Case, at_ms: i64) -> Vec<Effect> {
         .anomalies
         .iter()
         .any(|member| case.trigger.is(&member.service, &member.trigger_metric));
-    if is_there {
+    // What a person declared is not over because some reading is normal.
+    if is_there || case.declared.is_some() {
         return Vec::new();
     }
     let primary = case.header.primary_service();
@@ -274,9 +275,12 @@ pub fn worsening(case: &Case) -> Vec<String> {
 }
 
 /// The recovery, where the trigger and every other metric of the incident are
-/// normal.
+/// normal. Of what a person declared, a person says when it is over.
 #[must_use]
 pub fn recovery(case: &Case) -> Option<Recovery> {
+    if case.declared.is_some() {
+        return None;
+    }
     let mut found: Option<Recovery> = None;
     let (mut at_ms, mut wall_ms) = (0, 0);
     for watched in case.watch.values().filter(|watched| counts(case, watched)) {

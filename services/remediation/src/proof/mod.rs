@@ -13,7 +13,7 @@ mod finding;
 mod shell;
 pub mod statistics;
 
-pub use shell::{MAX_LOOKS, Proof, untouched};
+pub use shell::{Proof, untouched};
 
 use crate::execution::Check;
 use finding::Spans;

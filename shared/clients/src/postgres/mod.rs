@@ -2,6 +2,7 @@
 //! carry out effects exactly once. All SQL of Midwatch is below this module,
 //! checked against the schema when it is compiled.
 
+pub mod approval_links;
 pub mod artifacts;
 pub mod audit;
 pub mod channels;

@@ -1,0 +1,337 @@
+//! One-time links: `GET /approve?t=…` shows what a link would do, and
+//! `POST /approve` does it, once.
+//!
+//! Mail scanners and previews follow links, so GET and HEAD change nothing. The
+//! link is its holder's credential: whoever has it is its recipient.
+
+use crate::App;
+use crate::caller::Caller;
+use crate::commands::{self, Way};
+use crate::error::ApiError;
+use crate::known::Known;
+use crate::operators::{Operator, unreadable};
+use crate::origin::Asker;
+use crate::pages::Frame;
+use crate::params::find_incident;
+use crate::plan::{self, StepState, StepView};
+use axum::extract::rejection::{FormRejection, QueryRejection};
+use axum::extract::{Form, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use midwatch_clients::postgres::approval_links::{self as links, Used};
+use midwatch_clients::postgres::read::{self, IncidentRow};
+use midwatch_clients::signed_link::{self, Link, LinkError, LinkKey};
+use midwatch_events::{OperatorCommand, ids};
+use midwatch_runtime::clock;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The id of the command that a link stands for.
+#[must_use]
+pub fn event_id(nonce: &str) -> Uuid {
+    ids::derive(&["approval-link", nonce])
+}
+
+/// What was decided, and when.
+#[derive(Serialize)]
+struct Decided {
+    command: String,
+    wall_ms: i64,
+    /// Where the command lies, where this very request published it.
+    place: Option<(i32, i64)>,
+}
+
+#[derive(Serialize)]
+struct View {
+    frame: Frame,
+    id: Uuid,
+    short_id: String,
+    title: String,
+    severity: String,
+    environment: String,
+    status: String,
+    recipient: String,
+    /// The operator with this address, where one is known.
+    operator: Option<String>,
+    expires_ms: i64,
+    /// The token, for the form; empty where there is nothing to press.
+    token: String,
+    root_cause: String,
+    step_id: String,
+    /// As the plan is now; absent where it has no such step any more.
+    step: Option<StepView>,
+    /// Why it cannot be used, in words.
+    obstacle: Option<ApiError>,
+    decided: Option<Decided>,
+}
+
+fn key(app: &App) -> Result<Arc<LinkKey>, ApiError> {
+    app.link_key.clone().ok_or_else(|| {
+        ApiError::not_found(
+            "links are not taken here",
+            "set APPROVAL_LINK_KEY_FILE to the key that the mails' links are signed with",
+        )
+    })
+}
+
+/// Opens a token; what is wrong with it has a status of its own.
+fn open(app: &App, token: &str) -> Result<Link, ApiError> {
+    let key = key(app)?;
+    signed_link::open(&key, token.trim(), clock::now_ms()).map_err(|error| {
+        let (status, code) = match error {
+            LinkError::Malformed => (StatusCode::BAD_REQUEST, "bad_link"),
+            LinkError::Forged => (StatusCode::FORBIDDEN, "forged_link"),
+            LinkError::Expired(_) => (StatusCode::GONE, "expired_link"),
+        };
+        metrics::counter!("midwatch_api_links_total", "outcome" => code).increment(1);
+        let hint = match &error {
+            LinkError::Expired(link) => format!(
+                "nothing was done; /incidents/{} shows the plan as it is now",
+                ids::short_incident(link.incident_id)
+            ),
+            _ => "nothing was done; open the link from the mail again, or the incident's page"
+                .to_owned(),
+        };
+        ApiError {
+            status,
+            code,
+            message: error.to_string(),
+            hint,
+        }
+    })
+}
+
+/// The address of the page. What mail programs add is left alone.
+#[derive(Deserialize)]
+pub struct Asked {
+    #[serde(default)]
+    t: String,
+}
+
+/// `GET /approve`.
+pub async fn show(
+    State(app): State<App>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let asked = asked.map(|Query(asked)| asked);
+    let token = asked.map_err(|error| unreadable(&error.body_text()))?.t;
+    let link = open(&app, &token)?;
+    let row = find_incident(&app.pool, &link.incident_id.to_string()).await?;
+    let used = links::used(&app.pool, &link.nonce).await?;
+    let view = view(&app, row, &link, (&token, used)).await?;
+    let status = match (&view.decided, &view.obstacle) {
+        (Some(_), _) => StatusCode::GONE,
+        (None, Some(obstacle)) => obstacle.status,
+        (None, None) => StatusCode::OK,
+    };
+    Ok((status, app.pages.answer("approve.html", view)?).into_response())
+}
+
+/// The form of the page.
+#[derive(Deserialize)]
+pub struct Pressed {
+    t: String,
+    decision: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /approve`.
+pub async fn press(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Result<Form<Pressed>, FormRejection>,
+) -> Result<Response, ApiError> {
+    app.origins.check(&headers, Asker::Page)?;
+    let Form(pressed) = body.map_err(|error| unreadable(&error.body_text()))?;
+    let link = open(&app, &pressed.t)?;
+    let decision = match pressed.decision.as_str() {
+        "approve" => "approve",
+        "reject" => "reject",
+        other => {
+            let shown = other.get(..40).unwrap_or(other);
+            let hint = "allowed: approve, reject";
+            return Err(ApiError::parameter("decision", shown, hint));
+        }
+    };
+    let row = find_incident(&app.pool, &link.incident_id.to_string()).await?;
+    if let Some(used) = links::used(&app.pool, &link.nonce)
+        .await?
+        .filter(|one| one.is_published)
+    {
+        return Err(used_already(&row.short_id, &used));
+    }
+    let short_id = row.short_id.clone();
+    let way = Way {
+        channel: "link",
+        address: &caller.address,
+    };
+    let command = command_of(&row, &link, (decision, &pressed.reason), way);
+    let mut view = view(&app, row, &link, ("", None)).await?;
+    if let Some(obstacle) = view.obstacle {
+        return Err(obstacle);
+    }
+    if let Some(used) = links::take(&app.resender, &link, decision).await? {
+        return Err(used_already(&short_id, &used));
+    }
+    let published = publish(&app, &link, command).await?;
+    metrics::counter!("midwatch_api_links_total", "outcome" => "published").increment(1);
+    view.decided = Some(Decided {
+        command: decision.to_owned(),
+        wall_ms: published.command.issued_at_ms,
+        place: Some((published.partition, published.offset)),
+    });
+    Ok((
+        StatusCode::ACCEPTED,
+        app.pages.answer("approve.html", view)?,
+    )
+        .into_response())
+}
+
+/// The command that a link stands for: its recipient's.
+fn command_of(
+    row: &IncidentRow,
+    link: &Link,
+    (decision, reason): (&str, &str),
+    way: Way<'_>,
+) -> OperatorCommand {
+    let recipient = Operator {
+        name: link.recipient.clone(),
+        credential_id: format!("link:{}", link.recipient),
+    };
+    let mut command = commands::issued(&recipient, Some(reason), clock::now_ms());
+    command.incident_id = row.id;
+    command.command = decision.to_owned();
+    command.target.clone_from(&link.step_id);
+    command.environment = Some(row.environment.clone());
+    command.details = way.details();
+    command.details.plan_hash.clone_from(&link.plan_hash);
+    command.details.nonce.clone_from(&link.nonce);
+    command
+}
+
+/// Publishes and keeps where it lies. What the broker refused for certain
+/// leaves the link as it was; where no acknowledgement came, the same decision
+/// may be sent again after a minute, under the same id.
+async fn publish(
+    app: &App,
+    link: &Link,
+    command: OperatorCommand,
+) -> Result<commands::Published, ApiError> {
+    match commands::publish(app, event_id(&link.nonce), command).await {
+        Ok(published) => {
+            let (partition, offset) = (published.partition, published.offset);
+            let kept = links::published(&app.resender, &link.nonce, partition, offset).await;
+            if let Err(error) = kept {
+                // The row is there: the link cannot be used for anything else.
+                tracing::warn!(%error, "where a link's command lies could not be kept");
+            }
+            Ok(published)
+        }
+        Err(error) if error.code == "refused_by_broker" => {
+            links::give_back(&app.resender, &link.nonce).await?;
+            Err(error)
+        }
+        Err(error) => Err(ApiError {
+            hint: "it may have been heard; look at the incident, and send the same decision again \
+                   after a minute"
+                .to_owned(),
+            ..error
+        }),
+    }
+}
+
+fn used_already(short_id: &str, used: &Used) -> ApiError {
+    metrics::counter!("midwatch_api_links_total", "outcome" => "used_link").increment(1);
+    ApiError {
+        status: StatusCode::CONFLICT,
+        code: "used_link",
+        message: format!(
+            "this link was already used: {} {} {} ago",
+            used.recipient,
+            if used.command == "approve" {
+                "approved"
+            } else {
+                "rejected"
+            },
+            crate::pages::format::span(clock::now_ms() - used.taken_at_ms)
+        ),
+        hint: format!("nothing was done now; /incidents/{short_id} tells what came of it"),
+    }
+}
+
+async fn view(
+    app: &App,
+    row: IncidentRow,
+    link: &Link,
+    (token, used): (&str, Option<Used>),
+) -> Result<View, ApiError> {
+    let known = Known::read(&row);
+    let timeline =
+        read::agent_events(&app.pool, Some(row.id), None, crate::incidents::TIMELINE).await?;
+    let plan = plan::view(&row, &known, &timeline);
+    let root_cause = plan.as_ref().map(|plan| plan.root_cause.clone());
+    let is_same = plan
+        .as_ref()
+        .is_some_and(|plan| plan.plan_hash == link.plan_hash);
+    let steps = plan.map(|plan| plan.steps).unwrap_or_default();
+    // Another plan's step of the same name is another step.
+    let mut steps = steps.into_iter().filter(|_| is_same);
+    let step = steps.find(|one| one.step.step_id == link.step_id);
+    let fits = plan::decidable(&row, known.plan.as_ref(), &link.step_id, &link.plan_hash);
+    let obstacle = fits.err().or_else(|| step.as_ref().and_then(obstacle));
+    let decided = used.map(|used| Decided {
+        command: used.command,
+        wall_ms: used.taken_at_ms,
+        place: None,
+    });
+    let usable = obstacle.is_none() && decided.is_none();
+    Ok(View {
+        frame: Frame::new(format!("Approve {} of {}", link.step_id, row.short_id)),
+        id: row.id,
+        title: known.title,
+        root_cause: root_cause.unwrap_or_default(),
+        operator: app.operators.name_of_mail(&link.recipient),
+        recipient: link.recipient.clone(),
+        expires_ms: link.expires_ms,
+        token: if usable {
+            token.to_owned()
+        } else {
+            String::new()
+        },
+        step_id: link.step_id.clone(),
+        short_id: row.short_id,
+        severity: row.severity,
+        environment: row.environment,
+        status: row.status,
+        step,
+        obstacle,
+        decided,
+    })
+}
+
+/// Why a step that is in the plan needs no decision any more.
+fn obstacle(step: &StepView) -> Option<ApiError> {
+    let what = match step.state {
+        StepState::Waiting
+        | StepState::PartlyApproved
+        | StepState::Refused
+        | StepState::Rejected
+        | StepState::ByHand => return None,
+        StepState::Approved => "is approved already",
+        StepState::Running => "is being carried out",
+        StepState::Failed => "was carried out and failed",
+        StepState::Undone => "was carried out and undone",
+        StepState::Unknown => "may have been carried out",
+        StepState::DryRun => "was carried out as a dry run",
+        StepState::Done | StepState::Verified => "was carried out",
+    };
+    Some(ApiError {
+        status: StatusCode::CONFLICT,
+        code: "decided_already",
+        message: format!("{} {what}", step.step.step_id),
+        hint: "there is nothing to decide any more; the incident's page tells more".to_owned(),
+    })
+}

@@ -1,0 +1,172 @@
+//! How far a step is.
+
+use super::told::happened;
+use super::*;
+use midwatch_events::response::Priority;
+use serde_json::{Value, json};
+
+fn step(typed: bool) -> ActionStep {
+    let typed = json!({"kind": "drain", "service": "s", "arguments": {"node": "n1"},
+        "risk": "destructive", "executor": "kubernetes", "pre_checks": [], "blast_radius": "",
+        "effect": {"service": "s", "metric": "m", "direction": "below", "baseline_value": 1.0,
+            "within_ms": 1}})
+    .as_object()
+    .filter(|_| typed)
+    .map(|typed| serde_json::from_value(json!(typed)).expect("an action"));
+    ActionStep {
+        step_id: "S1".to_owned(),
+        priority: Priority::Immediate,
+        action: "Drain".to_owned(),
+        command: "drain".to_owned(),
+        rationale: String::new(),
+        risk_level: "high".to_owned(),
+        owner: String::new(),
+        expected_outcome: String::new(),
+        rollback: String::new(),
+        typed,
+    }
+}
+
+fn told(lines: &[(&str, Value)]) -> StepView {
+    let plan = RemediationPlan {
+        plan_hash: "h".to_owned(),
+        ..serde_json::from_value(
+            json!({"incident_id": Uuid::nil(), "short_id": "", "environment": "",
+            "severity": "LOW", "anomaly_type": "UNKNOWN", "affected_services": [],
+            "detected_at_ms": 0, "detected_wall_ms": 0, "plan_id": Uuid::from_u128(7),
+            "planned_at_ms": 0, "root_cause": "", "confidence": 0.0, "action_steps": [],
+            "escalation_path": [], "runbook_references": [],
+            "estimated_resolution_minutes": [0, 0], "estimate_basis": "", "rca_revision": 1}),
+        )
+        .expect("a plan")
+    };
+    let lines: Vec<AgentEvent> = lines
+        .iter()
+        .enumerate()
+        .map(|(index, (kind, payload))| AgentEvent {
+            id: index as i64,
+            event_id: Uuid::from_u128(index as u128),
+            incident_id: None,
+            agent: "remediation".to_owned(),
+            event_type: (*kind).to_owned(),
+            at_ms: index as i64,
+            wall_ms: index as i64,
+            summary: "words".to_owned(),
+            payload: payload.clone(),
+        })
+        .collect();
+    step_view(&step(true), happened(&plan, "S1", &lines), true)
+}
+
+fn asked(kind: &'static str, more: Value) -> (&'static str, Value) {
+    let mut payload = json!({"command": "approve", "target": "S1", "plan_hash": "h", "rule": ""});
+    payload
+        .as_object_mut()
+        .expect("an object")
+        .extend(more.as_object().expect("an object").clone());
+    (kind, payload)
+}
+
+fn ran(kind: &'static str, more: Value) -> (&'static str, Value) {
+    let (_, mut payload) = asked(kind, more);
+    payload["command"] = json!("");
+    payload["plan_id"] = json!(Uuid::from_u128(7));
+    payload["step_id"] = json!("S1");
+    (kind, payload)
+}
+
+#[test]
+fn a_step_is_as_far_as_its_last_telling_line() {
+    let first = asked(
+        "ACTION_APPROVED",
+        json!({"by": "ana", "approvals_missing": 1}),
+    );
+    let unsaid = asked("ACTION_APPROVED", json!({"by": "ana"}));
+    let second = asked(
+        "ACTION_APPROVED",
+        json!({"by": "bo", "approvals_missing": 0}),
+    );
+    let refused = asked("ACTION_REFUSED", json!({"rule": "same_credential"}));
+    let rejected = asked(
+        "ACTION_REFUSED",
+        json!({"command": "reject", "rule": "rejected"}),
+    );
+    let not_started = ran("ACTION_REFUSED", json!({"rule": "freeze"}));
+    let intent = ran("ACTION_STARTED", json!({"dry_run": false}));
+    let limit = ran(
+        "ACTION_REFUSED",
+        json!({"details": {"status": "refused", "rule": "cool_down"}}),
+    );
+    let done = ran(
+        "ACTION_EXECUTED",
+        json!({"details": {"status": "done", "output": "ok"}}),
+    );
+    let dry = ran(
+        "ACTION_EXECUTED",
+        json!({"dry_run": true, "details": {"status": "done"}}),
+    );
+    let failed = ran("ACTION_FAILED", json!({"details": {"status": "failed"}}));
+    let open = ran("ACTION_FAILED", json!({"details": {"status": "unknown"}}));
+    let undone = ran("ACTION_UNDONE", json!({"is_undo": true}));
+    let foreign = ran("ACTION_EXECUTED", json!({"plan_id": ["no id"]}));
+    let mut other = second.clone();
+    other.1["plan_hash"] = json!("of another plan");
+    use StepState as S;
+    for (lines, state, can_decide) in [
+        (vec![], S::Waiting, true),
+        (vec![&other], S::Waiting, true),
+        (vec![&refused], S::Refused, true),
+        (vec![&first], S::PartlyApproved, true),
+        (vec![&unsaid], S::PartlyApproved, true),
+        (vec![&first, &refused], S::PartlyApproved, true),
+        (vec![&first, &rejected], S::Rejected, true),
+        (vec![&first, &second], S::Approved, false),
+        (vec![&unsaid, &unsaid], S::Approved, false),
+        (vec![&second, &not_started], S::Refused, true),
+        (vec![&second, &intent], S::Running, false),
+        (vec![&second, &intent, &limit], S::Refused, true),
+        (vec![&second, &intent, &done, &refused], S::Done, false),
+        (vec![&second, &intent, &done, &undone], S::Undone, false),
+        (vec![&second, &intent, &dry], S::DryRun, false),
+        (vec![&second, &intent, &dry, &second], S::Approved, false),
+        (vec![&second, &intent, &failed], S::Failed, false),
+        (vec![&second, &intent, &open], S::Unknown, false),
+        (vec![&foreign], S::Done, false),
+    ] {
+        let lines: Vec<(&str, Value)> = lines.into_iter().cloned().collect();
+        let lines: Vec<(&str, Value)> = match &lines[..] {
+            // A line that cannot be read costs only itself.
+            [(_, payload)] if payload["plan_id"].is_array() => {
+                vec![lines[0].clone(), done.clone()]
+            }
+            _ => lines,
+        };
+        let seen = told(&lines);
+        assert_eq!(
+            (seen.state, seen.can_decide),
+            (state, can_decide),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn a_verification_keeps_its_numbers() {
+    let span = json!({"from_ms": 0, "to_ms": 1, "count": 3, "median": 2.0});
+    let verification = json!({"service": "s", "metric": "m", "verdict": "worse", "before": span,
+        "after": span, "test": "t", "summary": "x"});
+    let verified = ran(
+        "ACTION_VERIFIED",
+        json!({"details": {"verdict": "worse", "summary": "It rose.", "verification": verification}}),
+    );
+    let seen = told(&[verified]);
+    let last = seen.happened.last().expect("a line");
+    let verdict = last.verification.as_ref().map(|one| one.verdict.as_str());
+    assert_eq!((seen.state, verdict), (StepState::Verified, Some("worse")));
+    assert_eq!(last.result, "It rose.");
+    assert!(seen.two_people);
+    assert_eq!(
+        step_view(&step(false), Vec::new(), true).state,
+        StepState::ByHand
+    );
+}

@@ -1,0 +1,330 @@
+//! `POST /slack/actions`: the buttons of a message in Slack.
+//!
+//! A request counts when its signature fits (`v0`: HMAC-SHA256 over
+//! `v0:timestamp:body`) and is at most five minutes old, and when its user is
+//! an operator (`slack=U123` in the operators' file). Everybody else is told no
+//! in a message that only they see.
+
+use crate::App;
+use crate::caller::Caller;
+use crate::commands::{self, Request, Way};
+use crate::error::ApiError;
+use crate::operators::{Operator, unreadable};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use midwatch_events::ids;
+use midwatch_runtime::clock;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+/// Bytes of a request: it quotes the message that the button is on.
+pub const BODY: usize = 256 * 1024;
+/// How old a request may be, and how far ahead its clock, in seconds.
+const AGE_S: i64 = 300;
+/// Slack waits three seconds for an answer.
+const PUBLISH_LIMIT: Duration = Duration::from_millis(2_500);
+const REPLY_LIMIT: Duration = Duration::from_secs(5);
+/// Replies under way at a time; beyond that only the log says what was said.
+const REPLIES: usize = 8;
+/// Characters of a secret at least; Slack's have 32.
+const SECRET: usize = 16;
+
+/// What Slack and this server share.
+#[derive(Debug)]
+pub struct Slack {
+    secret: Secret,
+    /// Where replies may go: the beginning of `response_url`.
+    replies_to: String,
+    client: reqwest::Client,
+    under_way: Arc<Semaphore>,
+}
+
+struct Secret(Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secret")
+    }
+}
+
+impl Slack {
+    /// `secret` is the app's signing secret; replies go to addresses that begin
+    /// with `replies_to`.
+    ///
+    /// # Errors
+    /// Says what is wrong with the secret.
+    pub fn new(secret: &[u8], replies_to: &str) -> Result<Slack, String> {
+        let secret = secret.trim_ascii();
+        if secret.len() < SECRET {
+            return Err(format!("a signing secret has at least {SECRET} characters"));
+        }
+        let client = reqwest::Client::builder()
+            .timeout(REPLY_LIMIT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| format!("the HTTP client: {error}"))?;
+        Ok(Slack {
+            secret: Secret(secret.to_vec()),
+            replies_to: replies_to.to_owned(),
+            client,
+            under_way: Arc::new(Semaphore::new(REPLIES)),
+        })
+    }
+
+    /// The same with the secret in a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no secret.
+    pub fn read(file: &Path, replies_to: &str) -> Result<Slack, String> {
+        let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+        Slack::new(&bytes, replies_to)
+    }
+
+    /// Whether Slack signed this body, lately.
+    fn check(&self, headers: &HeaderMap, body: &[u8], now_ms: i64) -> Result<(), &'static str> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let stamp = text("x-slack-request-timestamp").ok_or("it bears no timestamp")?;
+        let at_s: i64 = stamp.parse().map_err(|_| "its timestamp is none")?;
+        if (now_ms / 1_000 - at_s).abs() > AGE_S {
+            return Err("it is older than five minutes");
+        }
+        let given = text("x-slack-signature").and_then(|text| text.strip_prefix("v0="));
+        let given = given.and_then(from_hex).ok_or("it bears no signature")?;
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.secret.0).expect("HMAC takes any length");
+        for part in [b"v0:", stamp.as_bytes(), b":", body] {
+            mac.update(part);
+        }
+        mac.verify_slice(&given)
+            .map_err(|_| "its signature does not fit")
+    }
+
+    /// Says something to one person, where the request says how. Nobody waits
+    /// for it.
+    fn reply(&self, to: Option<&str>, message: &Value) {
+        let Some(url) = to.filter(|url| url.starts_with(&self.replies_to)) else {
+            return;
+        };
+        let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
+            tracing::warn!("too many replies to Slack are under way; one was left out");
+            return;
+        };
+        let request = self.client.post(url).json(message);
+        tokio::spawn(async move {
+            let sent = request
+                .send()
+                .await
+                .and_then(|answer| answer.error_for_status());
+            if let Err(error) = sent {
+                tracing::warn!(error = %error.without_url(), "a reply to Slack was not taken");
+            }
+            drop(permit);
+        });
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let pairs = text.as_bytes().chunks(2);
+    pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+/// What is read of Slack's payload.
+#[derive(Deserialize)]
+struct Payload {
+    #[serde(rename = "type")]
+    kind: String,
+    user: User,
+    response_url: Option<String>,
+    #[serde(default)]
+    actions: Vec<Action>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    action_id: String,
+    #[serde(default)]
+    value: String,
+    #[serde(default)]
+    action_ts: String,
+}
+
+impl Action {
+    /// The incident and what is asked about it. `value` is
+    /// `incident id|plan hash|step`; an acknowledgement has no more than the id.
+    fn request(&self) -> Option<(String, Request)> {
+        let mut parts = self.value.split('|');
+        let id = parts.next().filter(|id| !id.is_empty())?;
+        let some = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        let (plan_hash, target) = (some(parts.next()), some(parts.next()));
+        let is_decision = match self.action_id.as_str() {
+            "approve" | "reject" => true,
+            "acknowledge" => false,
+            _ => return None,
+        };
+        if parts.next().is_some() || (is_decision && (plan_hash.is_none() || target.is_none())) {
+            return None;
+        }
+        let request = Request {
+            command: self.action_id.clone(),
+            target: target.filter(|_| is_decision),
+            plan_hash: plan_hash.filter(|_| is_decision),
+            ..Request::default()
+        };
+        Some((id.to_owned(), request))
+    }
+
+    /// The id of the command: the same for a press that Slack sends again.
+    fn event_id(&self, user: &str) -> Uuid {
+        let parts = [user, &self.action_ts, &self.action_id, &self.value];
+        ids::derive(&["slack-action", parts[0], parts[1], parts[2], parts[3]])
+    }
+}
+
+/// A message that only the presser sees; the message with the button stays.
+fn whisper(text: &str) -> Value {
+    json!({"response_type": "ephemeral", "replace_original": false, "text": plain(text)})
+}
+
+/// Text as Slack shows it: its three control characters escaped.
+fn plain(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+/// The field `payload` of a form.
+fn field(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    // A form's body has the shape of a query.
+    let mut url = reqwest::Url::parse("http://form/").ok()?;
+    url.set_query(Some(text));
+    let mut pairs = url.query_pairs();
+    pairs
+        .find(|(name, _)| name == "payload")
+        .map(|(_, value)| value.into_owned())
+}
+
+/// `POST /slack/actions`.
+pub async fn post(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let Some(slack) = app.slack.clone() else {
+        return Err(ApiError::not_found(
+            "Slack's buttons are not taken here",
+            "set SLACK_SIGNING_SECRET_FILE to a file with the app's signing secret",
+        ));
+    };
+    slack
+        .check(&headers, &body, clock::now_ms())
+        .map_err(|why| {
+            metrics::counter!("midwatch_api_slack_total", "outcome" => "unsigned").increment(1);
+            ApiError {
+            status: StatusCode::UNAUTHORIZED,
+            code: "not_from_slack",
+            message: format!("the request is not obeyed: {why}"),
+            hint: "see that SLACK_SIGNING_SECRET_FILE holds this app's secret and the clocks agree"
+                .to_owned(),
+        }
+        })?;
+    let (payload, action, id, request) = read(&body)?;
+    let told = match app.operators.of_slack(&payload.user.id) {
+        Ok(operator) => {
+            obey(
+                &app,
+                &caller,
+                &operator,
+                (&payload, &action),
+                (&id, request),
+            )
+            .await
+        }
+        Err(error) => Err(error),
+    };
+    let outcome = if told.is_ok() { "published" } else { "refused" };
+    metrics::counter!("midwatch_api_slack_total", "outcome" => outcome).increment(1);
+    let message = match told {
+        Ok(words) => whisper(&words),
+        Err(error) => whisper(&format!(
+            "Not done: {} ({}). {}",
+            error.message, error.code, error.hint
+        )),
+    };
+    slack.reply(payload.response_url.as_deref(), &message);
+    Ok(Json(message))
+}
+
+fn read(body: &[u8]) -> Result<(Payload, Action, String, Request), ApiError> {
+    let text = field(body).ok_or_else(|| unreadable("there is no field payload"))?;
+    let mut payload: Payload =
+        serde_json::from_str(&text).map_err(|error| unreadable(&error.to_string()))?;
+    if payload.kind != "block_actions" || payload.actions.len() != 1 {
+        return Err(unreadable("only block_actions with one action is taken"));
+    }
+    let action = payload.actions.remove(0);
+    let (id, request) = action.request().ok_or_else(|| {
+        unreadable(
+            "action_id is approve, reject or acknowledge, value `incident id|plan hash|step`",
+        )
+    })?;
+    Ok((payload, action, id, request))
+}
+
+async fn obey(
+    app: &App,
+    caller: &Caller,
+    operator: &Operator,
+    (payload, action): (&Payload, &Action),
+    (id, request): (&str, Request),
+) -> Result<String, ApiError> {
+    let way = Way {
+        channel: "slack",
+        address: &caller.address,
+    };
+    let event_id = action.event_id(&payload.user.id);
+    let asked = commands::command_as(app, event_id, id, (operator, way), request);
+    let published = tokio::time::timeout(PUBLISH_LIMIT, asked).await;
+    let published = published.unwrap_or_else(|_| {
+        Err(ApiError {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "broker_unavailable",
+            message: "the command was not acknowledged in time".to_owned(),
+            hint: "it may have been heard; look at the incident before pressing again".to_owned(),
+        })
+    })?;
+    let command = &published.command;
+    let about = if command.target.is_empty() {
+        ids::short_incident(command.incident_id)
+    } else {
+        format!(
+            "{} of {}",
+            command.target,
+            ids::short_incident(command.incident_id)
+        )
+    };
+    Ok(format!(
+        "{}: {} {about} was asked for. The incident tells what came of it.",
+        operator.name, command.command
+    ))
+}
