@@ -19,9 +19,8 @@ use uuid::Uuid;
 /// Tries of an execution. Executors act once under a key, so that a further
 /// try only finds out what became of the first.
 const EXECUTE_TRIES: i32 = 5;
-/// Looks of a verification, each of which may say that it is too early: an hour
-/// of them, seconds apart.
-const VERIFY_TRIES: i32 = 1_200;
+/// Tries of a verification that fail; looks that come too early cost none.
+const VERIFY_TRIES: i32 = 5;
 
 impl Core {
     /// Starts an approved step, where everything still allows it.
@@ -295,6 +294,7 @@ fn look(state: &mut State, at: Moment, acting: Acting, outcome: &Outcome) -> Eff
         onset_ms: acting.onset_ms,
         acted_at_ms: outcome.acted_at_ms.unwrap_or(at.event_ms),
         affected_services: acting.header.affected_services.clone(),
+        asked_wall_ms: Some(at.wall_ms),
     });
     let request = JobRequest {
         // Planning goes on while readings are waited for.
