@@ -1,6 +1,7 @@
 //! Settings of the communication agent.
 
 use lettre::Address;
+use midwatch_clients::signed_link::LinkKey;
 use midwatch_runtime::config::Settings;
 use std::path::PathBuf;
 
@@ -36,7 +37,7 @@ pub struct Addresses {
 }
 
 /// All settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub addresses: Addresses,
     /// `SMTP_URL`: `smtp://` (add `?tls=required` for STARTTLS) or `smtps://`,
@@ -48,6 +49,9 @@ pub struct Config {
     pub dashboard_url: String,
     /// `KNOWLEDGE_DIR`, the folder of `services.json`.
     pub knowledge_dir: PathBuf,
+    /// `APPROVAL_LINK_KEY_FILE`: what links in mails are signed with, the same
+    /// file as the API's.
+    pub link_key: Option<LinkKey>,
     /// `NOTIFY_FILE`: channels other than mail, routes and escalation.
     pub notify_file: Option<PathBuf>,
 }
@@ -79,7 +83,19 @@ impl Config {
             smtp_ca_file: settings.get("SMTP_CA_FILE").map(PathBuf::from),
             dashboard_url: dashboard_url.trim_end_matches('/').to_owned(),
             knowledge_dir: PathBuf::from(settings.text("KNOWLEDGE_DIR", "knowledge")),
+            link_key: link_key(settings),
             notify_file: settings.get("NOTIFY_FILE").map(PathBuf::from),
+        }
+    }
+}
+
+fn link_key(settings: &mut Settings) -> Option<LinkKey> {
+    let file = settings.get("APPROVAL_LINK_KEY_FILE")?;
+    match LinkKey::read(std::path::Path::new(&file)) {
+        Ok(key) => Some(key),
+        Err(error) => {
+            settings.problem("APPROVAL_LINK_KEY_FILE", &file, &error.to_string());
+            None
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::routing::{self, Recipients, Stage};
 use crate::view::{self, CarriedOut, Surroundings};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use midwatch_clients::signed_link::LinkKey;
 use midwatch_events::incident::IncidentChange;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{
@@ -116,6 +117,8 @@ pub struct Core {
     pub templates: Templates,
     /// Channels other than mail, routes and escalation.
     pub book: Book,
+    /// What links in mails are signed with; without one there are none.
+    pub link_key: Option<LinkKey>,
 }
 
 impl Core {
@@ -146,10 +149,11 @@ impl Core {
             Event::Rca(rca) => self.cause(state, at, &rca),
             Event::Plan(plan) => {
                 let around = self.around(state, &plan.header);
-                let view = View::Plan(view::plan(&plan, state.opened.as_deref(), &around));
+                let view = view::plan(&plan, state.opened.as_deref(), &around);
                 Core::offer(state, &plan);
                 let key = Stage::Plan.key(state.round);
-                let mut effects = self.tell(state, at, &view, &plan.header);
+                let mut effects = self.tell_plan(state, at, &view, &plan);
+                let view = View::Plan(view);
                 effects.extend(self.post_stage(state, at, &plan.header, &view, key));
                 effects
             }

@@ -23,6 +23,7 @@
 pub mod channels;
 pub mod config;
 pub mod decide;
+pub mod links;
 pub mod markdown;
 pub mod picture;
 pub mod posts;

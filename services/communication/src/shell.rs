@@ -85,6 +85,7 @@ impl Communication {
                 notice,
                 templates: Templates::default(),
                 book,
+                link_key: config.link_key,
             },
             mailer,
         })

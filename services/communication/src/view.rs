@@ -13,7 +13,7 @@ pub use opened::{OpenedView, opened};
 pub use outcome::{
     CarriedOut, MergedView, PostmortemView, ResolvedView, merged, mttr, postmortem, resolved,
 };
-pub use plan::{PlanView, counted, eta, plan};
+pub use plan::{ApproveView, PlanView, counted, eta, plan};
 pub use progress::{ProgressView, RowView, progress};
 
 use crate::units::{self, Metric, line};

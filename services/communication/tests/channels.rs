@@ -5,6 +5,7 @@
 mod fixtures;
 
 use fixtures::{AT, connections, core, hear, raised};
+use midwatch_clients::signed_link;
 use midwatch_communication::channels::{Book, Post, Signal};
 use midwatch_communication::decide::{Core, State};
 use midwatch_events::incident::IncidentChange;
@@ -236,4 +237,41 @@ fn a_message_that_failed_for_good_is_recorded_with_its_channel() {
         line.summary
     );
     assert_eq!(post.signal, Signal::Trigger);
+}
+
+#[test]
+fn a_link_in_a_mail_is_for_its_one_recipient() {
+    let key = signed_link::LinkKey::of(&[7; 32]).expect("long enough");
+    let core = Core {
+        link_key: Some(key),
+        ..core()
+    };
+    let mut state = State::default();
+    let mut fault = connections();
+    fault.plan.plan_hash = "ab".repeat(32);
+    fault.plan.action_steps[1].typed = Some(Box::new(fixtures::typed()));
+    let step = fault.plan.action_steps[1].step_id.clone();
+    let [opened, rca, plan, ..] = fault.events();
+    hear(&core, &mut state, opened);
+    hear(&core, &mut state, rca);
+    let effects = hear(&core, &mut state, plan);
+    let mails = fixtures::mails(&effects);
+    let key = signed_link::LinkKey::of(&[7; 32]).expect("long enough");
+    let mut approvers = Vec::new();
+    for mail in &mails {
+        let token = mail.body_text.split_once("/approve?t=");
+        let Some((_, token)) = token else {
+            assert!(!mail.body_html.contains("/approve?t="));
+            continue;
+        };
+        assert_eq!(mail.to.len() + mail.cc.len(), 1, "{:?}", mail.to);
+        let token = token.split_whitespace().next().expect("a token");
+        let link = signed_link::open(&key, token, AT.wall_ms).expect("it is ours");
+        assert_eq!((&link.recipient, &link.step_id), (&mail.to[0], &step));
+        assert_eq!(link.plan_hash, fault.plan.plan_hash);
+        assert!(link.expires_ms > AT.wall_ms);
+        approvers.push(link.recipient);
+    }
+    assert_eq!(approvers, ["oncall@example.com"]);
+    assert_eq!(mails.len(), 2, "and one for the people in copy");
 }

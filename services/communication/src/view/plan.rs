@@ -25,6 +25,19 @@ pub struct PlanView {
     pub runbooks: Vec<String>,
     /// Whether every step only looks.
     pub read_only: bool,
+    /// What the one recipient of this mail may approve.
+    pub approve: Option<ApproveView>,
+}
+
+/// A step that can be approved from the mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ApproveView {
+    pub step: String,
+    pub action: String,
+    /// Opens a page that shows what would be done; nothing happens before
+    /// somebody presses its button.
+    pub link: String,
+    pub until: String,
 }
 
 /// The steps of one priority.
@@ -112,6 +125,7 @@ pub fn plan(
             .action_steps
             .iter()
             .all(|step| step.risk_level == "read-only"),
+        approve: None,
     }
 }
 

@@ -1,0 +1,76 @@
+//! The plan's mail with a link under which its one recipient may approve the
+//! first step. Pure: the key is part of the core.
+
+use crate::decide::{Core, State};
+use crate::render::View;
+use crate::routing::{Recipients, Stage};
+use crate::units;
+use crate::view::{ApproveView, PlanView};
+use midwatch_clients::signed_link::{self, Link};
+use midwatch_events::{RemediationPlan, ids};
+use midwatch_runtime::agent::Moment;
+use midwatch_runtime::effect::Effect;
+
+/// How long a link lasts, wall clock: the watch of whoever gets it. The plan's
+/// own hash ends it earlier where the plan changes.
+const LINK_MS: i64 = 4 * 3_600_000;
+
+impl Core {
+    /// Sends the plan. With a key for links each addressee gets a mail of their
+    /// own, since a link speaks for one person; people in copy get none.
+    pub(crate) fn tell_plan(
+        &self,
+        state: &mut State,
+        at: Moment,
+        view: &PlanView,
+        plan: &RemediationPlan,
+    ) -> Vec<Effect> {
+        let key = Stage::Plan.key(state.round);
+        let header = &plan.header;
+        let recipients = self.recipients(state, Stage::Plan, header);
+        let step = plan.action_steps.iter().find(|step| step.typed.is_some());
+        let (Some(link_key), Some(step)) = (&self.link_key, step) else {
+            return self.tell_as(
+                state,
+                at,
+                &View::Plan(view.clone()),
+                header,
+                key,
+                recipients,
+            );
+        };
+        let expires_ms = at.wall_ms + LINK_MS;
+        let mut effects = Vec::new();
+        for recipient in &recipients.to {
+            let link = Link {
+                incident_id: header.incident_id,
+                plan_hash: plan.plan_hash.clone(),
+                step_id: step.step_id.clone(),
+                recipient: recipient.clone(),
+                // Derived, so that a repeated decision gives the same mail.
+                nonce: ids::derive(&["approval", &plan.plan_hash, &step.step_id, recipient])
+                    .simple()
+                    .to_string(),
+                expires_ms,
+            };
+            let mut view = view.clone();
+            view.approve = Some(ApproveView {
+                step: units::line(&step.step_id, 20),
+                action: units::line(&step.action, 200),
+                link: signed_link::url(&self.dashboard_url, link_key, &link),
+                until: units::moment(expires_ms),
+            });
+            let own = Recipients {
+                to: vec![recipient.clone()],
+                cc: Vec::new(),
+            };
+            effects.extend(self.tell_as(state, at, &View::Plan(view), header, key.clone(), own));
+        }
+        let rest = Recipients {
+            to: recipients.cc,
+            cc: Vec::new(),
+        };
+        effects.extend(self.tell_as(state, at, &View::Plan(view.clone()), header, key, rest));
+        effects
+    }
+}
