@@ -11,7 +11,9 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// A wait lasts so long at least, ms: the investigation, if it lives, hears in
 /// this time that all is normal again, and ends the incident.
 const SHORTEST: i64 = 3_000;
-/// What [`REST`] says where correlation waits and nothing else is due.
+/// What [`REST`] says while correlation has not heard an act.
+const UNHEARD: &str = "correlation has not heard everything";
+/// What it says where correlation waits and nothing else is due.
 const WAITING: &str = "a timer of correlation";
 
 impl World {
@@ -40,7 +42,9 @@ impl World {
             if why.is_empty() {
                 return;
             }
-            if why == WAITING {
+            if why == UNHEARD {
+                self.hold(environment).await;
+            } else if why == WAITING {
                 self.hasten(environment, &["grow:%", "open:%"]).await;
             } else if ends && !why.starts_with("correlation") {
                 self.hasten(environment, &["grow:%"]).await;
@@ -56,14 +60,23 @@ impl World {
         }
     }
 
+    /// Lets no wait of correlation end by itself.
+    async fn hold(&self, environment: &str) {
+        sqlx::query(HOLD)
+            .bind(environment)
+            .bind(longest())
+            .execute(&self.pool)
+            .await
+            .expect("PostgreSQL");
+    }
+
     /// Ends one wait of correlation, one after the other by name, so that the
     /// order is the same in every run; none while one is due.
     async fn hasten(&self, environment: &str, kinds: &[&str]) {
-        let longest = i64::try_from(GROW.1.min(SETTLE.1)).expect("a minute");
         sqlx::query(HASTEN)
             .bind(environment)
             .bind(kinds)
-            .bind(longest - SHORTEST)
+            .bind(longest() - SHORTEST)
             .execute(&self.pool)
             .await
             .expect("PostgreSQL");
@@ -124,6 +137,19 @@ impl World {
         }
     }
 }
+
+/// How long correlation waits by itself, ms.
+fn longest() -> i64 {
+    i64::try_from(GROW.1.min(SETTLE.1)).expect("a minute")
+}
+
+/// $1 environment, $2 how long a wait that is half over or more lasts again.
+/// What is about to end does, so that it does not end twice.
+const HOLD: &str = "
+WITH now AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms)
+UPDATE timers SET due_ms = now.ms + $2 FROM now
+WHERE agent = 'correlation' AND scope = $1 AND (name LIKE 'grow:%' OR name LIKE 'open:%')
+  AND due_ms BETWEEN now.ms + 3000 AND now.ms + $2 / 2";
 
 /// $1 environment, $2 patterns of timers' names, $3 ms that a wait may still
 /// last to be ended.

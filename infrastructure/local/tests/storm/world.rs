@@ -23,9 +23,9 @@ const MOMENT_LIMIT: Duration = Duration::from_secs(40);
 /// Between the starts of two stories, of which so many begin whatever is killed.
 const PACE: Duration = Duration::from_secs(10);
 const AHEAD: usize = 3;
-/// Environment variables of correlation, ms: the longest waits that it takes. A
-/// wait ends when the storm says so ([`crate::rest`]), which is when the whole
-/// act is heard: what is announced together is the same whoever is killed.
+/// Environment variables of correlation, ms: the longest waits that it takes. The
+/// storm holds them while an act is not heard whole and ends them after that
+/// ([`crate::rest`]): what is announced together is the same whoever is killed.
 pub const SETTLE: (&str, u64) = ("CORRELATION_SETTLE_MS", 60_000);
 pub const GROW: (&str, u64) = ("CORRELATION_GROW_MS", 60_000);
 
@@ -217,13 +217,12 @@ impl World {
             let ends = matches!(act, Act::Ending(_));
             self.rest((&what, ends), &story.environment, &words, &commands)
                 .await;
-            self.note_span(&what, &story.environment, new).await;
+            self.note_span(&story.environment, new).await;
         }
     }
 
-    /// How long correlation took over an act's words; less than it waits before
-    /// it speaks.
-    async fn note_span(&self, what: &str, environment: &str, words: Vec<Uuid>) {
+    /// How long correlation took over an act's words.
+    async fn note_span(&self, environment: &str, words: Vec<Uuid>) {
         let (seconds,): (f64,) = sqlx::query_as(
             "SELECT COALESCE(extract(epoch FROM max(processed_at) - min(processed_at)), 0)::float8
              FROM processed WHERE agent = 'correlation' AND input_id = ANY($1)",
@@ -232,15 +231,7 @@ impl World {
         .fetch_one(&self.pool)
         .await
         .expect("PostgreSQL");
-        #[expect(clippy::cast_precision_loss, reason = "some thousand ms")]
-        let limit = GROW.1.min(SETTLE.1) as f64 / 1_000.0 - 5.0;
-        assert!(
-            seconds < limit,
-            "{} run: correlation took {seconds:.0} s over {what} and may have spoken before it \
-             had heard everything; the machine is too slow for this storm",
-            self.name
-        );
-        let mut spans = self.spans.lock().expect("no span is too long here");
+        let mut spans = self.spans.lock().expect("nobody panics here");
         let longest = spans.entry(environment.to_owned()).or_default();
         *longest = longest.max(seconds);
     }

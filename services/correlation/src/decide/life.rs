@@ -186,7 +186,9 @@ impl Core {
         past.snoozed_until_ms = None;
         past.phase = Phase::Copying;
         // What has broken out again elsewhere since then belongs there.
-        past.anomalies.retain(|one| !lives_elsewhere(state, one));
+        past.anomalies.retain(|one| {
+            !lives_elsewhere(state, one) && !state.held.contains_key(&one.anomaly_id)
+        });
         if let Some(mut group) = state.groups.remove(&id) {
             past.last_ms = past.last_ms.max(group.last_ms);
             past.trigger = group.trigger.clone();
