@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Long proofs. First a storm in which correlation and the investigation are
-# killed STORM_KILLS times each (50 if not said) and must come to what they come
-# to undisturbed. Then, N times over (3 if not said; 0 leaves it at the storm),
-# each time with another seed: every scenario with every agent killed and every
-# agent scaled up and down, on both brokers in turn, and the score on real
-# processes; then the pure cores on a hundred seeds and a hundred quiet hours
-# for each N. Prints how long each took and fails at the first that fails,
-# naming its seed.
+# killed STORM_KILLS times each (50 if not said), now and then both at once, and
+# must come to what they come to undisturbed (STORM_BROKER=tansu: on that
+# broker). Then, N times over (3 if not said; 0 leaves it at the storm), each time
+# with another seed: every scenario with every agent killed and every agent scaled
+# up and down, on both brokers in turn, and the score on real processes; then the
+# pure cores on a hundred seeds and a hundred quiet hours for each N. Prints how
+# long each took and fails at the first that fails, naming its seed.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -28,7 +28,10 @@
 //! - what begins during maintenance is written down and opens nothing, unless
 //!   it outlasts the maintenance;
 //! - the severity follows the gravest active signal and the blast radius, up
-//!   and down, with its reason ([`decide::severity`]);
+//!   and down, with its reason ([`decide::severity`]); when nothing is active
+//!   any more, it stays as it was told, and no update says so: the end does;
+//! - whether an end is heard before or after the words that led to it, the
+//!   incident's row, severity and updates are the same;
 //! - the records of an incident's window are in PostgreSQL before the incident
 //!   is announced, so that whoever hears of it can cite them, and no line of
 //!   the audit trail names an incident that was never announced.

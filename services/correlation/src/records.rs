@@ -62,7 +62,12 @@ impl Window {
                 at_ms: anomaly.onset_ms,
                 value: Some(anomaly.observed_value),
                 text: anomaly.description.clone(),
-                payload: json!(anomaly),
+                // Whether it is over by now is the incident's to say: a record
+                // is kept as it was first copied, whenever that was.
+                payload: json!(GroupedAnomaly {
+                    cleared_at_ms: None,
+                    ..anomaly.clone()
+                }),
             })
             .collect()
     }

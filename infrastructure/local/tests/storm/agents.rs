@@ -77,16 +77,19 @@ impl Process {
         ask() == Some(true)
     }
 
-    /// SIGKILL; it must have lived until then.
-    pub fn kill(mut self) {
-        if let Some(status) = self.child.try_wait().expect("it is our child") {
-            panic!(
-                "it ended by itself with {status}; {}",
-                last_words(&self.log)
-            );
+    /// SIGKILL to all of them at once; they must have lived until then.
+    pub fn kill_all(mut processes: Vec<Process>) {
+        for process in &mut processes {
+            if let Some(status) = process.child.try_wait().expect("it is our child") {
+                let said = last_words(&process.log);
+                panic!("it ended by itself with {status}; {said}");
+            }
+            process.child.kill().expect("it runs");
         }
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("a killed child can be waited for");
+        for process in &mut processes {
+            let waited = process.child.wait();
+            waited.expect("a killed child can be waited for");
+        }
     }
 
     /// SIGTERM; it must end in peace within 20 s.

@@ -34,10 +34,14 @@ pub struct Kill {
     pub delay: Duration,
     /// From the kill to the next start.
     pub down: Duration,
-    /// From readiness after that to the aim at the next moment. More kills than
-    /// two within one wait of correlation, and it speaks before it has heard.
+    /// From readiness after that to the aim at the next moment.
     pub rest: Duration,
+    /// Whether the other agent is killed at the same time.
+    pub both: bool,
 }
+
+/// One kill in so many is of both agents.
+const BOTH: usize = 4;
 
 /// The kills of an agent: each moment as often as the others.
 pub fn plan(agent: &str, seed: u64, count: usize) -> Vec<Kill> {
@@ -61,9 +65,11 @@ pub fn plan(agent: &str, seed: u64, count: usize) -> Vec<Kill> {
         moments.extend(aimed.into_iter().chain(rest));
     }
     moments.truncate(count);
+    let first_both = dice.below(BOTH);
     moments
         .into_iter()
-        .map(|moment| {
+        .enumerate()
+        .map(|(number, moment)| {
             let most_ms = match moment {
                 Any => 4_000,
                 Settling => 3_000,
@@ -78,6 +84,7 @@ pub fn plan(agent: &str, seed: u64, count: usize) -> Vec<Kill> {
                 delay: millis(dice.between(0, most_ms)),
                 down: millis(down_ms),
                 rest: millis(dice.between(3_000, 8_000)),
+                both: number % BOTH == first_both,
             }
         })
         .collect()

@@ -4,20 +4,23 @@
 //! The same seeded storm is told three times, at the same time but apart from
 //! each other (topics, groups, databases): undisturbed, with correlation killed
 //! by SIGKILL at seeded moments and started again, and with the investigation
-//! killed so. `STORM_SEED` says which storm (another one each time if not set;
-//! it is printed), `STORM_KILLS` how many kills each (5).
+//! killed so; now and then both are killed at once. `STORM_SEED` says which storm
+//! (another one each time if not set; it is printed), `STORM_KILLS` how many kills
+//! each (5), `STORM_BROKER` on which broker: `kafka`, or the fallback `tansu`
+//! (Kafka where it can be had).
 
 mod agents;
 mod dice;
 mod difference;
 mod kills;
 mod outcome;
+mod rest;
 mod story;
 mod world;
 
 use crate::story::{Story, story};
 use crate::world::{AGENTS, GROW, Killed, SETTLE, Servers, World, remember};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -49,8 +52,18 @@ fn drawn() -> u64 {
     derived.as_u64_pair().0 % 1_000_000
 }
 
+fn broker() -> String {
+    let wanted = variable("STORM_BROKER").filter(|text| !text.is_empty());
+    match wanted.as_deref() {
+        Some("kafka") => needed("MIDWATCH_TEST_KAFKA"),
+        Some("tansu") => needed("MIDWATCH_TEST_TANSU"),
+        Some(other) => panic!("STORM_BROKER={other}: kafka and tansu are known"),
+        None => variable("MIDWATCH_TEST_KAFKA").unwrap_or_else(|| needed("MIDWATCH_TEST_TANSU")),
+    }
+}
+
 async fn servers(programs: &Path) -> Servers {
-    let broker = variable("MIDWATCH_TEST_KAFKA").unwrap_or_else(|| needed("MIDWATCH_TEST_TANSU"));
+    let broker = broker();
     let redis = needed("MIDWATCH_TEST_REDIS_URL");
     let knowledge = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../knowledge");
     let variables = BTreeMap::from([
@@ -93,7 +106,8 @@ async fn servers(programs: &Path) -> Servers {
 async fn killed_in_a_storm_they_come_to_the_same_incidents_and_verdicts() {
     let seed = number("STORM_SEED").unwrap_or_else(drawn);
     let kills = usize::try_from(number("STORM_KILLS").unwrap_or(5)).expect("a count");
-    println!("STORM_SEED={seed} STORM_KILLS={kills}");
+    let broker = variable("STORM_BROKER").unwrap_or_default();
+    println!("STORM_SEED={seed} STORM_KILLS={kills} STORM_BROKER={broker}");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let servers = servers(folder.path()).await;
     let begun = Instant::now();
@@ -118,7 +132,7 @@ async fn killed_in_a_storm_they_come_to_the_same_incidents_and_verdicts() {
     println!("the storm took {} s", begun.elapsed().as_secs());
     let calm = outcome::of(&worlds[0], false).await;
     println!("undisturbed: {} stories, {:?}", stories.len(), calm.counts);
-    let (mut wrong, mut loose) = (Vec::new(), 0);
+    let mut wrong = Vec::new();
     for (world, killed) in [(&worlds[1], killed.1), (&worlds[2], killed.2)] {
         let dealt: u32 = killed.moments.values().sum();
         assert_eq!(dealt as usize, kills);
@@ -127,25 +141,19 @@ async fn killed_in_a_storm_they_come_to_the_same_incidents_and_verdicts() {
         let Killed {
             moments,
             missed,
+            both,
             seconds,
         } = &killed;
         println!(
-            "{} killed {kills} times ({moments:?}, {missed} of them elsewhere, as the moment did \
-             not come; at {seconds:?} s): {:?}",
+            "{} killed {kills} times ({both} of them with the other; {moments:?}, {missed} of \
+             them elsewhere, as the moment did not come; at {seconds:?} s): {:?}",
             world.name, disturbed.counts
         );
-        let stretched: BTreeSet<String> = world
-            .stretched()
-            .union(&worlds[0].stretched())
-            .cloned()
-            .collect();
         println!(
-            "longest acts, s: {:.1?}; told loosely: {}",
-            world.spans.lock().expect("no panic").values(),
-            stretched.len()
+            "longest acts, s: {:.1?}",
+            world.spans.lock().expect("no panic").values()
         );
-        loose = loose.max(stretched.len());
-        let found = difference::differences(&calm, &disturbed, &stretched);
+        let found = difference::differences(&calm, &disturbed);
         wrong.extend(
             found
                 .into_iter()
@@ -160,6 +168,4 @@ async fn killed_in_a_storm_they_come_to_the_same_incidents_and_verdicts() {
         wrong.len(),
         shown.join("\n")
     );
-    // Otherwise the machine is too slow for the waits, and little is shown.
-    assert!(loose * 3 <= stories.len(), "acts took too long");
 }

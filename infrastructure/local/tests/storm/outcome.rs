@@ -31,10 +31,6 @@ const READ: [Topic; 6] = [
 pub struct Outcome {
     pub same: BTreeMap<String, Value>,
     pub counts: BTreeMap<&'static str, usize>,
-    /// Per incident, what depends on whether its end or correlation's wait came
-    /// first: updates that only say that all is normal again, and copies of the
-    /// records, of which the last may be outrun by the end.
-    pub pace: BTreeMap<String, [usize; 2]>,
 }
 
 /// Checks that nothing was lost or doubled in this run, and takes its outcome.
@@ -42,7 +38,6 @@ pub async fn of(world: &World, killed: bool) -> Outcome {
     let mut taken = Outcome {
         same: BTreeMap::new(),
         counts: BTreeMap::new(),
-        pace: BTreeMap::new(),
     };
     settled(world).await;
     let messages = messages(world, killed, &mut taken.counts).await;
@@ -242,10 +237,9 @@ async fn announced(world: &World, messages: &BTreeMap<(Topic, Uuid), Value>, tak
         for (number, (_, end)) in ends.into_iter().enumerate() {
             taken.same.insert(format!("{id} resolved {number}"), end);
         }
-        let (calming, told): (Vec<Value>, Vec<Value>) = updates.into_iter().partition(is_calming);
-        taken.pace.insert(id.clone(), [calming.len(), 0]);
-        *taken.counts.entry("of them calming").or_default() += calming.len();
-        for (what, list) in [("update", told), ("answer", answers)] {
+        let calming: Vec<&Value> = updates.iter().filter(|one| is_calming(one)).collect();
+        assert!(calming.is_empty(), "{} run: {calming:#?}", world.name);
+        for (what, list) in [("update", updates), ("answer", answers)] {
             for (number, one) in list.into_iter().enumerate() {
                 taken.same.insert(format!("{id} {what} {number}"), one);
             }
@@ -253,10 +247,10 @@ async fn announced(world: &World, messages: &BTreeMap<(Topic, Uuid), Value>, tak
     }
 }
 
-/// Whether an update only says that all is normal again. The end of the incident
-/// is due then: where the investigation is quicker than correlation's wait for
-/// further changes, nobody hears of it, and where it was killed, people do.
-pub fn is_calming(update: &Value) -> bool {
+/// Whether an update only says that all is normal again: that is for the end of
+/// the incident to say, which may come before or after correlation's wait for
+/// further changes.
+fn is_calming(update: &Value) -> bool {
     let is_growth = update["change"] == "grown" || update["change"] == "severity";
     let members = update["grouped_anomalies"].as_array();
     let calm = |one: &Value| !one["cleared_at_ms"].is_null();
@@ -281,21 +275,17 @@ fn in_order(world: &World, mut list: Vec<(Uuid, Value)>) -> Vec<Value> {
 
 /// The rows: incidents as they are, the audit trail, records and artifacts.
 async fn rows(world: &World, taken: &mut Outcome) {
-    let copies = table(
-        world,
-        "SELECT jsonb_build_object('id', payload->>'incident_id', 'count', count(*)) FROM jobs
-         WHERE kind = 'copy_records' GROUP BY payload->>'incident_id'",
-    );
-    for row in copies.await {
-        let id = row["id"].as_str().expect("an id");
-        let count = usize::try_from(row["count"].as_u64().expect("a count")).expect("a few");
-        taken.pace.get_mut(id).expect("an incident that was told")[1] = count;
-    }
     for row in table(world, "SELECT to_jsonb(incidents) FROM incidents").await {
         let id = row["id"].as_str().expect("an id").to_owned();
         taken.same.insert(format!("{id} row"), row);
     }
     let counted = [
+        (
+            "jobs",
+            "SELECT jsonb_build_object('name', concat_ws(' ', kind,
+             payload->>'incident_id'), 'value', count(*)) FROM jobs
+             WHERE agent = 'correlation' GROUP BY kind, payload->>'incident_id'",
+        ),
         (
             "audit",
             "SELECT jsonb_build_object('name', concat_ws(' ', incident_id, agent_name,

@@ -4,7 +4,8 @@
 //! of the catalogue: a resource that runs out with its victims, a second fault
 //! elsewhere, and a rollout that fails while both last. They grow, worsen,
 //! flicker, clear and relapse; words come twice, again and late. An act comes
-//! within seconds of wall clock, whatever its event time.
+//! within seconds of wall clock, whatever its event time, and correlation does
+//! not speak before it has heard the whole ([`crate::world`]).
 
 use crate::dice::Dice;
 use midwatch_events::anomaly::{Anomaly, AnomalyEvidence, AnomalyType, Direction};
@@ -29,6 +30,8 @@ const WIDE: usize = 70;
 pub enum Act {
     /// Detection speaks.
     Words(Vec<Envelope>),
+    /// Detection speaks, and incidents may end by that.
+    Ending(Vec<Envelope>),
     /// A person acknowledges the first incident.
     Acknowledge,
 }
@@ -173,9 +176,14 @@ pub fn story(seed: u64, index: u64, environment: &str) -> Story {
     let calm = writer.clear(&again, 1_000);
 
     let late: Vec<Envelope> = onset.iter().step_by(9).cloned().collect();
-    let acts = [onset, growth, [end, late].concat(), relapse, calm];
-    let mut acts: Vec<Act> = acts.into_iter().map(|words| writer.act(words)).collect();
-    acts.insert(1, Act::Acknowledge);
+    let acts = vec![
+        Act::Words(writer.tell(onset)),
+        Act::Acknowledge,
+        Act::Words(writer.tell(growth)),
+        Act::Ending(writer.tell([end, late].concat())),
+        Act::Ending(writer.tell(relapse)),
+        Act::Ending(writer.tell(calm)),
+    ];
     let (recent, series) = writer.recent(&[a, b].concat());
     Story {
         environment: environment.to_owned(),
@@ -347,7 +355,7 @@ impl Writer {
     }
 
     /// Words in the order of event time, some of them twice, some said again.
-    fn act(&mut self, mut words: Vec<Envelope>) -> Act {
+    fn tell(&mut self, mut words: Vec<Envelope>) -> Vec<Envelope> {
         words.sort_by_key(|word| word.event.time_ms());
         let mut told = Vec::new();
         for word in words {
@@ -358,7 +366,7 @@ impl Writer {
                 _ => {}
             }
         }
-        Act::Words(told)
+        told
     }
 
     fn context(&mut self, leaking: &str) -> Vec<Envelope> {

@@ -18,17 +18,16 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub const AGENTS: [&str; 2] = ["correlation", "investigation"];
-/// Between two acts, and until a moment comes, at most.
-const LIMIT: Duration = Duration::from_secs(180);
+/// Until a moment comes, at most.
 const MOMENT_LIMIT: Duration = Duration::from_secs(40);
 /// Between the starts of two stories, of which so many begin whatever is killed.
 const PACE: Duration = Duration::from_secs(10);
 const AHEAD: usize = 3;
-/// Environment variables of correlation, ms: a restart and a backlog fit into
-/// these waits, so what is announced together is the same whoever is killed
-/// meanwhile.
-pub const SETTLE: (&str, u64) = ("CORRELATION_SETTLE_MS", 15_000);
-pub const GROW: (&str, u64) = ("CORRELATION_GROW_MS", 12_000);
+/// Environment variables of correlation, ms: the longest waits that it takes. The
+/// storm holds them while an act is not heard whole and ends them after that
+/// ([`crate::rest`]): what is announced together is the same whoever is killed.
+pub const SETTLE: (&str, u64) = ("CORRELATION_SETTLE_MS", 60_000);
+pub const GROW: (&str, u64) = ("CORRELATION_GROW_MS", 60_000);
 
 /// What all runs share.
 pub struct Servers {
@@ -46,8 +45,8 @@ pub struct World {
     pub pool: PgPool,
     producer: Producer,
     pub agents: Agents,
-    /// Seconds from the first to the last word of an act that correlation
-    /// decided on, the longest per environment.
+    /// Seconds that correlation took from the first to the last word of an act,
+    /// the longest per environment.
     pub spans: Mutex<BTreeMap<String, f64>>,
 }
 
@@ -56,6 +55,8 @@ pub struct World {
 pub struct Killed {
     pub moments: BTreeMap<crate::kills::Moment, u32>,
     pub missed: u32,
+    /// How often the other agent was killed, too.
+    pub both: u32,
     /// When, in seconds since the agents were ready.
     pub seconds: Vec<u64>,
 }
@@ -126,21 +127,21 @@ impl World {
             let Some((agent, kills)) = victim else {
                 return Killed::default();
             };
-            let mut process = running.remove(agent).expect("it runs");
             let mut killed = Killed::default();
             let begun = Instant::now();
             for (number, kill) in kills.iter().enumerate() {
-                process = self.kill(agent, process, *kill, &mut killed).await;
+                self.kill(agent, &mut running, *kill, &mut killed).await;
                 killed.seconds.push(begun.elapsed().as_secs());
                 // What comes next may hit it while it starts.
                 let next = kills.get(number + 1).map(|next| next.moment);
                 if next != Some(crate::kills::Moment::Starting) {
-                    process.ready().await;
+                    for process in running.values_mut() {
+                        process.ready().await;
+                    }
                     tokio::time::sleep(kill.rest).await;
                 }
                 counter.send_replace(number + 1);
             }
-            running.insert(agent, process);
             killed
         };
         let ((), killed) = tokio::join!(told, killed);
@@ -194,15 +195,14 @@ impl World {
         }
     }
 
-    /// One act after the other, each when the one before is over: what is told
-    /// when is decided by the wall clock, so both runs must hear an act whole.
+    /// One act after the other, each when the one before is over.
     async fn tell_story(&self, story: &Story) {
         let mut words: BTreeSet<Uuid> = BTreeSet::new();
         let mut commands: Vec<Uuid> = Vec::new();
         for (number, act) in story.acts.iter().enumerate() {
             let mut new = Vec::new();
             match act {
-                Act::Words(told) => {
+                Act::Words(told) | Act::Ending(told) => {
                     self.tell(told).await;
                     let ids = told.iter().map(|word| word.meta.event_id);
                     new.extend(ids.filter(|id| words.insert(*id)));
@@ -214,14 +214,14 @@ impl World {
                 }
             }
             let what = format!("act {number} of {}", story.environment);
-            self.rest(&what, &story.environment, &words, &commands)
+            let ends = matches!(act, Act::Ending(_));
+            self.rest((&what, ends), &story.environment, &words, &commands)
                 .await;
             self.note_span(&story.environment, new).await;
         }
     }
 
-    /// How long correlation took over an act's words. Longer than it waits
-    /// before it speaks, and what is announced together depends on the kills.
+    /// How long correlation took over an act's words.
     async fn note_span(&self, environment: &str, words: Vec<Uuid>) {
         let (seconds,): (f64,) = sqlx::query_as(
             "SELECT COALESCE(extract(epoch FROM max(processed_at) - min(processed_at)), 0)::float8
@@ -234,15 +234,6 @@ impl World {
         let mut spans = self.spans.lock().expect("nobody panics here");
         let longest = spans.entry(environment.to_owned()).or_default();
         *longest = longest.max(seconds);
-    }
-
-    /// The environments in which an act took longer than correlation waits.
-    pub fn stretched(&self) -> BTreeSet<String> {
-        #[expect(clippy::cast_precision_loss, reason = "some thousand ms")]
-        let limit = GROW.1.min(SETTLE.1) as f64 / 1_000.0 - 1.0;
-        let spans = self.spans.lock().expect("nobody panics here");
-        let long = spans.iter().filter(|(_, seconds)| **seconds > limit);
-        long.map(|(name, _)| name.clone()).collect()
     }
 
     async fn acknowledge(&self, environment: &str) -> Envelope {
@@ -279,104 +270,30 @@ impl World {
         }
     }
 
-    /// Waits until both agents have heard everything and nothing is left to do
-    /// but to watch.
-    async fn rest(&self, what: &str, environment: &str, words: &BTreeSet<Uuid>, commands: &[Uuid]) {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let mut why = self.open_end(environment, words, commands).await;
-            if why.is_empty() {
-                why = self.unheard(environment, words).await;
-            }
-            // Both looks must hold at once.
-            if why.is_empty() {
-                why = self.open_end(environment, words, commands).await;
-            }
-            if why.is_empty() {
-                return;
-            }
-            if Instant::now() > deadline {
-                let logs = AGENTS.map(|agent| self.words_of(agent)).join("\n");
-                panic!(
-                    "{} run: {what} does not come to rest: {why}\n{logs}",
-                    self.name
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(400)).await;
-        }
-    }
-
-    fn words_of(&self, agent: &str) -> String {
-        crate::agents::last_words(&self.agents.logs.join(format!("{agent}.log")))
-    }
-
-    /// What keeps an environment from rest, of all that is due; empty if
-    /// nothing does. One statement, so one moment.
-    async fn open_end(
-        &self,
-        environment: &str,
-        words: &BTreeSet<Uuid>,
-        commands: &[Uuid],
-    ) -> String {
-        let heard: Vec<Uuid> = words.iter().chain(commands).copied().collect();
-        let (why,): (String,) = sqlx::query_as(REST)
-            .bind(environment)
-            .bind(heard)
-            .bind(commands)
-            .fetch_one(&self.pool)
-            .await
-            .expect("PostgreSQL");
-        why
-    }
-
-    /// Words that the investigation has neither decided on nor parked.
-    async fn unheard(&self, environment: &str, words: &BTreeSet<Uuid>) -> String {
-        let scopes: Vec<(String,)> =
-            sqlx::query_as("SELECT id::text FROM incidents WHERE environment = $1")
-                .bind(environment)
-                .fetch_all(&self.pool)
-                .await
-                .expect("PostgreSQL");
-        let (mut events, mut inputs) = (Vec::new(), Vec::new());
-        for word in words {
-            for (scope,) in &scopes {
-                events.push(*word);
-                inputs.push(ids::derive(&["subscriber", &word.to_string(), scope]));
-            }
-        }
-        let heard: Vec<(Uuid,)> = sqlx::query_as(
-            "SELECT word.event FROM unnest($1::uuid[], $2::uuid[]) AS word(event, input)
-             JOIN processed ON agent = 'investigation' AND input_id = word.input
-             UNION SELECT event_id FROM parked WHERE agent = 'investigation'",
-        )
-        .bind(events)
-        .bind(inputs)
-        .fetch_all(&self.pool)
-        .await
-        .expect("PostgreSQL");
-        let heard: BTreeSet<Uuid> = heard.into_iter().map(|(id,)| id).collect();
-        match words.difference(&heard).count() {
-            0 => String::new(),
-            count => format!("the investigation has not heard {count} words"),
-        }
-    }
-
-    /// Kills at the moment, and starts again.
+    /// Kills at the agent's moment, the other with it where `kill` says so, and
+    /// starts again.
     async fn kill(
         &self,
-        agent: &str,
-        process: Process,
+        agent: &'static str,
+        running: &mut BTreeMap<&'static str, Process>,
         kill: Kill,
         killed: &mut Killed,
-    ) -> Process {
-        let found = self.kill_in(agent, process, kill).await;
+    ) {
+        let is_struck = |name: &&'static str| *name == agent || kill.both;
+        let struck: Vec<&'static str> = AGENTS.into_iter().filter(is_struck).collect();
+        let processes = struck.iter().map(|name| running.remove(name));
+        let processes: Vec<Process> = processes.map(|one| one.expect("it runs")).collect();
+        let found = self.kill_in(agent, processes, kill).await;
         *killed.moments.entry(kill.moment).or_default() += 1;
         killed.missed += u32::from(!found);
+        killed.both += u32::from(kill.both);
         tokio::time::sleep(kill.down).await;
-        self.agents.start(agent)
+        for name in struck {
+            running.insert(name, self.agents.start(name));
+        }
     }
 
-    async fn kill_in(&self, agent: &str, process: Process, kill: Kill) -> bool {
+    async fn kill_in(&self, agent: &str, processes: Vec<Process>, kill: Kill) -> bool {
         let deadline = Instant::now() + MOMENT_LIMIT;
         let moment = kill.moment;
         while Instant::now() < deadline {
@@ -402,15 +319,15 @@ impl World {
             if moment.lets_go_first() {
                 held.rollback().await.expect("PostgreSQL");
                 tokio::time::sleep(kill.delay).await;
-                process.kill();
+                Process::kill_all(processes);
             } else {
                 tokio::time::sleep(kill.delay).await;
-                process.kill();
+                Process::kill_all(processes);
                 held.rollback().await.expect("PostgreSQL");
             }
             return true;
         }
-        process.kill();
+        Process::kill_all(processes);
         false
     }
 
@@ -435,35 +352,6 @@ impl World {
         false
     }
 }
-
-/// $1 environment, $2 what must be processed by correlation, $3 what by the
-/// investigation as well.
-const REST: &str = "
-WITH mine AS (SELECT id::text AS id FROM incidents WHERE environment = $1)
-SELECT CASE
-  WHEN (SELECT count(*) FROM processed WHERE agent = 'correlation' AND input_id = ANY($2))
-       < cardinality($2) THEN 'correlation has not heard everything'
-  WHEN (SELECT count(*) FROM processed WHERE agent = 'investigation' AND input_id = ANY($3))
-       < cardinality($3) THEN 'the investigation has not heard a command'
-  WHEN EXISTS (SELECT 1 FROM timers WHERE agent = 'correlation' AND scope = $1)
-       THEN 'a timer of correlation'
-  WHEN EXISTS (SELECT 1 FROM timers WHERE agent = 'investigation' AND name <> 'watch'
-               AND scope IN (SELECT id FROM mine)) THEN 'a timer of the investigation'
-  WHEN EXISTS (SELECT 1 FROM jobs WHERE status <> 'applied'
-               AND (scope = $1 OR scope IN (SELECT id FROM mine))) THEN 'a job'
-  WHEN EXISTS (SELECT 1 FROM outbox WHERE key IN (SELECT id FROM mine) AND (sent_at IS NULL
-      OR (topic IN ('incidents.opened', 'incidents.updated') AND NOT EXISTS (
-          SELECT 1 FROM processed WHERE agent = 'investigation' AND input_id = event_id))
-      OR (topic = 'incidents.resolved' AND NOT EXISTS (
-          SELECT 1 FROM processed WHERE agent = 'correlation' AND input_id = event_id))))
-       THEN 'a message on its way'
-  WHEN EXISTS (SELECT 1 FROM parked WHERE agent = 'investigation'
-      AND (waiting_for IN (SELECT 'scope:' || id FROM mine) OR EXISTS (
-          SELECT 1 FROM subscriptions WHERE subscriptions.agent = 'investigation'
-          AND parked.waiting_for = 'channel:' || channel
-          AND subscriptions.scope IN (SELECT id FROM mine))))
-       THEN 'a parked event that somebody waits for'
-  ELSE '' END";
 
 /// Puts into Redis what detection keeps there.
 pub async fn remember(redis: &Client, story: &Story) {

@@ -1,11 +1,10 @@
 //! Naming, opening and updating an incident.
 
 use super::naming::settle_name;
-use super::severity;
+use super::severity::{self, Told};
 use super::signals::{blast_radius, signals, suspect_deployment};
 use super::state::{Group, Phase};
 use crate::config::Config;
-use midwatch_clients::llm::LlmCall;
 use midwatch_events::incident::{
     BlastRadius, GroupedAnomaly, IncidentChange, IncidentHeader, IncidentOpened, IncidentUpdated,
     LeftOut,
@@ -182,6 +181,27 @@ fn description(group: &Group) -> String {
     })
 }
 
+/// Remembers what an announcement is about to say.
+fn note_told(group: &mut Group, left_out: &[LeftOut]) {
+    group.told = Some(Told {
+        severity: group.severity,
+        severity_reason: group.severity_reason.clone(),
+        left_out: left_out.to_vec(),
+    });
+}
+
+/// The incident's row as it is, without a word to anybody; what lies around it
+/// stays what was told last.
+pub(super) fn row(config: &Config, group: &Group) -> Effect {
+    let told = group.told.as_ref();
+    let left_out = told.map_or(&[][..], |told| &told.left_out);
+    Effect::Project(Projection::Correlate {
+        header: group.header(),
+        blast_radius: json!(blast_radius(group)),
+        correlation_context: context(config, group, left_out),
+    })
+}
+
 /// Announces the incident.
 pub(super) fn open(
     config: &Config,
@@ -194,6 +214,7 @@ pub(super) fn open(
     group.pending_severity = false;
     settle_name(config, group);
     (group.severity, group.severity_reason) = severity::assess(group);
+    note_told(group, &left_out);
     let mut effects = detections(group);
     let header = group.header();
     let radius = blast_radius(group);
@@ -245,6 +266,33 @@ pub(super) fn open(
     effects
 }
 
+/// Begins to announce what was noted about an open incident, where anybody is
+/// to hear of it.
+pub(super) fn tell(config: &Config, group: &mut Group) -> Vec<Effect> {
+    if has_news(group) {
+        vec![copy_records(group)]
+    } else {
+        calm_down(config, group)
+    }
+}
+
+/// Whether what was noted is to be told. That all is normal again is said by
+/// the incident's end alone: whether it comes before or after correlation's
+/// wait is chance.
+pub(super) fn has_news(group: &Group) -> bool {
+    !group.pending.is_empty() && (group.is_active() || group.pending_change.is_some())
+}
+
+/// Forgets what was noted and shows what became of it in the row.
+pub(super) fn calm_down(config: &Config, group: &mut Group) -> Vec<Effect> {
+    if group.pending.is_empty() {
+        return Vec::new();
+    }
+    group.pending.clear();
+    group.pending_severity = false;
+    vec![row(config, group)]
+}
+
 /// Announces what was noted about an open incident since the last time.
 pub(super) fn update(
     config: &Config,
@@ -255,9 +303,9 @@ pub(super) fn update(
     let reason = std::mem::take(&mut group.pending).join("; ");
     let by_severity = std::mem::take(&mut group.pending_severity);
     let change = match group.pending_change.take() {
-        Some(change) => change,
-        None if by_severity => IncidentChange::Severity,
-        None => IncidentChange::Grown,
+        Some(change) if change != IncidentChange::Grown => change,
+        _ if by_severity => IncidentChange::Severity,
+        _ => IncidentChange::Grown,
     };
     say(config, group, at, (change, reason), left_out)
 }
@@ -271,6 +319,7 @@ pub(super) fn say(
     left_out: Vec<LeftOut>,
 ) -> Vec<Effect> {
     group.revision += 1;
+    note_told(group, &left_out);
     let header = group.header();
     let radius = blast_radius(group);
     let context = context(config, group, &left_out);
@@ -390,77 +439,5 @@ pub(super) fn reopen(
     ];
     let news = (IncidentChange::Reopened, reason);
     effects.extend(say(config, group, at, news, left_out));
-    effects
-}
-
-/// Asks the model to word the impact.
-pub(super) fn ask_impact(group: &Group) -> Effect {
-    Effect::StartJob(JobRequest {
-        max_attempts: 1,
-        // Nobody waits for a model.
-        lane: Some(format!("impact:{}", group.incident_id)),
-        ..JobRequest::new(
-            format!("impact:{}", group.incident_id),
-            "assess_impact",
-            json!({
-                "incident_id": group.incident_id,
-                "severity": group.severity,
-                "facts": {
-                    "services": group.services(),
-                    "anomalies": group.anomalies.iter().take(20).map(|anomaly| json!({
-                        "service": anomaly.service, "metric": anomaly.trigger_metric,
-                        "observed": anomaly.observed_value, "baseline": anomaly.baseline_value,
-                    })).collect::<Vec<_>>(),
-                    "blast_radius": blast_radius(group).description,
-                },
-            }),
-        )
-    })
-}
-
-/// Takes the model's sentence; the deterministic description stands beside it.
-pub(super) fn impact(
-    config: &Config,
-    group: &mut Group,
-    at: Moment,
-    (result, left_out): (Result<Value, String>, &[LeftOut]),
-) -> Vec<Effect> {
-    let Ok(value) = result else {
-        return Vec::new();
-    };
-    let mut effects = Vec::new();
-    if let Ok(call) = serde_json::from_value::<LlmCall>(value["call"].clone()) {
-        effects.push(Effect::RecordModelCall {
-            incident_id: Some(group.incident_id),
-            call: Box::new(call),
-        });
-    }
-    if let Some(sentence) = value["impact"].as_str() {
-        group.impact = Some(sentence.chars().take(600).collect());
-        effects.push(Effect::Project(Projection::Correlate {
-            header: group.header(),
-            blast_radius: json!(blast_radius(group)),
-            correlation_context: context(config, group, left_out),
-        }));
-        effects.push(Effect::audit(
-            group.incident_id,
-            "IMPACT_ASSESSED",
-            at.event_ms,
-            "A model worded the impact; the measured description stands beside it.",
-            json!({"impact": group.impact}),
-        ));
-    }
-    if let Some(reason) = value["rejected"].as_str() {
-        let summary = format!(
-            "What a model said about the impact does not hold and was dropped ({reason}); the measured description stands."
-        );
-        effects.push(Effect::audit(
-            group.incident_id,
-            "IMPACT_REJECTED",
-            at.event_ms,
-            summary,
-            json!({"claim": value["claim"], "reason": reason}),
-        ));
-    }
     effects
 }

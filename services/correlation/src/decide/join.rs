@@ -94,7 +94,7 @@ impl Core {
             group.unwritten.insert(id, anomaly.detected_wall_ms);
         }
         group.anomalies.push(member);
-        effects.extend(self.changed(group, at, words));
+        effects.extend(self.grown(group, at, words));
         effects
     }
 
@@ -159,7 +159,7 @@ impl Core {
         }
         let words = format!("{} on {} joined", member.trigger_metric, member.service);
         group.anomalies.push(member);
-        effects.extend(self.changed(group, at, words));
+        effects.extend(self.grown(group, at, words));
         effects
     }
 
@@ -245,20 +245,28 @@ impl Core {
         effects
     }
 
-    /// Notes a change; while the incident is open, an update follows soon.
-    pub(super) fn changed(&self, group: &mut Group, at: Moment, words: String) -> Vec<Effect> {
-        let before = group.severity;
-        let assessed = severity::assess(group);
-        let mut words = words;
-        if assessed.0 != before {
-            words = format!(
-                "{words}; severity {before} → {}: {}",
-                assessed.0, assessed.1
-            );
+    /// Notes a new member.
+    fn grown(&self, group: &mut Group, at: Moment, words: String) -> Vec<Effect> {
+        if group.phase == Phase::Open {
+            group.pending_change.get_or_insert(IncidentChange::Grown);
         }
-        (group.severity, group.severity_reason) = assessed;
+        self.changed(group, at, words)
+    }
+
+    /// Notes a change; while the incident is open, an update follows soon.
+    fn changed(&self, group: &mut Group, at: Moment, mut words: String) -> Vec<Effect> {
+        let before = group.severity;
+        (group.severity, group.severity_reason) = severity::assess(group);
+        let moved = group.severity != before && group.is_active();
+        if moved {
+            let (now, why) = (group.severity, &group.severity_reason);
+            words = format!("{words}; severity {before} → {now}: {why}");
+        }
         match group.phase {
-            Phase::Resolved => return Vec::new(),
+            // A late word: whether it came before the end or after it, the row
+            // shows the same.
+            Phase::Resolved => return vec![announce::row(&self.config, group)],
+            Phase::Quiet if !group.is_active() => return Vec::new(),
             Phase::Quiet => return self.no_longer_quiet(group, at),
             // Not announced yet: name it after the best candidate so far.
             Phase::Settling | Phase::Copying if group.reopening.is_empty() => {
@@ -268,7 +276,7 @@ impl Core {
             Phase::Settling | Phase::Copying => return Vec::new(),
             Phase::Open => {}
         }
-        group.pending_severity |= group.severity != before;
+        group.pending_severity |= moved;
         let first = group.pending.is_empty();
         if group.pending.len() < PENDING_LIMIT && !group.pending.contains(&words) {
             group.pending.push(words);
@@ -276,7 +284,7 @@ impl Core {
         let is_snoozed = group
             .snoozed_until_ms
             .is_some_and(|until| at.wall_ms < until);
-        let wakes = is_snoozed && group.severity > before;
+        let wakes = is_snoozed && moved && group.severity > before;
         if wakes {
             group.snoozed_until_ms = None;
         }
@@ -326,7 +334,7 @@ impl Core {
 /// Takes a transition into a member. What the anomaly was opened on stays its
 /// reading: the reading that cleared it, or the lack of one, says nothing about
 /// how bad it was.
-fn take_transition(member: &mut GroupedAnomaly, anomaly: &Anomaly) {
+pub(super) fn take_transition(member: &mut GroupedAnomaly, anomaly: &Anomaly) {
     member.onset_ms = member.onset_ms.min(anomaly.onset_ms);
     match anomaly.transition {
         Transition::Cleared => member.cleared_at_ms = Some(anomaly.detected_at_ms),

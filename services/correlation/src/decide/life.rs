@@ -1,4 +1,4 @@
-//! The end of an incident and what comes after it.
+//! What becomes of an outbreak, and how one that ended is taken up again.
 //!
 //! A group that has settled has one of three fates:
 //! - it **opens** as an incident of its own;
@@ -17,19 +17,15 @@
 
 use super::belong::is_own;
 use super::naming;
-use super::state::{Ended, Flap, Group, Over, Phase, State};
+use super::state::{Ended, Flap, Group, Phase, State};
 use super::{Core, announce};
 use midwatch_events::anomaly::{AnomalyType, Severity};
 use midwatch_events::incident::GroupedAnomaly;
-use midwatch_events::{IncidentResolved, ids};
 use midwatch_runtime::{Effect, Moment};
 use serde_json::json;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// How long an incident that is over is kept, wall clock: detection's last
-/// words reach correlation within a second or two, unless it is far behind.
-const AFTER_MS: i64 = 10_000;
 /// Closed anomalies remembered per environment: some hundred incidents' worth.
 const CLOSED_LIMIT: usize = 2_000;
 /// Incidents that can be reopened, per environment.
@@ -190,11 +186,14 @@ impl Core {
         past.snoozed_until_ms = None;
         past.phase = Phase::Copying;
         // What has broken out again elsewhere since then belongs there.
-        past.anomalies.retain(|one| !lives_elsewhere(state, one));
+        past.anomalies.retain(|one| {
+            !lives_elsewhere(state, one) && !state.held.contains_key(&one.anomaly_id)
+        });
         if let Some(mut group) = state.groups.remove(&id) {
             past.last_ms = past.last_ms.max(group.last_ms);
             past.trigger = group.trigger.clone();
             past.flapping = group.flapping;
+            past.surroundings.recent_errors.clear();
             past.surroundings.recent_metrics =
                 std::mem::take(&mut group.surroundings.recent_metrics);
             past.look_around(std::mem::take(&mut group.surroundings));
@@ -292,105 +291,8 @@ impl Core {
         }]
     }
 
-    /// The incident is over. Words about its anomalies may still be on their
-    /// way, because they travel on another topic: it is left a moment later.
-    pub(super) fn on_resolved(
-        &self,
-        state: &mut State,
-        at: Moment,
-        resolved: &IncidentResolved,
-    ) -> Vec<Effect> {
-        let incident_id = resolved.header.incident_id;
-        let Some(group) = state.groups.get_mut(&incident_id) else {
-            return Vec::new();
-        };
-        // An end that was on its way when the incident was reopened.
-        if !group.reopening.is_empty() || group.phase == Phase::Resolved {
-            return Vec::new();
-        }
-        group.phase = Phase::Resolved;
-        group.ended = Some(Ended {
-            at_ms: resolved.resolved_at_ms,
-            method: resolved.resolution_method.clone(),
-        });
-        // The recovery belongs to the incident's window too.
-        vec![
-            Effect::CancelTimer {
-                name: format!("grow:{incident_id}"),
-            },
-            announce::copy_records(group),
-            self.timer("after", incident_id, at.wall_ms + AFTER_MS),
-        ]
-    }
-
-    /// Leaves an incident that is over. An anomaly that joined so late that the
-    /// investigation never heard of it, and that is still active, becomes an
-    /// incident of its own; not so where a person closed the incident.
-    pub(super) fn leave(&self, state: &mut State, at: Moment, incident_id: Uuid) -> Vec<Effect> {
-        let is_over = |group: &Group| group.phase == Phase::Resolved;
-        if !state.groups.get(&incident_id).is_some_and(is_over) {
-            return Vec::new();
-        }
-        let mut group = state.groups.remove(&incident_id).expect("it is there");
-        let ended = group.ended.clone().unwrap_or_else(|| Ended {
-            at_ms: group.last_ms,
-            method: String::new(),
-        });
-        let closed_by_hand = ended.method == "CLOSED_BY_OPERATOR";
-        let (left, gone): (Vec<GroupedAnomaly>, Vec<GroupedAnomaly>) =
-            group.anomalies.iter().cloned().partition(|member| {
-                member.cleared_at_ms.is_none()
-                    && !member.trigger_metric.contains(':')
-                    && !closed_by_hand
-                    && !lives_elsewhere(state, member)
-            });
-        close(state, &gone, incident_id);
-        let unlisted: Vec<Uuid> = group.unlisted_ids.keys().copied().collect();
-        state
-            .closed
-            .extend(unlisted.into_iter().map(|id| (id, incident_id)));
-        let ids: Vec<Uuid> = left.iter().map(|member| member.anomaly_id).collect();
-        let effects = self.leave_rest(state, at, &group, left);
-        // What it was about stays known, also where it goes on elsewhere.
-        group.before = group.all_series();
-        group
-            .anomalies
-            .retain(|member| !ids.contains(&member.anomaly_id));
-        group.surroundings.recent_errors.clear();
-        group.surroundings.recent_metrics.clear();
-        group.unlisted_ids.clear();
-        state.over.push(Over { group, ended });
-        self.forget(state);
-        effects
-    }
-
-    fn leave_rest(
-        &self,
-        state: &mut State,
-        at: Moment,
-        group: &Group,
-        left: Vec<GroupedAnomaly>,
-    ) -> Vec<Effect> {
-        let Some(first) = left.first() else {
-            return Vec::new();
-        };
-        let before = group.incident_id.to_string();
-        let id = ids::incident(ids::derive(&[
-            "left",
-            &before,
-            &first.anomaly_id.to_string(),
-        ]));
-        let mut rest = part_of(group, id, left);
-        let short = ids::short_incident(group.incident_id);
-        for member in &mut rest.anomalies {
-            member.reason = format!("still out of range after {short} was resolved");
-        }
-        state.groups.insert(id, rest);
-        vec![self.timer("open", id, at.wall_ms + self.config.settle_ms)]
-    }
-
     /// Forgets what is too old to matter, by event time.
-    fn forget(&self, state: &mut State) {
+    pub(super) fn forget(&self, state: &mut State) {
         let window_ms = self
             .config
             .duplicate_window_ms
@@ -429,7 +331,7 @@ fn ended(state: &State) -> impl Iterator<Item = (&Group, &Ended)> {
 }
 
 /// Whether an incident that goes on holds this anomaly.
-fn lives_elsewhere(state: &State, member: &GroupedAnomaly) -> bool {
+pub(super) fn lives_elsewhere(state: &State, member: &GroupedAnomaly) -> bool {
     let mut live = state
         .groups
         .values()
@@ -471,7 +373,7 @@ fn changed_between(past: &Group, group: &Group, ended: &Ended) -> bool {
         })
 }
 
-fn close(state: &mut State, members: &[GroupedAnomaly], incident: Uuid) {
+pub(super) fn close(state: &mut State, members: &[GroupedAnomaly], incident: Uuid) {
     let ids = members.iter().map(|member| (member.anomaly_id, incident));
     state.closed.extend(ids);
 }

@@ -1,10 +1,12 @@
 //! The decisions of correlation, pure.
 
+mod after;
 mod announce;
 mod aside;
 pub mod belong;
 mod commands;
 pub mod declare;
+mod impact;
 mod join;
 pub mod left_out;
 pub mod life;
@@ -95,8 +97,8 @@ impl Core {
         }
         let closed = state.closed.iter().position(|(member, _)| *member == id);
         match (closed, anomaly.transition) {
-            // An anomaly that cleared before anybody heard of it.
-            (_, Transition::Cleared) => return Vec::new(),
+            // Of an incident that was left, or before anybody heard of it.
+            (_, Transition::Cleared) => return self.cleared_late(state, anomaly),
             // Detection gives a series that breaks out again soon the id that
             // it had. The incident is over, so this is another outbreak.
             (Some(place), Transition::Started) => {
@@ -129,7 +131,7 @@ impl Core {
             return Vec::new();
         };
         if name.starts_with("after:") {
-            return self.leave(state, at, id);
+            return self.leave(state, at, (id, payload));
         }
         let Some(group) = state.groups.get_mut(&id) else {
             return Vec::new();
@@ -137,9 +139,7 @@ impl Core {
         match group.phase {
             Phase::Settling if name.starts_with("open:") => self.on_settled(state, at, id),
             Phase::Quiet if name.starts_with("quiet:") => self.speak_up(group, at),
-            Phase::Open if name.starts_with("grow:") && !group.pending.is_empty() => {
-                vec![announce::copy_records(group)]
-            }
+            Phase::Open if name.starts_with("grow:") => announce::tell(&self.config, group),
             Phase::Open if name.starts_with("snooze:") => {
                 let is_over = group
                     .snoozed_until_ms
@@ -148,11 +148,7 @@ impl Core {
                     return Vec::new();
                 }
                 group.snoozed_until_ms = None;
-                if group.pending.is_empty() {
-                    Vec::new()
-                } else {
-                    vec![announce::copy_records(group)]
-                }
+                announce::tell(&self.config, group)
             }
             // A timer whose moment has passed.
             _ => Vec::new(),
@@ -189,18 +185,19 @@ impl Core {
                 effects.extend(announce::open(&self.config, group, at, left_out));
                 effects.extend(announce::copied(group, at, &result));
                 if self.model {
-                    effects.push(announce::ask_impact(group));
+                    effects.push(impact::ask(group));
                 }
             }
             ("copy_records", Phase::Open) => {
                 effects.extend(announce::copied(group, at, &result));
-                if !group.pending.is_empty() {
-                    effects.extend(announce::update(&self.config, group, at, left_out));
-                }
+                effects.extend(if announce::has_news(group) {
+                    announce::update(&self.config, group, at, left_out)
+                } else {
+                    announce::calm_down(&self.config, group)
+                });
             }
             ("assess_impact", _) => {
-                let answer = (result, left_out.as_slice());
-                effects.extend(announce::impact(&self.config, group, at, answer));
+                effects.extend(impact::take(&self.config, group, at, result));
             }
             _ => {}
         }

@@ -3,15 +3,18 @@
 //!
 //! - The gravest active signal gives the severity; what has cleared no longer
 //!   counts, so it may fall while the incident lasts. When nothing is active
-//!   any more, it stays: the incident is about to end.
+//!   any more, and after the end, it is what people were told last: which of
+//!   the signals cleared last says nothing. Of what nobody was told of yet,
+//!   everything counts.
 //! - One step more where at least three services are impaired and a `P0`
 //!   service is among them or at least 100 requests a second pass through them.
 //! - One step less, but not below MEDIUM, where one service alone is impaired
 //!   that is neither `P0` nor `P1`, and no error budget burns fast.
 
-use super::state::Group;
+use super::state::{Group, Phase};
 use midwatch_events::anomaly::Severity;
-use midwatch_events::incident::GroupedAnomaly;
+use midwatch_events::incident::{GroupedAnomaly, LeftOut};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Impaired services from which an incident is a wide one.
@@ -20,9 +23,21 @@ const WIDE: usize = 3;
 /// reaches the gateway of the reference fleet.
 const BUSY: f64 = 100.0;
 
+/// What the last announcement said that nothing but another one may change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    pub severity: Severity,
+    pub severity_reason: String,
+    pub left_out: Vec<LeftOut>,
+}
+
 /// The severity of a group, and why.
 #[must_use]
 pub fn assess(group: &Group) -> (Severity, String) {
+    let is_calm = !group.is_active() || group.phase == Phase::Resolved;
+    if let Some(told) = group.told.as_ref().filter(|_| is_calm) {
+        return (told.severity, told.severity_reason.clone());
+    }
     super::declare::at_least(group, measured(group))
 }
 
@@ -30,7 +45,7 @@ fn measured(group: &Group) -> (Severity, String) {
     let active: Vec<&GroupedAnomaly> = group
         .anomalies
         .iter()
-        .filter(|one| one.cleared_at_ms.is_none())
+        .filter(|one| is_calm || one.cleared_at_ms.is_none())
         .collect();
     let Some(gravest) = active.iter().max_by_key(|one| one.severity) else {
         return (group.severity, group.severity_reason.clone());

@@ -1,5 +1,6 @@
 //! What correlation remembers of one environment.
 
+use super::severity::Told;
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Severity, Transition};
 use midwatch_events::incident::{
     Declared, GroupedAnomaly, IncidentChange, LogExcerpt, MetricReading,
@@ -196,6 +197,9 @@ pub struct Group {
     /// Why the severity is what it is.
     #[serde(default)]
     pub severity_reason: String,
+    /// What people were told last; `None` before the announcement.
+    #[serde(default)]
+    pub told: Option<Told>,
     #[serde(default)]
     pub acknowledged_by: Option<String>,
     /// Wall clock; growth is not announced before.
@@ -362,6 +366,7 @@ impl Group {
             pending_change: None,
             related: BTreeSet::new(),
             severity_reason: String::new(),
+            told: None,
             acknowledged_by: None,
             snoozed_until_ms: None,
             apart: BTreeSet::new(),

@@ -1,5 +1,6 @@
 //! What correlation decides, told as stories: anomalies in, effects out.
 
+mod after;
 mod aside;
 mod commands;
 mod context;

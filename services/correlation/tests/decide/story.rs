@@ -23,6 +23,8 @@ pub struct Story {
     pub updated: Vec<IncidentUpdated>,
     pub audits: Vec<Audit>,
     pub moves: Vec<Uuid>,
+    /// The incidents' rows: severity, services and correlation context.
+    pub rows: BTreeMap<Uuid, (Severity, Vec<String>, Value)>,
     pub wall_ms: i64,
     pub event_ms: i64,
     timers: BTreeMap<String, (i64, Value)>,
@@ -117,6 +119,7 @@ impl Story {
             updated: Vec::new(),
             audits: Vec::new(),
             moves: Vec::new(),
+            rows: BTreeMap::new(),
             wall_ms: T0,
             event_ms: T0,
             timers: BTreeMap::new(),
@@ -144,6 +147,22 @@ impl Story {
                 Effect::Audit(line) => self.audits.push(line.clone()),
                 Effect::Project(Projection::Move { incident_id, .. }) => {
                     self.moves.push(*incident_id);
+                }
+                Effect::Project(
+                    Projection::Open {
+                        header,
+                        correlation_context,
+                        ..
+                    }
+                    | Projection::Correlate {
+                        header,
+                        correlation_context,
+                        ..
+                    },
+                ) => {
+                    let services = header.affected_services.clone();
+                    let row = (header.severity, services, correlation_context.clone());
+                    self.rows.insert(header.incident_id, row);
                 }
                 Effect::SetTimer {
                     name,

@@ -144,12 +144,12 @@ pub fn transition(case: &mut Case, anomaly: &Anomaly) -> Vec<Effect> {
     };
     // Transitions of the incident's own anomalies come in the order in which
     // they were decided (one partition), whatever times they name. Words about
-    // an earlier trouble of the same series count for nothing here.
-    let ours = case
-        .anomalies
-        .iter()
-        .any(|member| member.anomaly_id == anomaly.anomaly_id);
-    if !ours && anomaly.detected_at_ms < watched.last_ms {
+    // an earlier trouble of the same series count for nothing here, even where
+    // detection gave it the same id: they may have waited for a reopening.
+    let mut members = case.anomalies.iter();
+    let ours = members.find(|member| member.anomaly_id == anomaly.anomaly_id);
+    let since_ms = ours.map_or(watched.last_ms, |member| member.onset_ms);
+    if anomaly.detected_at_ms < since_ms {
         return Vec::new();
     }
     watched.last_ms = watched.last_ms.max(anomaly.detected_at_ms);

@@ -315,6 +315,22 @@ fn a_relapse_takes_the_end_back_and_the_second_end_counts_from_the_start() {
 }
 
 #[test]
+fn a_word_about_the_first_outbreak_that_is_heard_after_the_reopening_ends_nothing() {
+    let mut story = Story::default();
+    story.open(&[errors()]);
+    story.transition(&errors(), Transition::Cleared, 300);
+    let mut again = errors();
+    again.onset_ms = T0 + 390_000;
+    story.update(IncidentChange::Reopened, &[again.clone()], "a relapse");
+    story.work();
+    // Said twice; the second time waited until the series was watched again.
+    story.transition(&errors(), Transition::Cleared, 301);
+    assert_eq!(story.resolved.len(), 1);
+    story.transition(&again, Transition::Cleared, 600);
+    assert_eq!(story.resolved.len(), 2);
+}
+
+#[test]
 fn records_that_never_come_leave_an_answer_in_time_and_are_used_when_they_do() {
     let mut story = Story::default();
     story.hear(Event::Opened(Box::new(opened(&[errors()]))));

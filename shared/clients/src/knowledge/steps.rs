@@ -64,7 +64,10 @@ impl ActionTemplate {
                 .split_once('=')
                 .filter(|(name, value)| !name.is_empty() && !value.is_empty())
                 .ok_or_else(|| format!("has {word:?}, which is not `name=value`"))?;
-            if arguments.insert(name.to_owned(), value.to_owned()).is_some() {
+            if arguments
+                .insert(name.to_owned(), value.to_owned())
+                .is_some()
+            {
                 return Err(format!("gives {name:?} twice"));
             }
         }
