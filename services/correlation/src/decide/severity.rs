@@ -38,10 +38,10 @@ pub fn assess(group: &Group) -> (Severity, String) {
     if let Some(told) = group.told.as_ref().filter(|_| is_calm) {
         return (told.severity, told.severity_reason.clone());
     }
-    super::declare::at_least(group, measured(group))
+    super::declare::at_least(group, measured(group, is_calm))
 }
 
-fn measured(group: &Group) -> (Severity, String) {
+fn measured(group: &Group, is_calm: bool) -> (Severity, String) {
     let active: Vec<&GroupedAnomaly> = group
         .anomalies
         .iter()
