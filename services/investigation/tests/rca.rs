@@ -182,9 +182,14 @@ fn a_deployment_after_the_symptoms_is_refuted() {
         kind: ChangeKind::Deployment,
         text: format!("{service} 2.1"),
     };
-    scene.0.changes = vec![deployed("shop", START_MS + 120_000)];
+    // Two minutes after them, and a reading after their first one.
+    scene.0.changes = vec![
+        deployed("shop", START_MS + 120_000),
+        deployed("orders", START_MS + STEP_MS),
+    ];
     let answer = scene.ask("entry", "latency_avg_ms");
     assert_eq!(first(&answer), "orders");
+    assert_eq!(answer.candidates[0].cause, "LATENCY_SPIKE");
     let quoted = answer.candidates.iter().flat_map(|one| &one.evidence);
     assert!(quoted.clone().all(|clue| clue.id != "deploy:shop"));
     // The same two minutes before the symptoms names the cause.

@@ -1,10 +1,12 @@
 //! Anomalies that open nothing for now: burn-rate tickets, mere load, and what
 //! begins during maintenance.
 
-use super::state::{Held, State, Surroundings, Window, grouped};
-use super::{Core, note};
+use super::life::part_of;
+use super::state::{Group, Held, Phase, State, Surroundings, Window, grouped};
+use super::{Core, note, severity};
 use crate::surroundings::REQUEST_RATE;
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Direction, Severity, Transition};
+use midwatch_events::incident::GroupedAnomaly;
 use midwatch_runtime::{Effect, Moment};
 use serde_json::json;
 use uuid::Uuid;
@@ -28,21 +30,36 @@ const SLOWER: f64 = 0.5;
 /// Percent from which a processor is exhausted, whatever the reason.
 const EXHAUSTED: f64 = 90.0;
 
+/// By how much a reading rose: the relative rise over its baseline, where it
+/// lies above one.
+fn rise(one: &GroupedAnomaly) -> Option<f64> {
+    let is_above = one.direction == Direction::Above && one.baseline_value > 0.0;
+    is_above.then(|| one.observed_value / one.baseline_value - 1.0)
+}
+
+/// By what the requests to a service have multiplied, as far as is known: what
+/// the readings tell, and what its request rate was found to be. Readings are
+/// kept a moment after they were judged, while a burst is there at once.
+fn load(state: &State, service: &str, told: Option<f64>) -> Option<f64> {
+    let members = state.groups.values().flat_map(|group| &group.anomalies);
+    let requests = state.tickets.values().chain(members).filter(|one| {
+        one.service == service && one.trigger_metric == REQUEST_RATE && one.cleared_at_ms.is_none()
+    });
+    let grown = requests.filter_map(rise).map(|rise| 1.0 + rise);
+    grown.chain(told).max_by(f64::total_cmp)
+}
+
 /// Whether an anomaly only says that there is more to do: the requests
 /// themselves, or processor time and connections that rose in step with them.
 /// Growth that does harm shows in answers, and those are no mere load.
-fn is_load(anomaly: &Anomaly, around: &Surroundings) -> bool {
-    let Some(load) = around.load.filter(|load| *load >= LOADED) else {
+fn is_load(one: &GroupedAnomaly, load: f64) -> bool {
+    let Some(rise) = rise(one).filter(|_| load >= LOADED) else {
         return false;
     };
-    if anomaly.direction != Direction::Above || anomaly.baseline_value <= 0.0 {
-        return false;
-    }
-    let rise = anomaly.observed_value / anomaly.baseline_value - 1.0;
     let in_step = rise <= IN_STEP.0 * (load - 1.0) + IN_STEP.1;
-    match anomaly.anomaly_type {
-        AnomalyType::Unknown => anomaly.trigger_metric == REQUEST_RATE,
-        AnomalyType::CpuSaturation => in_step && anomaly.observed_value < EXHAUSTED,
+    match one.anomaly_type {
+        AnomalyType::Unknown => one.trigger_metric == REQUEST_RATE,
+        AnomalyType::CpuSaturation => in_step && one.observed_value < EXHAUSTED,
         AnomalyType::DbConnectionExhaustion => in_step,
         // Queues are a little longer; where they are much longer, it harms.
         AnomalyType::LatencySpike => rise <= SLOWER * (load - 1.0),
@@ -50,22 +67,34 @@ fn is_load(anomaly: &Anomaly, around: &Surroundings) -> bool {
     }
 }
 
+/// Why an anomaly is mere load, where that is so; `told` is what the readings
+/// tell of the requests.
+fn load_finding(state: &State, one: &GroupedAnomaly, told: Option<f64>) -> Option<String> {
+    let own = rise(one).filter(|_| one.trigger_metric == REQUEST_RATE);
+    let told = own.map(|rise| 1.0 + rise).into_iter().chain(told);
+    let told = told.max_by(f64::total_cmp);
+    let load = load(state, &one.service, told).filter(|load| is_load(one, *load))?;
+    Some(format!(
+        "requests to {} are {load:.1} times what they were, and this went with them: it pages \
+         nobody as long as it harms nothing",
+        one.service
+    ))
+}
+
 /// Why an anomaly pages nobody, where that is so.
-fn finding(anomaly: &Anomaly, around: &Surroundings) -> Option<(&'static str, String)> {
+fn finding(
+    state: &State,
+    anomaly: &Anomaly,
+    around: &Surroundings,
+) -> Option<(&'static str, String)> {
     if is_ticket(anomaly) {
         let why = "a slowly burning error budget is a ticket: it pages nobody, and goes with the \
                    next incident of its service";
         return Some(("TICKET_RECORDED", why.to_owned()));
     }
-    is_load(anomaly, around).then(|| {
-        let why = format!(
-            "requests to {} are {:.1} times what they were, and this went with them: it pages \
-             nobody as long as it harms nothing",
-            anomaly.service,
-            around.load.unwrap_or_default()
-        );
-        ("LOAD_RECORDED", why)
-    })
+    let one = grouped(anomaly, String::new());
+    let why = load_finding(state, &one, around.load)?;
+    Some(("LOAD_RECORDED", why))
 }
 
 impl Core {
@@ -79,13 +108,16 @@ impl Core {
         around: &Surroundings,
     ) -> Option<Vec<Effect>> {
         let id = anomaly.anomaly_id;
-        if let Some(ticket) = state.tickets.get_mut(&id) {
+        if let Some(ticket) = state.tickets.get(&id) {
             if anomaly.transition == Transition::Cleared {
                 state.tickets.remove(&id);
                 return Some(Vec::new());
             }
-            if anomaly.transition == Transition::Missing || finding(anomaly, around).is_some() {
-                *ticket = grouped(anomaly, ticket.reason.clone());
+            let stays = anomaly.transition == Transition::Missing
+                || finding(state, anomaly, around).is_some();
+            if stays {
+                let ticket = grouped(anomaly, ticket.reason.clone());
+                state.tickets.insert(id, ticket);
                 return Some(Vec::new());
             }
             // It is graver by now: a page after all.
@@ -124,19 +156,17 @@ impl Core {
                 && (window.covers(&anomaly.service) || window.covers(service))
         };
         if let Some(window) = state.windows.iter().find(covers) {
-            let line = put_down(
-                anomaly,
-                "ANOMALY_IN_MAINTENANCE",
-                &format!(
-                    "{} is under maintenance ({}); it opens nothing, unless it lasts beyond that",
-                    anomaly.service,
-                    if window.reason.is_empty() {
-                        &window.by
-                    } else {
-                        &window.reason
-                    },
-                ),
+            let why = format!(
+                "{} is under maintenance ({}); it opens nothing, unless it lasts beyond that",
+                anomaly.service,
+                if window.reason.is_empty() {
+                    &window.by
+                } else {
+                    &window.reason
+                },
             );
+            let one = grouped(anomaly, why);
+            let line = put_down(&one, &anomaly.environment, "ANOMALY_IN_MAINTENANCE");
             let mut held = Held {
                 anomaly: anomaly.clone(),
                 surroundings: around.clone(),
@@ -151,23 +181,61 @@ impl Core {
             state.held.insert(anomaly.anomaly_id, held);
             return Some(vec![line]);
         }
-        let (event_type, why) = finding(anomaly, around)?;
+        let (event_type, why) = finding(state, anomaly, around)?;
         let is_open = |service: &String| *service == anomaly.service;
         let is_known = state.groups.values().any(|group| {
             group.environment == anomaly.environment
                 && group.ended.is_none()
                 && group.services().iter().any(is_open)
         });
-        if is_known {
+        // Load explains itself, whatever else its service suffers from.
+        if is_known && is_ticket(anomaly) {
             return None;
         }
-        if state.tickets.len() >= LIMIT {
-            state.tickets.pop_first();
-        }
-        let line = put_down(anomaly, event_type, &why);
-        let ticket = grouped(anomaly, why);
-        state.tickets.insert(anomaly.anomaly_id, ticket);
+        let one = grouped(anomaly, why);
+        let line = put_down(&one, &anomaly.environment, event_type);
+        remember(state, one);
         Some(vec![line])
+    }
+
+    /// Takes out of a group that nobody knows of yet what turned out to be mere
+    /// load while it settled: the first reading of a burst may come before its
+    /// requests are known. What is left may belong elsewhere; nothing may be
+    /// left.
+    pub(super) fn without_load(&self, state: &mut State, at: Moment, id: Uuid) -> Vec<Effect> {
+        let is_new = |group: &&Group| {
+            group.phase == Phase::Settling && !group.is_loud && group.unlisted == 0
+        };
+        let Some(group) = state.groups.get(&id).filter(is_new) else {
+            return Vec::new();
+        };
+        let (mut rest, mut loads) = (Vec::new(), Vec::new());
+        for one in &group.anomalies {
+            match load_finding(state, one, None).filter(|_| one.cleared_at_ms.is_none()) {
+                Some(why) => loads.push(GroupedAnomaly {
+                    reason: why,
+                    ..one.clone()
+                }),
+                None => rest.push(one.clone()),
+            }
+        }
+        if loads.is_empty() {
+            return Vec::new();
+        }
+        let group = state.groups.remove(&id).expect("it was found above");
+        let mut effects = Vec::new();
+        for one in loads {
+            effects.push(put_down(&one, &group.environment, "LOAD_RECORDED"));
+            remember(state, one);
+        }
+        if !rest.is_empty() {
+            let mut rest = part_of(&group, id, rest);
+            (rest.severity, rest.severity_reason) = severity::assess(&rest);
+            let now_ms = rest.last_ms;
+            state.groups.insert(id, rest);
+            effects.extend(self.link(state, at, id, now_ms));
+        }
+        effects
     }
 
     /// Windows that are over: what began inside and is still active counts now.
@@ -233,14 +301,24 @@ fn oldest(state: &State) -> Option<Uuid> {
         .map(|(id, _)| *id)
 }
 
-fn put_down(anomaly: &Anomaly, event_type: &str, why: &str) -> Effect {
+/// Keeps a finding, and forgets one where there are too many.
+fn remember(state: &mut State, one: GroupedAnomaly) {
+    if state.tickets.len() >= LIMIT {
+        state.tickets.pop_first();
+    }
+    state.tickets.insert(one.anomaly_id, one);
+}
+
+/// A line about what was put aside, for the reason that it carries.
+fn put_down(one: &GroupedAnomaly, environment: &str, event_type: &str) -> Effect {
+    let why = &one.reason;
     let payload = json!({
-        "anomaly_id": anomaly.anomaly_id, "service": anomaly.service,
-        "trigger_metric": anomaly.trigger_metric, "severity": anomaly.severity,
-        "anomaly_type": anomaly.anomaly_type, "onset_ms": anomaly.onset_ms,
-        "observed_value": anomaly.observed_value, "environment": anomaly.environment,
+        "anomaly_id": one.anomaly_id, "service": one.service,
+        "trigger_metric": one.trigger_metric, "severity": one.severity,
+        "anomaly_type": one.anomaly_type, "onset_ms": one.onset_ms,
+        "observed_value": one.observed_value, "environment": environment,
         "reason": why,
     });
-    let words = format!("{}: {why}.", anomaly.description);
-    note(None, event_type, anomaly.detected_at_ms, words, payload)
+    let words = format!("{}: {why}.", one.description);
+    note(None, event_type, one.detected_at_ms, words, payload)
 }

@@ -14,13 +14,14 @@
 //! Two services with a common caller have nothing to do with each other. A
 //! resource that runs out (CPU, memory, connections, a backlog, a container)
 //! is a trouble of its service's own: nothing that the service calls explains
-//! it.
+//! it. As long as such a resource has room left and its service shows no harm,
+//! it explains slow answers and failures only where nothing else does: a job at
+//! night fills a processor and hurts nobody.
 
 use super::state::{Group, Phase, State, Surroundings};
 use crate::config::Config;
 use midwatch_events::anomaly::{Anomaly, AnomalyType};
 use midwatch_events::incident::GroupedAnomaly;
-use midwatch_events::mention::names_dependency;
 use midwatch_events::topology::{EdgeSource, Topology};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -31,6 +32,13 @@ const ACTIVE_WINDOWS: i64 = 12;
 /// Services that call a silent one break within this time of each other: three
 /// readings.
 const PEER_MS: i64 = 30_000;
+
+/// Percent of a whole up to which a resource has room left: a queue before one
+/// that is 85 % busy takes six to seven times the service time (M/M/1,
+/// 1 / (1 − ρ)), and half of that at 70 %.
+const ROOM_PERCENT: f64 = 85.0;
+/// What a place that does no harm yet stands behind all others.
+const HARMLESS: u8 = 4;
 
 /// What is to be placed.
 #[derive(Clone, Debug)]
@@ -170,6 +178,14 @@ pub fn is_own(kind: AnomalyType, metric: &str) -> bool {
     own && !metric.starts_with("log:") && !metric.starts_with("slo:")
 }
 
+/// Whether a member is a resource with room left, of those that are counted as
+/// a share of their whole.
+fn has_room(member: &GroupedAnomaly) -> bool {
+    is_own(member.anomaly_type, &member.trigger_metric)
+        && member.trigger_metric.ends_with("_percent")
+        && member.observed_value < ROOM_PERCENT
+}
+
 /// A service of a group, under the name that the graph knows it by.
 struct Place<'a> {
     service: &'a str,
@@ -178,6 +194,8 @@ struct Place<'a> {
     kinds: BTreeSet<AnomalyType>,
     /// A resource of its own runs out.
     is_own: bool,
+    /// All that it shows is resources with room left.
+    is_harmless: bool,
     /// Nothing in the group explains its trouble.
     is_root: bool,
 }
@@ -196,6 +214,7 @@ fn places<'a>(config: &Config, graph: &'a Topology, group: &'a Group) -> Vec<Pla
                 crossed_ms: crossed_ms(group, member),
                 kinds: BTreeSet::new(),
                 is_own: false,
+                is_harmless: true,
                 is_root: true,
             });
         }
@@ -203,6 +222,7 @@ fn places<'a>(config: &Config, graph: &'a Topology, group: &'a Group) -> Vec<Pla
         place.onset_ms = place.onset_ms.min(member.onset_ms);
         place.crossed_ms = place.crossed_ms.min(crossed_ms(group, member));
         place.is_own |= is_own;
+        place.is_harmless &= has_room(member);
         place.kinds.insert(member.anomaly_type);
     }
     let explained: Vec<bool> = places
@@ -237,7 +257,12 @@ fn bond(
     let service = graph.service_of(signal.service);
     let own = is_own(signal.kind, signal.metric);
     let fit = |tier: u8, hops: usize, place: &Place<'_>| Fit {
-        tier,
+        tier: tier
+            + if place.is_harmless && !own {
+                HARMLESS
+            } else {
+                0
+            },
         hops: u32::try_from(hops).unwrap_or(u32::MAX),
         gap_ms: (signal.onset_ms - place.onset_ms).abs(),
         idle_ms: -group.last_ms,
@@ -430,11 +455,12 @@ fn misfit(
 }
 
 /// Why everything that `younger` cannot explain itself is explained by `older`,
-/// in words; `None` where something is not.
+/// in words; `None` where something is not. What does no harm yet explains
+/// something only where `by_harmless` says so.
 #[must_use]
 pub fn explained_by(
     config: &Config,
-    older: &Group,
+    (older, by_harmless): (&Group, bool),
     younger: &Group,
     now_ms: i64,
 ) -> Option<String> {
@@ -449,7 +475,8 @@ pub fn explained_by(
         if root.is_own {
             return None;
         }
-        let cause = theirs.iter().find_map(|place| {
+        let able = |place: &&Place<'_>| by_harmless || !place.is_harmless;
+        let cause = theirs.iter().filter(able).find_map(|place| {
             let path = graph.path(root.service, place.service, config.max_hops)?;
             let in_order = place.onset_ms <= root.crossed_ms + config.order_slack_ms;
             in_order.then(|| {
@@ -463,35 +490,4 @@ pub fn explained_by(
         reason.get_or_insert(cause);
     }
     reason
-}
-
-/// Adds the calls that complaints tell: where a line of the anomaly's service
-/// names a service of an open incident, or the other way round. Spans show only
-/// what is sampled, and a catalogue only what somebody wrote down.
-pub fn add_named(state: &State, surroundings: &mut Surroundings, anomaly: &Anomaly) {
-    let Surroundings {
-        topology,
-        recent_errors,
-        ..
-    } = surroundings;
-    let here =
-        |group: &&Group| group.environment == anomaly.environment && group.phase != Phase::Resolved;
-    for group in state.groups.values().filter(here) {
-        for service in group.services() {
-            let mut lines = recent_errors.iter();
-            if let Some(line) = lines.find(|line| names_dependency(&line.message, &service)) {
-                topology.add_seen(&anomaly.service, &service, EdgeSource::Logs, line.at_ms);
-            }
-        }
-        for line in &group.surroundings.recent_errors {
-            if names_dependency(&line.message, &anomaly.service) {
-                topology.add_seen(
-                    &line.service,
-                    &anomaly.service,
-                    EdgeSource::Logs,
-                    line.at_ms,
-                );
-            }
-        }
-    }
 }

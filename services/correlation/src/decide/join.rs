@@ -2,7 +2,7 @@
 
 use super::belong::{self, Signal, explained_by, near_in_time};
 use super::state::{Group, Phase, State, Surroundings, Trigger, grouped};
-use super::{Core, announce, naming, severity};
+use super::{Core, announce, naming, second_look, severity};
 use midwatch_events::anomaly::{Anomaly, Transition};
 use midwatch_events::ids;
 use midwatch_events::incident::{GroupedAnomaly, IncidentChange};
@@ -23,7 +23,7 @@ impl Core {
         anomaly: &Anomaly,
         mut around: Surroundings,
     ) -> Vec<Effect> {
-        belong::add_named(state, &mut around, anomaly);
+        second_look::add_named(state, &mut around, anomaly);
         let signal = Signal::of(anomaly, &around);
         let now_ms = anomaly.detected_at_ms;
         let found = belong::belonging(&self.config, state, &around.topology, (&signal, now_ms))
@@ -111,7 +111,9 @@ impl Core {
         false
     }
 
-    /// Findings on the group's services go with it.
+    /// Burn rates of the group's services go with it. Load does not: it is
+    /// told as left out, so that it neither names the incident nor tears it from
+    /// what explains the rest.
     fn take_tickets(&self, state: &mut State, at: Moment, id: Uuid) -> Vec<Effect> {
         let Some(group) = state.groups.get_mut(&id) else {
             return Vec::new();
@@ -120,7 +122,9 @@ impl Core {
         let due: Vec<Uuid> = state
             .tickets
             .iter()
-            .filter(|(_, ticket)| services.contains(&ticket.service))
+            .filter(|(_, ticket)| {
+                services.contains(&ticket.service) && ticket.trigger_metric.starts_with("slo:")
+            })
             .map(|(id, _)| *id)
             .collect();
         let mut effects = Vec::new();
@@ -186,9 +190,11 @@ impl Core {
                 && !group.apart.contains(&other.incident_id)
                 && !other.apart.contains(&id)
         };
-        state.groups.values().filter(may).find_map(|other| {
-            let reason = explained_by(&self.config, other, group, now_ms)
-                .or_else(|| explained_by(&self.config, group, other, now_ms))?;
+        let bonded = |other: &Group, by_harmless: bool| {
+            let explains = |one: &Group, other: &Group| {
+                explained_by(&self.config, (one, by_harmless), other, now_ms)
+            };
+            let reason = explains(other, group).or_else(|| explains(group, other))?;
             // Whoever people know of stays; of two such the older one.
             let age = |one: &Group| (!one.is_announced(), one.detected_at_ms, one.incident_id);
             let (survivor, gone) = if age(group) < age(other) {
@@ -197,7 +203,10 @@ impl Core {
                 (other.incident_id, id)
             };
             Some((survivor, gone, reason))
-        })
+        };
+        let others: Vec<&Group> = state.groups.values().filter(may).collect();
+        let found = |by_harmless| others.iter().find_map(|other| bonded(other, by_harmless));
+        found(false).or_else(|| found(true))
     }
 
     /// Puts the group `gone` into the group `survivor`. Where people were told

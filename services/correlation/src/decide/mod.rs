@@ -137,7 +137,11 @@ impl Core {
             return Vec::new();
         };
         match group.phase {
-            Phase::Settling if name.starts_with("open:") => self.on_settled(state, at, id),
+            Phase::Settling if name.starts_with("open:") => {
+                let mut effects = self.without_load(state, at, id);
+                effects.extend(self.on_settled(state, at, id));
+                effects
+            }
             Phase::Quiet if name.starts_with("quiet:") => self.speak_up(group, at),
             Phase::Open if name.starts_with("grow:") => announce::tell(&self.config, group),
             Phase::Open if name.starts_with("snooze:") => {

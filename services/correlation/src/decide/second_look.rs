@@ -4,7 +4,8 @@
 //! dependency.
 
 use super::Core;
-use super::state::{Phase, State};
+use super::state::{Group, Phase, State, Surroundings};
+use midwatch_events::anomaly::Anomaly;
 use midwatch_events::mention::names_dependency;
 use midwatch_events::topology::EdgeSource;
 use midwatch_runtime::{Effect, Moment};
@@ -64,5 +65,36 @@ impl Core {
             }
         }
         self.link(state, at, id, now_ms)
+    }
+}
+
+/// Adds the calls that complaints tell: where a line of the anomaly's service
+/// names a service of an open incident, or the other way round. Spans show only
+/// what is sampled, and a catalogue only what somebody wrote down.
+pub(super) fn add_named(state: &State, surroundings: &mut Surroundings, anomaly: &Anomaly) {
+    let Surroundings {
+        topology,
+        recent_errors,
+        ..
+    } = surroundings;
+    let here =
+        |group: &&Group| group.environment == anomaly.environment && group.phase != Phase::Resolved;
+    for group in state.groups.values().filter(here) {
+        for service in group.services() {
+            let mut lines = recent_errors.iter();
+            if let Some(line) = lines.find(|line| names_dependency(&line.message, &service)) {
+                topology.add_seen(&anomaly.service, &service, EdgeSource::Logs, line.at_ms);
+            }
+        }
+        for line in &group.surroundings.recent_errors {
+            if names_dependency(&line.message, &anomaly.service) {
+                topology.add_seen(
+                    &line.service,
+                    &anomaly.service,
+                    EdgeSource::Logs,
+                    line.at_ms,
+                );
+            }
+        }
     }
 }

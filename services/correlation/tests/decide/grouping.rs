@@ -148,6 +148,37 @@ fn two_faults_at_once_are_two_and_an_echo_is_none() {
 }
 
 #[test]
+fn a_resource_with_room_left_takes_no_echo_of_another_fault() {
+    // Percent of the caller's processor; anomalies of its incident and of the
+    // other one.
+    for (percent, counts) in [(70.0, [1, 2]), (95.0, [2, 1])] {
+        let job = Anomaly {
+            observed_value: percent,
+            baseline_value: 20.0,
+            ..busy("order-service", 0)
+        };
+        let echo = slow("order-service", 20);
+        let mut story = Story::new();
+        for one in [job.clone(), slow("payment-service", 10), echo.clone()] {
+            story.hear(one);
+        }
+        story.settle();
+        let counted = ["order-service", "payment-service"].map(|service| {
+            let mut all = story.opened.iter();
+            let opened = all.find(|one| one.header.primary_service() == service);
+            opened.map_or(0, |one| one.grouped_anomalies.len())
+        });
+        assert_eq!((story.opened.len(), counted), (2, counts), "{percent} %");
+        // Where nothing else explains it, it is what the processor does.
+        let mut alone = Story::new();
+        alone.hear(job);
+        alone.hear(echo);
+        alone.settle();
+        assert_eq!(alone.opened[0].grouped_anomalies.len(), 2, "{percent} %");
+    }
+}
+
+#[test]
 fn what_was_near_and_left_out_is_listed_with_its_reason() {
     let mut story = Story::new();
     story.deployment("inventory-service", -60);

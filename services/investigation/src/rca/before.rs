@@ -5,9 +5,6 @@ use super::quantity::Quantity;
 use super::recording::{ChangeKind, Question, Recording};
 use std::collections::BTreeSet;
 
-/// Two records this close count as one moment: the distance of two samples.
-const SAME_MOMENT_MS: i64 = 15_000;
-
 /// How likely a change of that age has to do with symptoms: one that fails
 /// does so when it takes requests, within minutes; 1 − Δt / 60 min is what
 /// remains for one that needs time.
@@ -54,9 +51,10 @@ pub(super) fn by_changes(
         let onset = symptom_onset(recording, findings, &event.service);
         let age_ms = onset.unwrap_or(question.start_ms) - event.at_ms;
         match event.kind {
-            // One that came after the symptoms is refuted by that; one without
-            // symptoms of its own service has done nothing yet.
-            ChangeKind::Deployment if age_ms >= -SAME_MOMENT_MS && onset.is_some() => {
+            // A release takes requests only after it was announced: one that came
+            // with the first sign of the symptoms or after it is refuted by that.
+            // One without symptoms of its own service has done nothing yet.
+            ChangeKind::Deployment if age_ms > 0 && onset.is_some() => {
                 note(&event.service, Kind::Deployment, nearness(age_ms));
             }
             ChangeKind::KubernetesFailure => note(&event.service, Kind::Kubernetes, 0.8),
