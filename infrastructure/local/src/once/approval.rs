@@ -322,14 +322,13 @@ impl Approval {
     /// What is missing between the approval and its outcome.
     fn not_done(&self, step: &Step) -> Option<String> {
         let id = &step.step_id;
+        let refused = step.phase("refused");
+        let why = refused.map_or_else(String::new, |one| format!(": {} {}", one.rule, one.reason));
         if step.phase("approved").is_none() {
-            let refused = step.phase("refused");
-            let why =
-                refused.map_or_else(String::new, |one| format!(": {} {}", one.rule, one.reason));
             return Some(format!("{id} was not approved{why}"));
         }
         let Some(outcome) = step.phase("outcome") else {
-            return Some(format!("{id} was approved and has no outcome"));
+            return Some(format!("{id} was approved and has no outcome{why}"));
         };
         let words = format!("{} {}", outcome.result, outcome.output);
         if outcome.dry_run {
