@@ -122,6 +122,8 @@ impl Core {
                 let view = view::resolved(&resolved, opened, state.carried_out, &around);
                 self.tell(state, at, &View::Resolved(view), &resolved.header)
             }
+            // A dry run carries nothing out.
+            Event::Action(action) if action.details.dry_run => Vec::new(),
             Event::Action(action) => {
                 state.carried_out = state.carried_out.max(CarriedOut::after(&action.phase));
                 Vec::new()
