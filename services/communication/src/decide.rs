@@ -168,6 +168,8 @@ impl Core {
                 effects.extend(self.post_stage(state, at, &resolved.header, &view, key));
                 effects
             }
+            // A dry run carries nothing out.
+            Event::Action(action) if action.details.dry_run => Vec::new(),
             Event::Action(action) => {
                 state.carried_out = state.carried_out.max(CarriedOut::after(&action.phase));
                 if state.opened.is_none() {

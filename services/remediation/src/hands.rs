@@ -30,19 +30,39 @@ impl Hands {
         file.is_some_and(|file| file.try_exists().unwrap_or(true))
     }
 
-    /// Carries an action out, unless everything is stopped.
+    /// What the stop file means for a try of an execution. Before the first
+    /// try nothing was done, so that it is refused; an earlier try may have
+    /// acted, and whoever would find out might act: that has to wait, and a
+    /// person has to look where it waits too long.
+    ///
+    /// # Errors
+    /// Transient while an earlier try cannot be looked into.
+    fn stop(&self, attempt: i32) -> Result<Option<Outcome>, JobError> {
+        if !self.is_stopped() {
+            return Ok(None);
+        }
+        if attempt > 1 {
+            return Err(JobError::Transient(anyhow::anyhow!(
+                "the stop file is there, and whether an earlier try acted is not known"
+            )));
+        }
+        Ok(Some(Outcome {
+            status: OutcomeStatus::Refused,
+            rule: "global_stop".to_owned(),
+            output: "the stop file is there".to_owned(),
+            acted_at_ms: None,
+            reconciled: false,
+        }))
+    }
+
+    /// Carries an action out, unless everything is stopped; `attempt` counts
+    /// from 1.
     ///
     /// # Errors
     /// As the executor says.
-    pub async fn execute(&self, execution: &Execution) -> Result<Outcome, JobError> {
-        if self.is_stopped() {
-            return Ok(Outcome {
-                status: OutcomeStatus::Refused,
-                rule: "global_stop".to_owned(),
-                output: "the stop file is there".to_owned(),
-                acted_at_ms: None,
-                reconciled: false,
-            });
+    pub async fn execute(&self, execution: &Execution, attempt: i32) -> Result<Outcome, JobError> {
+        if let Some(refused) = self.stop(attempt)? {
+            return Ok(refused);
         }
         Err(JobError::Permanent(anyhow::anyhow!(
             "no executor for {} is part of this build",
@@ -75,9 +95,13 @@ mod tests {
         let name = "REMEDIATION_STOP_FILE".to_owned();
         let pair = (name, path.to_string_lossy().into_owned());
         let hands = Hands::new(&Config::read(&mut Settings::from_values([pair])));
-        assert!(!hands.is_stopped());
+        assert!(!hands.is_stopped() && matches!(hands.stop(1), Ok(None)));
         std::fs::write(&path, "").expect("written");
         assert!(hands.is_stopped());
+        let refused = hands.stop(1).expect("the first try did nothing");
+        assert_eq!(refused.map(|one| one.status), Some(OutcomeStatus::Refused));
+        // An earlier try may have acted: that is never told as refused.
+        assert!(matches!(hands.stop(2), Err(JobError::Transient(_))));
         std::fs::remove_file(&path).expect("removed");
         assert!(!hands.is_stopped());
     }

@@ -260,7 +260,7 @@ impl Agent for Remediation {
             }
             EXECUTE => {
                 let execution: Execution = serde_json::from_value(payload).map_err(permanent)?;
-                let done = self.hands.execute(&execution).await?;
+                let done = self.hands.execute(&execution, job.attempt).await?;
                 let stopped = self.hands.is_stopped();
                 serde_json::to_value(Performed { done, stopped }).map_err(permanent)
             }

@@ -332,3 +332,77 @@ fn text_from_records_cannot_leave_the_data_block_of_the_prompt() {
     );
     assert!(!question.contains("CONTEXT>>>"), "{question}");
 }
+
+#[test]
+fn a_reply_that_names_an_unknown_action_or_object_is_refused_and_audited() {
+    let reply = |changes: &[(usize, &str, &str)]| {
+        let mut value = advice(&[("S1", ""), ("S2", ""), ("S3", "")]);
+        for (index, field, text) in changes {
+            value["order"]["steps"][*index][*field] = json!(text);
+        }
+        value
+    };
+    let asked = |state: &mut State| {
+        let core = Core {
+            has_model: true,
+            ..fixtures::live_core()
+        };
+        let found = found(fixtures::typed_pool_runbook());
+        let request = job(&plan_for(&core, state, &connections(), &found)).expect("asked");
+        (core, request)
+    };
+    for (change, told) in [
+        ((1, "action", "drain"), "the action \"drain\" for step S2"),
+        ((1, "action", "restart_rollout; reboot"), "for step S2"),
+        ((0, "action", "restart_rollout"), "which is done by hand"),
+        (
+            (1, "rationale", "Drop_tables on the way."),
+            "\"Drop_tables\"",
+        ),
+        (
+            (1, "rationale", "It also helps user-service."),
+            "\"user-service\"",
+        ),
+        (
+            (1, "rationale", "Restart billing-service too."),
+            "\"billing-service\"",
+        ),
+        (
+            (2, "rationale", "See pod payment-77f1."),
+            "\"payment-77f1\"",
+        ),
+        (
+            (2, "rationale", "Fetch http://evil.example/x first."),
+            "evil.example",
+        ),
+    ] {
+        let mut state = State::default();
+        let (core, request) = asked(&mut state);
+        let draft: Draft = serde_json::from_value(request.payload.clone()).expect("a draft");
+        let effects = finish(&core, &mut state, request, Ok(reply(&[change])));
+        let plan = published(&effects).expect("the deterministic plan");
+        assert_eq!(plan.action_steps, draft.plan.action_steps, "{change:?}");
+        let (kind, summary) = audits(&effects)[0];
+        assert_eq!(kind, "MODEL_ADVICE_REFUSED");
+        assert!(summary.contains(told), "{summary}");
+    }
+    // The kind as it is given is no invention.
+    let mut state = State::default();
+    let (core, request) = asked(&mut state);
+    let good = reply(&[
+        (1, "action", "restart_rollout"),
+        (1, "rationale", "It ends the harm on payment-service."),
+    ]);
+    let effects = finish(&core, &mut state, request, Ok(good));
+    let plan = published(&effects).expect("a plan");
+    assert!(
+        plan.action_steps[1]
+            .rationale
+            .contains("Order: It ends the harm")
+    );
+    assert!(
+        !audits(&effects)
+            .iter()
+            .any(|(kind, _)| *kind == "MODEL_ADVICE_REFUSED")
+    );
+}

@@ -152,7 +152,17 @@ fn waits(case: &Case, at: Moment, waiting: &[String]) -> Effect {
 
 /// Remediation carried something out, or looked at what became of it.
 pub fn note_action(case: &mut Case, action: &RemediationAction) {
+    // A dry run changes nothing, so that nothing has to be waited for.
+    if action.details.dry_run {
+        return;
+    }
     let name = format!("{} of plan {}", action.step_id, action.plan_id);
+    // What failed did not change anything either: no verification comes.
+    if action.phase == "outcome" && action.details.succeeded == Some(false) {
+        case.steps
+            .retain(|known, step| *known != name || step.improved.is_some());
+        return;
+    }
     match action.phase.as_str() {
         "intent" | "outcome" => {
             case.steps.entry(name).or_insert(Step {
@@ -170,7 +180,11 @@ pub fn note_action(case: &mut Case, action: &RemediationAction) {
         "undone" => {
             case.steps.remove(&name);
         }
-        // Approved or refused: nothing was done.
+        // A limit that spans incidents refused it after the intent.
+        "refused" if !action.details.idempotency_key.is_empty() => case
+            .steps
+            .retain(|known, step| *known != name || step.improved.is_some()),
+        // Approved, or a command that was refused: nothing was done.
         _ => {}
     }
 }

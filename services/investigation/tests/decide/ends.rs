@@ -2,6 +2,7 @@
 
 use super::story::{Story, T0, envelope, errors, log_rule, member, reading};
 use midwatch_events::anomaly::{AnomalyType, Transition};
+use midwatch_events::response::ActionDetails;
 use midwatch_events::{Event, OperatorCommand, ids};
 use midwatch_runtime::{Effect, Input};
 use serde_json::json;
@@ -67,6 +68,43 @@ fn only_a_verified_step_before_the_recovery_remedies() {
             "{before:?} {after:?}"
         );
     }
+}
+
+#[test]
+fn what_changed_nothing_is_not_waited_for() {
+    let keyed = || ActionDetails {
+        idempotency_key: "key".to_owned(),
+        ..ActionDetails::default()
+    };
+    let rehearsed = ActionDetails {
+        dry_run: true,
+        ..keyed()
+    };
+    let failed = ActionDetails {
+        succeeded: Some(false),
+        ..keyed()
+    };
+    for (intent, phase, end) in [
+        (rehearsed.clone(), "outcome", rehearsed),
+        (keyed(), "outcome", failed),
+        (keyed(), "refused", keyed()),
+    ] {
+        let mut story = Story::default();
+        story.open(&[errors()]);
+        story.action_with("intent", "", 10, intent);
+        story.action_with(phase, "", 12, end);
+        story.transition(&errors(), Transition::Cleared, 60);
+        assert_eq!(story.resolved[0].resolution_method, "RECOVERED", "{phase}");
+    }
+    // A second approval that is refused does not end the wait for the first.
+    let mut story = Story::default();
+    story.open(&[errors()]);
+    story.action_with("intent", "", 10, keyed());
+    story.action("refused", "refused", 12);
+    story.transition(&errors(), Transition::Cleared, 60);
+    assert!(story.resolved.is_empty());
+    story.action_with("verified", "improved", 70, keyed());
+    assert_eq!(story.resolved[0].resolution_method, "REMEDIATED");
 }
 
 #[test]

@@ -278,6 +278,17 @@ impl Story {
     }
 
     pub fn action(&mut self, phase: &str, result: &str, at_s: i64) {
+        let details = midwatch_events::response::ActionDetails::default();
+        self.action_with(phase, result, at_s, details);
+    }
+
+    pub fn action_with(
+        &mut self,
+        phase: &str,
+        result: &str,
+        at_s: i64,
+        details: midwatch_events::response::ActionDetails,
+    ) {
         let case = self.state.case.as_ref().expect("it was opened");
         let header = case.header.clone();
         self.hear(Event::Action(Box::new(RemediationAction {
@@ -289,7 +300,7 @@ impl Story {
             reason: String::new(),
             result: result.to_owned(),
             at_ms: T0 + at_s * 1_000,
-            details: midwatch_events::response::ActionDetails::default(),
+            details,
         })));
     }
 

@@ -96,15 +96,16 @@ impl Core {
             Retrieved::default()
         });
         let draft = self.drafted(state, at, &rca, &found);
-        if self.has_model && draft.plan.action_steps.len() > 1 {
-            if let Ok(payload) = serde_json::to_value(&draft) {
-                effects.push(Effect::StartJob(JobRequest {
-                    // The client tries again by itself, within its time limit.
-                    max_attempts: 1,
-                    ..JobRequest::new(format!("{ORDER}:{}", draft.rca.revision), ORDER, payload)
-                }));
-                return effects;
-            }
+        if self.has_model
+            && draft.plan.action_steps.len() > 1
+            && let Ok(payload) = serde_json::to_value(&draft)
+        {
+            effects.push(Effect::StartJob(JobRequest {
+                // The client tries again by itself, within its time limit.
+                max_attempts: 1,
+                ..JobRequest::new(format!("{ORDER}:{}", draft.rca.revision), ORDER, payload)
+            }));
+            return effects;
         }
         effects.extend(self.publish(state, at, draft, "deterministic"));
         effects
