@@ -43,6 +43,7 @@ async fn event_ids(settings: &KafkaSettings) -> Vec<String> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one link from the first look on")]
 async fn looking_at_a_link_changes_nothing_and_pressing_counts_once() {
     let settings = broker().await;
     let operators = file("link", &format!("ana {TOKEN} mail=ana@example.com\n"));
@@ -133,6 +134,7 @@ async fn looking_at_a_link_changes_nothing_and_pressing_counts_once() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of what is refused")]
 async fn a_link_that_is_not_good_says_why_and_publishes_nothing() {
     let settings = broker().await;
     let operators = file("bad-link", &format!("ana {TOKEN}\n"));
