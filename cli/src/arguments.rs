@@ -65,6 +65,25 @@ gives them; GET /openapi.json describes each field. Times: epoch milliseconds."
     },
     #[command(flatten)]
     Operate(OperatorCommand),
+    #[command(flatten)]
+    Respond(ResponseCommand),
+    /// List topics and groups, or read messages from the broker
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "\
+With --json: {\"topics\": [{\"name\", \"partitions\", \"messages\"}],\n\
+\"groups\": [{\"name\", \"state\", \"members\", \"lag\", \"oldest_age_ms\",\n\
+\"topics\": [{\"name\", \"lag\"}]}]}; null is \"unknown\"."
+    )]
+    Topics {
+        #[command(subcommand)]
+        tail: Option<TopicsCommand>,
+    },
+}
+
+/// What people decide about plans, and what they say of incidents.
+#[derive(Debug, Subcommand)]
+pub enum ResponseCommand {
     /// Show the plan of an incident and what became of each step
     #[command(after_help = "\
 With --json: as GET /api/incidents/{id}/plan gives it. Commands are not broken:\n\
@@ -94,18 +113,6 @@ people copy them.")]
     Incident {
         #[command(subcommand)]
         command: IncidentCommand,
-    },
-    /// List topics and groups, or read messages from the broker
-    #[command(
-        args_conflicts_with_subcommands = true,
-        after_help = "\
-With --json: {\"topics\": [{\"name\", \"partitions\", \"messages\"}],\n\
-\"groups\": [{\"name\", \"state\", \"members\", \"lag\", \"oldest_age_ms\",\n\
-\"topics\": [{\"name\", \"lag\"}]}]}; null is \"unknown\"."
-    )]
-    Topics {
-        #[command(subcommand)]
-        tail: Option<TopicsCommand>,
     },
 }
 

@@ -130,13 +130,15 @@ pub fn render(answer: &Value, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::{Arguments, Command};
+    use crate::arguments::{Arguments, Command, ResponseCommand};
     use clap::Parser as _;
 
     fn read(words: &[&str]) -> (String, Value) {
         let arguments = Arguments::try_parse_from(words).expect("a command line");
         match arguments.command {
-            Command::Incident { command } => asked(&command).expect("a request"),
+            Command::Respond(ResponseCommand::Incident { command }) => {
+                asked(&command).expect("a request")
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -33,7 +33,7 @@ pub mod replay;
 pub mod topics;
 
 use api::Api;
-use arguments::{Arguments, Command, IncidentsCommand, Step, TopicsCommand};
+use arguments::{Arguments, Command, IncidentsCommand, ResponseCommand, Step, TopicsCommand};
 use configuration::Configuration;
 use failure::Failure;
 use midwatch_clients::kafka::BrokerReader;
@@ -120,23 +120,9 @@ async fn carry_out(
             let answer = operate::ask(configuration, &api, asked).await?;
             show(json, &answer, || operate::render(&answer, paint))?;
         }
-        Command::Plan { id } => {
+        Command::Respond(command) => {
             let api = Api::new(&configuration.api_url(api))?;
-            let found = plan::get(&api, &id).await?;
-            show(json, &found, || plan::render(&found, paint))?;
-        }
-        Command::Approve { step, reason } => {
-            let decision = decision("approve", step, reason.reason);
-            return decide(configuration, api, &decision, (json, paint)).await;
-        }
-        Command::Reject { step, reason } => {
-            let decision = decision("reject", step, Some(reason));
-            return decide(configuration, api, &decision, (json, paint)).await;
-        }
-        Command::Incident { command } => {
-            let api = Api::new(&configuration.api_url(api))?;
-            let answer = declare::ask(configuration, &api, &command).await?;
-            show(json, &answer, || declare::render(&answer, paint))?;
+            return respond(command, configuration, &api, (json, paint)).await;
         }
         Command::Topics { tail: Some(tail) } => {
             let TopicsCommand::Tail {
@@ -164,6 +150,34 @@ async fn carry_out(
     Ok(ExitCode::SUCCESS)
 }
 
+/// What people decide about plans, and what they say of incidents.
+async fn respond(
+    command: ResponseCommand,
+    configuration: &Configuration,
+    api: &Api,
+    (json, paint): (bool, Paint),
+) -> Result<ExitCode, Failure> {
+    match command {
+        ResponseCommand::Plan { id } => {
+            let found = plan::get(api, &id).await?;
+            show(json, &found, || plan::render(&found, paint))?;
+        }
+        ResponseCommand::Approve { step, reason } => {
+            let decision = decision("approve", step, reason.reason);
+            return decide(configuration, api, &decision, (json, paint)).await;
+        }
+        ResponseCommand::Reject { step, reason } => {
+            let decision = decision("reject", step, Some(reason));
+            return decide(configuration, api, &decision, (json, paint)).await;
+        }
+        ResponseCommand::Incident { command } => {
+            let answer = declare::ask(configuration, api, &command).await?;
+            show(json, &answer, || declare::render(&answer, paint))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn decision(command: &'static str, step: Step, reason: Option<String>) -> plan::Decision {
     plan::Decision {
         id: step.id,
@@ -177,12 +191,11 @@ fn decision(command: &'static str, step: Step, reason: Option<String>) -> plan::
 /// Decides about a step; a refusal is a problem that was found.
 async fn decide(
     configuration: &Configuration,
-    api: Option<&str>,
+    api: &Api,
     decision: &plan::Decision,
     (json, paint): (bool, Paint),
 ) -> Result<ExitCode, Failure> {
-    let api = Api::new(&configuration.api_url(api))?;
-    let answer = plan::decide(configuration, &api, decision, paint).await?;
+    let answer = plan::decide(configuration, api, decision, paint).await?;
     show(json, &answer, || plan::render_decided(&answer, paint))?;
     Ok(ExitCode::from(u8::from(plan::is_refused(&answer))))
 }

@@ -169,28 +169,24 @@ async fn a_plan_is_shown_and_a_step_approved() {
         "{}",
         ended.err
     );
-    let (asked, ()) = tokio::join!(
-        stage.run(&["approve", &short, "s1", "--yes", "--reason", "it fits"]),
-        async {
-            served.heard(1).await;
-            let more = json!({"approvals_missing": 1});
-            served.say("ACTION_APPROVED", "ana approved S1", more).await;
-        }
-    );
+    let words = ["approve", &short, "s1", "--yes", "--reason", "it fits"];
+    let (asked, ()) = tokio::join!(stage.run(&words), async {
+        served.heard(1).await;
+        let more = json!({"approvals_missing": 1});
+        served.say("ACTION_APPROVED", "ana approved S1", more).await;
+    });
     assert_eq!(asked.code, 0, "{asked:?}");
     assert!(
         asked.out.contains("approve was asked for") && asked.out.contains("1 more must approve it"),
         "{}",
         asked.out
     );
-    let (refused, ()) = tokio::join!(
-        stage.run(&["approve", &short, "S1", "--yes", "--json"]),
-        async {
-            served.heard(2).await;
-            let rule = json!({"rule": "same_credential"});
-            served.say("ACTION_REFUSED", "ana approved it", rule).await;
-        }
-    );
+    let words = ["approve", &short, "S1", "--yes", "--json"];
+    let (refused, ()) = tokio::join!(stage.run(&words), async {
+        served.heard(2).await;
+        let rule = json!({"rule": "same_credential"});
+        served.say("ACTION_REFUSED", "ana approved it", rule).await;
+    });
     assert_eq!(refused.code, 1, "{refused:?}");
     let answer = refused.json();
     assert_eq!(

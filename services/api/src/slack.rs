@@ -194,8 +194,8 @@ impl Action {
 
     /// The id of the command: the same for a press that Slack sends again.
     fn event_id(&self, user: &str) -> Uuid {
-        let parts = [user, &self.action_ts, &self.action_id, &self.value];
-        ids::derive(&["slack-action", parts[0], parts[1], parts[2], parts[3]])
+        let (at, what) = (&self.action_ts, &self.action_id);
+        ids::derive(&["slack-action", user, at, what, &self.value])
     }
 }
 

@@ -199,6 +199,10 @@ impl<'a> Case<'a> {
     /// payment-service`, or the log rule.
     #[must_use]
     pub fn metric(&self) -> String {
+        // A person declared the incident: nothing was read.
+        if self.rca.trigger_metric.is_empty() {
+            return format!("word of trouble on {}", self.rca.header.primary_service());
+        }
         format!(
             "{} of {}",
             self.rca.trigger_metric,

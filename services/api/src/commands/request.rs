@@ -107,9 +107,9 @@ pub(super) fn said(request: StatedRequest, by: &str) -> Result<Stated, ApiError>
 
 /// A person's text, in one line and of bounded length.
 pub(super) fn words(text: &str, most: usize) -> String {
-    let letters = text.trim().chars();
-    letters
+    let letters = text.chars();
+    let line: String = letters
         .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .take(most)
-        .collect()
+        .collect();
+    line.trim().chars().take(most).collect()
 }

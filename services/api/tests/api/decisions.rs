@@ -89,6 +89,7 @@ async fn a_decision_names_its_step_its_plan_and_its_way() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of what is refused")]
 async fn a_decision_that_does_not_fit_names_its_rule() {
     let operators = file("unfit", &format!("ana {TOKEN}\n"));
     let server = serve(&KafkaSettings::at("127.0.0.1:1"), &operators).await;

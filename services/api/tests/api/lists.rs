@@ -222,7 +222,7 @@ async fn filters_narrow_the_list_and_bad_ones_are_refused_by_name() {
             "{path}"
         );
     }
-    let url = format!("http://{}/api/incidents", server.address);
+    let url = format!("http://{}/api/fleet", server.address);
     let response = server.client.post(url).send().await.unwrap();
     assert_eq!(response.status(), 405);
     server.stop().await;

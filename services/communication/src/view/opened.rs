@@ -90,7 +90,14 @@ pub fn opened(opened: &IncidentOpened, reopened: bool, around: &Surroundings<'_>
         reopened,
         picture: false,
         description: said(&opened.description, QUOTE),
-        onset: if detected - onset < 1000 {
+        onset: if let Some(declared) = &opened.declared {
+            // Nothing was measured: a person said so.
+            format!(
+                "Declared by {} at {}",
+                line(&declared.by, NAME),
+                units::time_of_day(detected)
+            )
+        } else if detected - onset < 1000 {
             format!(
                 "Out of range since {}, detected at once",
                 units::time_of_day(onset)
