@@ -6,6 +6,7 @@ pub mod artifacts;
 pub mod audit;
 pub mod dead_letters;
 pub mod delivery;
+pub mod executions;
 pub mod history;
 pub mod incident;
 pub mod jobs;
