@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Long proofs. First a storm in which correlation and the investigation are
 # killed STORM_KILLS times each (50 if not said) and must come to what they come
-# to undisturbed. Then, N times over (3 if not said; 0 leaves it at the storm),
+# to undisturbed. Then remediation is killed REMEDIATION_KILLS times (60 if not
+# said) between intent, act and outcome, and no action may run twice or be
+# forgotten. Then, N times over (3 if not said; 0 leaves it at these),
 # each time with another seed: every scenario with every agent killed and every
 # agent scaled up and down, on both brokers in turn, and the score on real
 # processes; then the pure cores on a hundred seeds and a hundred quiet hours
@@ -24,7 +26,7 @@ proof() { # WHAT COMMAND…
     log=$(mktemp)
     if "$@" >"$log" 2>&1; then
         printf '%5d s  passed  %s\n' $((SECONDS - since)) "$what"
-        grep -E '^(faults|detected|right service|false|undisturbed|correlation killed|investigation killed|longest acts)' "$log" | sed 's/^/                 /' || true
+        grep -E '^(faults|detected|right service|false|undisturbed|correlation killed|investigation killed|longest acts|[0-9]+ kills of|ended:)' "$log" | sed 's/^/                 /' || true
         rm -f "$log"
     else
         printf '%5d s  FAILED  %s\n' $((SECONDS - since)) "$what"
@@ -39,6 +41,11 @@ proof "$kills kills each of correlation and investigation in a storm, seed $firs
     target/debug/midwatch-stack exec --with postgres,redis,kafka,tansu,vectors,embedder -- \
     env STORM_SEED="$first" STORM_KILLS="$kills" \
     cargo test -p midwatch-local --test storm -- --nocapture
+acts=${REMEDIATION_KILLS:-60}
+proof "$acts kills between intent, act and outcome, seed $first" \
+    target/debug/midwatch-stack exec --with postgres -- \
+    env REMEDIATION_SEED="$first" REMEDIATION_KILLS="$acts" \
+    cargo test -p midwatch-remediation --test kills
 for ((round = 0; round < rounds; round++)); do
     seed=$((first + round))
     for index in "${!scenarios[@]}"; do

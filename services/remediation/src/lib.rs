@@ -24,6 +24,7 @@ pub mod config;
 pub mod decide;
 pub mod estimate;
 pub mod execution;
+pub mod executors;
 pub mod order;
 pub mod shell;
 pub mod steps;
