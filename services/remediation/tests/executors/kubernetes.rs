@@ -1,9 +1,7 @@
 //! Actions against a scripted API server: what is sent, what is refused, and
 //! that a bad network makes nothing happen twice.
 
-use crate::support::cluster::{
-    CHECKOUT, Cluster, Fault, deployment, replica_set, template,
-};
+use crate::support::cluster::{CHECKOUT, Cluster, Fault, deployment, replica_set, template};
 use midwatch_events::action::{ActionKind, Executor};
 use midwatch_remediation::execution::Execution;
 use midwatch_remediation::executors::hand::{Acted, Acting, Hand, Prepared, Seen, Stop};
@@ -176,200 +174,203 @@ async fn two_processes_with_one_key_have_one_effect() {
     }
 }
 
+type Arguments = &'static [(&'static str, &'static str)];
+
+/// What is not as it was planned, or no argument at all, in the shop's checkout,
+/// and words of the refusal.
+const PLANNED_OTHERWISE: [(ActionKind, Arguments, &str); 16] = [
+    (
+        ActionKind::Scale,
+        &[("replicas", "6"), ("from_replicas", "2")],
+        "replicas is 3, not 2",
+    ),
+    (ActionKind::Scale, &[("replicas", "3")], "already"),
+    (
+        ActionKind::Scale,
+        &[("replicas", "99999")],
+        "no number of replicas",
+    ),
+    (ActionKind::Scale, &[], "replicas"),
+    (
+        ActionKind::RaiseLimit,
+        &[("resource", "memory"), ("limit", "512Mi")],
+        "does not raise",
+    ),
+    (
+        ActionKind::RaiseLimit,
+        &[
+            ("resource", "memory"),
+            ("limit", "2Gi"),
+            ("from_limit", "3Gi"),
+        ],
+        "not 3Gi",
+    ),
+    (
+        ActionKind::RaiseLimit,
+        &[("resource", "gpu"), ("limit", "2")],
+        "neither",
+    ),
+    (
+        ActionKind::RaiseLimit,
+        &[("container", "other"), ("resource", "cpu"), ("limit", "2")],
+        "which container",
+    ),
+    (
+        ActionKind::RaisePoolSize,
+        &[
+            ("variable", "DB_POOL_MAX"),
+            ("size", "60"),
+            ("from_size", "30"),
+        ],
+        "not 30",
+    ),
+    (
+        ActionKind::RaisePoolSize,
+        &[("variable", "SECRET"), ("size", "60")],
+        "elsewhere",
+    ),
+    (
+        ActionKind::RollbackDeployment,
+        &[("to_version", "1.3.9")],
+        "no other revision",
+    ),
+    (
+        ActionKind::RollbackDeployment,
+        &[("from_version", "9.9")],
+        "does not run 9.9",
+    ),
+    (ActionKind::RestartUnit, &[], "nothing that Kubernetes does"),
+    (
+        ActionKind::RestartRollout,
+        &[("workload", "cronjob/x")],
+        "not for cronjob",
+    ),
+    (
+        ActionKind::RestartRollout,
+        &[("namespace", "../x")],
+        "no name",
+    ),
+    (
+        ActionKind::RestartRollout,
+        &[("workload", "a?x=1")],
+        "no name",
+    ),
+];
+
 #[tokio::test]
 async fn pre_checks_refuse_what_is_not_as_it_was_planned() {
     let (cluster, hand) = cluster().await;
-    let pool = ActionKind::RaisePoolSize;
-    let memory = [("container", "app"), ("resource", "memory")];
-    let cases: Vec<(Execution, &str)> = vec![
-        (
-            in_shop(
-                ActionKind::Scale,
-                &[("replicas", "6"), ("from_replicas", "2")],
-            ),
-            "replicas is 3, not 2",
-        ),
-        (in_shop(ActionKind::Scale, &[("replicas", "3")]), "already"),
-        (
-            in_shop(ActionKind::Scale, &[("replicas", "99999")]),
-            "no number of replicas",
-        ),
-        (in_shop(ActionKind::Scale, &[]), "replicas"),
-        (
-            in_shop(
-                ActionKind::RaiseLimit,
-                &[&memory[..], &[("limit", "512Mi")]].concat(),
-            ),
-            "does not raise",
-        ),
-        (
-            in_shop(
-                ActionKind::RaiseLimit,
-                &[&memory[..], &[("limit", "2Gi"), ("from_limit", "3Gi")]].concat(),
-            ),
-            "not 3Gi",
-        ),
-        (
-            in_shop(
-                ActionKind::RaiseLimit,
-                &[("resource", "gpu"), ("limit", "2")],
-            ),
-            "neither",
-        ),
-        (
-            in_shop(
-                pool,
-                &[
-                    ("variable", "DB_POOL_MAX"),
-                    ("size", "60"),
-                    ("from_size", "30"),
-                ],
-            ),
-            "not 30",
-        ),
-        (
-            in_shop(pool, &[("variable", "SECRET"), ("size", "60")]),
-            "elsewhere",
-        ),
-        (
-            in_shop(ActionKind::RollbackDeployment, &[("to_version", "1.3.9")]),
-            "no other revision",
-        ),
-        (
-            in_shop(ActionKind::RollbackDeployment, &[("from_version", "9.9")]),
-            "does not run 9.9",
-        ),
-        (
-            in_shop(ActionKind::RestartUnit, &[]),
-            "nothing that Kubernetes does",
-        ),
-        (
-            action(
-                ActionKind::RestartRollout,
-                &[("namespace", "shop"), ("workload", "cronjob/x")],
-            ),
-            "not for cronjob",
-        ),
-        (
-            action(
-                ActionKind::RestartRollout,
-                &[("namespace", "../x"), ("workload", "checkout")],
-            ),
-            "no name",
-        ),
-        (
-            action(
-                ActionKind::RestartRollout,
-                &[("namespace", "shop"), ("workload", "a?x=1")],
-            ),
-            "no name",
-        ),
-        (action(ActionKind::Cordon, &[("node", "n1")]), "404"),
-    ];
-    for (execution, words) in cases {
-        let reason = refusal(act(&hand, &execution).await);
+    for (kind, arguments, words) in PLANNED_OTHERWISE {
+        let reason = refusal(act(&hand, &in_shop(kind, arguments)).await);
         assert!(reason.contains(words), "{words:?} in {reason:?}");
     }
-    let mut rolling = deployment();
-    rolling["status"]["updatedReplicas"] = json!(1);
-    cluster.put(CHECKOUT, rolling);
-    let restart = in_shop(ActionKind::RestartRollout, &[]);
-    assert!(refusal(act(&hand, &restart).await).contains("under way"));
-    let mut paused = deployment();
-    paused["spec"]["paused"] = json!(true);
-    cluster.put(CHECKOUT, paused);
-    assert!(refusal(act(&hand, &restart).await).contains("paused"));
-    let mut ending = deployment();
-    ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    cluster.put(CHECKOUT, ending);
-    assert!(refusal(act(&hand, &restart).await).contains("being deleted"));
+    let reason = refusal(act(&hand, &action(ActionKind::Cordon, &[("node", "n1")])).await);
+    assert!(reason.contains("404"), "{reason}");
     assert!(cluster.world().effects.is_empty());
 }
 
 #[tokio::test]
+async fn what_is_rolling_paused_or_going_is_left_alone() {
+    let (cluster, hand) = cluster().await;
+    let restart = in_shop(ActionKind::RestartRollout, &[]);
+    for (part, field, value, words) in [
+        ("status", "updatedReplicas", json!(1), "under way"),
+        ("status", "observedGeneration", json!(3), "under way"),
+        ("status", "replicas", json!(4), "under way"),
+        ("spec", "paused", json!(true), "paused"),
+        (
+            "metadata",
+            "deletionTimestamp",
+            json!("2026-01-01T00:00:00Z"),
+            "being deleted",
+        ),
+    ] {
+        let mut object = deployment();
+        object[part][field] = value;
+        cluster.put(CHECKOUT, object);
+        let reason = refusal(act(&hand, &restart).await);
+        assert!(reason.contains(words), "{words:?} in {reason:?}");
+    }
+    assert!(cluster.world().effects.is_empty());
+}
+
+/// Actions with the two arguments that are exchanged to take them back.
+const THERE_AND_BACK: [(ActionKind, Arguments, [&str; 2]); 5] = [
+    (
+        ActionKind::Scale,
+        &[("from_replicas", "3"), ("replicas", "6")],
+        ["from_replicas", "replicas"],
+    ),
+    (
+        ActionKind::RaiseLimit,
+        &[
+            ("container", "app"),
+            ("resource", "memory"),
+            ("from_limit", "1Gi"),
+            ("limit", "2Gi"),
+        ],
+        ["from_limit", "limit"],
+    ),
+    (
+        ActionKind::RaisePoolSize,
+        &[
+            ("variable", "DB_POOL_MAX"),
+            ("from_size", "40"),
+            ("size", "60"),
+        ],
+        ["from_size", "size"],
+    ),
+    (
+        ActionKind::RaisePoolSize,
+        &[
+            ("configmap", "flags"),
+            ("key", "pool"),
+            ("from_size", "10"),
+            ("size", "15"),
+        ],
+        ["from_size", "size"],
+    ),
+    (
+        ActionKind::ToggleFlag,
+        &[
+            ("configmap", "flags"),
+            ("key", "fast"),
+            ("from_value", "false"),
+            ("value", "true"),
+        ],
+        ["from_value", "value"],
+    ),
+];
+
+#[tokio::test]
 async fn changes_and_their_undoing_lead_back_to_the_same_object() {
     let map = "/api/v1/namespaces/shop/configmaps/flags";
-    type Case = (
-        ActionKind,
-        &'static [(&'static str, &'static str)],
-        (&'static str, &'static str),
-    );
-    let cases: [Case; 5] = [
-        (
-            ActionKind::Scale,
-            &[("from_replicas", "3"), ("replicas", "6")],
-            ("from_replicas", "replicas"),
-        ),
-        (
-            ActionKind::RaiseLimit,
-            &[
-                ("container", "app"),
-                ("resource", "memory"),
-                ("from_limit", "1Gi"),
-                ("limit", "2Gi"),
-            ],
-            ("from_limit", "limit"),
-        ),
-        (
-            ActionKind::RaisePoolSize,
-            &[
-                ("variable", "DB_POOL_MAX"),
-                ("from_size", "40"),
-                ("size", "60"),
-            ],
-            ("from_size", "size"),
-        ),
-        (
-            ActionKind::RaisePoolSize,
-            &[
-                ("configmap", "flags"),
-                ("key", "pool"),
-                ("from_size", "10"),
-                ("size", "15"),
-            ],
-            ("from_size", "size"),
-        ),
-        (
-            ActionKind::ToggleFlag,
-            &[
-                ("configmap", "flags"),
-                ("key", "fast"),
-                ("from_value", "false"),
-                ("value", "true"),
-            ],
-            ("from_value", "value"),
-        ),
-    ];
-    for (kind, arguments, (one, other)) in cases {
+    for (kind, arguments, [one, other]) in THERE_AND_BACK {
         let (cluster, hand) = cluster().await;
-        cluster.put(
-            map,
-            json!({"metadata": {"name": "flags"}, "data": {"pool": "10", "fast": "false"}}),
-        );
+        let flags = json!({"metadata": {"name": "flags"}, "data": {"pool": "10", "fast": "false"}});
+        cluster.put(map, flags);
         let forth = in_shop(kind, arguments);
-        let path = if forth.action.arguments.contains_key("configmap") {
+        let path = if arguments[0].0 == "configmap" {
             map
         } else {
             CHECKOUT
         };
-        let before = cluster.object(path);
+        let now = || {
+            let object = cluster.object(path);
+            (object["spec"].clone(), object["data"].clone())
+        };
+        let before = now();
         assert!(!looked(&act(&hand, &forth).await));
+        assert_ne!(now(), before, "{kind:?}");
         let mut back = forth.clone();
         back.key.push_str("/undo");
         back.is_undo = true;
-        back.action
-            .arguments
-            .insert(one.to_owned(), forth.action.arguments[other].clone());
-        back.action
-            .arguments
-            .insert(other.to_owned(), forth.action.arguments[one].clone());
-        let (changed, now) = (cluster.object(path), |value: &Value| {
-            (value["spec"].clone(), value["data"].clone())
-        });
-        assert_ne!(now(&changed), now(&before), "{kind:?}");
+        for (to, from) in [(one, other), (other, one)] {
+            let value = forth.action.arguments[from].clone();
+            back.action.arguments.insert(to.to_owned(), value);
+        }
         assert!(!looked(&act(&hand, &back).await));
-        let after = cluster.object(path);
-        assert_eq!(now(&after), now(&before), "{kind:?}");
+        assert_eq!(now(), before, "{kind:?}");
         // Both marks are there: each action can be told from the other.
         assert!(matches!(
             look(&hand, &forth, Value::Null).await,

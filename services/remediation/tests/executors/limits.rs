@@ -7,6 +7,21 @@ use midwatch_remediation::executors::hand::Stop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+fn limited(key: &str, service: &str, cool_down_ms: i64, hourly_limit: u32) -> Execution {
+    let mut execution = action(key);
+    service.clone_into(&mut execution.action.service);
+    Execution {
+        cool_down_ms,
+        hourly_limit,
+        ..execution
+    }
+}
+
+/// The rule, where one refused.
+fn refused(outcome: &Outcome) -> Option<String> {
+    (outcome.status == OutcomeStatus::Refused).then(|| outcome.rule.clone())
+}
+
 #[tokio::test]
 async fn limits_refuse_by_name_and_leave_no_row() {
     let (postgres, _) = database("act_limits").await;
@@ -19,18 +34,6 @@ async fn limits_refuse_by_name_and_leave_no_row() {
         OutcomeStatus::Failed
     );
     *hand.stop.lock().expect("no panic") = None;
-    let limited = |key: &str, service: &str, cool_down_ms, hourly_limit| {
-        let mut execution = action(key);
-        service.clone_into(&mut execution.action.service);
-        Execution {
-            cool_down_ms,
-            hourly_limit,
-            ..execution
-        }
-    };
-    let refused = |outcome: &Outcome| {
-        (outcome.status == OutcomeStatus::Refused).then(|| outcome.rule.clone())
-    };
     assert_eq!(
         refused(&run(&executors, &limited("a", "cart", 60_000, 2)).await),
         None
@@ -38,7 +41,7 @@ async fn limits_refuse_by_name_and_leave_no_row() {
     let cool = run(&executors, &limited("b", "cart", 60_000, 2)).await;
     assert_eq!(refused(&cool).as_deref(), Some("cool_down"));
     assert!(
-        cool.output.contains("wait 60 s") || cool.output.contains("wait 59 s"),
+        cool.output.starts_with("cart was acted on before; wait "),
         "{}",
         cool.output
     );
@@ -61,6 +64,12 @@ async fn limits_refuse_by_name_and_leave_no_row() {
         refused(&run(&executors, &limited("c", "search", 60_000, 2)).await),
         None
     );
+}
+
+#[tokio::test]
+async fn an_open_action_refuses_others_on_its_service_until_it_is_given_up() {
+    let (postgres, _) = database("act_open").await;
+    let executors = executors(&postgres, "0", Arc::new(Scripted::default()));
     left_behind(&postgres, "open", "9", true, 3_000).await;
     let open = run(&executors, &action("d")).await;
     assert_eq!(refused(&open).as_deref(), Some("one_action_per_service"));

@@ -129,6 +129,11 @@ async fn what_a_dead_process_left_is_reconciled_by_looking() {
         assert_eq!(outcome.acted_at_ms.is_some(), status == OutcomeStatus::Done);
         assert_eq!(run(&successor, &action(&key)).await, outcome);
     }
+}
+
+#[tokio::test]
+async fn what_only_another_machine_or_executor_can_tell_is_unknown() {
+    let (postgres, _) = database("act_elsewhere").await;
     left_behind(&postgres, "other", "0", true, 3_000).await;
     let hand = Arc::new(Scripted {
         here_only: true,
