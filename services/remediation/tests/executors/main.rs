@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod connect;
 mod kubernetes;
 mod limits;
 mod local;
