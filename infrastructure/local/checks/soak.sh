@@ -2,11 +2,15 @@
 # Long proofs. First a storm in which correlation and the investigation are
 # killed STORM_KILLS times each (50 if not said), now and then both at once, and
 # must come to what they come to undisturbed (STORM_BROKER=tansu: on that
-# broker). Then, N times over (3 if not said; 0 leaves it at the storm), each time
-# with another seed: every scenario with every agent killed and every agent scaled
-# up and down, on both brokers in turn, and the score on real processes; then the
-# pure cores on a hundred seeds and a hundred quiet hours for each N. Prints how
-# long each took and fails at the first that fails, naming its seed.
+# broker). Then remediation is killed REMEDIATION_KILLS times (60 if not said)
+# between intent, act and outcome, and no action may run twice or be forgotten;
+# and each channel of communication is away for OUTAGE_S seconds (120 if not
+# said) while incidents go on. Then, N times over (3 if not said; 0 leaves it at
+# these), each time with another seed: every scenario with every agent killed and
+# every agent scaled up and down, on both brokers in turn, and the score on real
+# processes; then the pure cores on a hundred seeds and a hundred quiet hours
+# for each N. Prints how long each took and fails at the first that fails,
+# naming its seed.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -24,7 +28,7 @@ proof() { # WHAT COMMAND…
     log=$(mktemp)
     if "$@" >"$log" 2>&1; then
         printf '%5d s  passed  %s\n' $((SECONDS - since)) "$what"
-        grep -E '^(faults|detected|right service|false|undisturbed|correlation killed|investigation killed|longest acts)' "$log" | sed 's/^/                 /' || true
+        grep -E '^(faults|detected|right service|false|undisturbed|correlation killed|investigation killed|longest acts|[0-9]+ kills of|ended:)' "$log" | sed 's/^/                 /' || true
         rm -f "$log"
     else
         printf '%5d s  FAILED  %s\n' $((SECONDS - since)) "$what"
@@ -39,6 +43,15 @@ proof "$kills kills each of correlation and investigation in a storm, seed $firs
     target/debug/midwatch-stack exec --with postgres,redis,kafka,tansu,vectors,embedder -- \
     env STORM_SEED="$first" STORM_KILLS="$kills" \
     cargo test -p midwatch-local --test storm -- --nocapture
+acts=${REMEDIATION_KILLS:-60}
+proof "$acts kills between intent, act and outcome, seed $first" \
+    target/debug/midwatch-stack exec --with postgres -- \
+    env REMEDIATION_SEED="$first" REMEDIATION_KILLS="$acts" \
+    cargo test -p midwatch-remediation --test kills
+outage=${OUTAGE_S:-120}
+proof "every channel away for $outage s while incidents go on" \
+    target/debug/midwatch-stack exec --with postgres,kafka -- \
+    env OUTAGE_S="$outage" cargo test -p midwatch-local --test channels
 for ((round = 0; round < rounds; round++)); do
     seed=$((first + round))
     for index in "${!scenarios[@]}"; do

@@ -4,29 +4,35 @@
 
 use crate::config::Config;
 use crate::execution::{Check, Execution, Outcome, OutcomeStatus};
+use crate::executors::Executors;
+use crate::proof::Proof;
 use midwatch_events::action::Verification;
 use midwatch_runtime::agent::JobError;
 use std::path::PathBuf;
 
 /// The agent's hands and eyes.
 pub struct Hands {
-    stop_file: Option<PathBuf>,
+    pub stop: StopFile,
+    pub executors: Executors,
+    pub proof: Proof,
 }
 
-impl Hands {
-    /// Hands that stop while the file is there.
+/// The file that stops everything while it is there.
+#[derive(Clone, Debug)]
+pub struct StopFile(Option<PathBuf>);
+
+impl StopFile {
+    /// `REMEDIATION_STOP_FILE`.
     #[must_use]
-    pub fn new(config: &Config) -> Hands {
-        Hands {
-            stop_file: config.stop_file.clone(),
-        }
+    pub fn new(config: &Config) -> StopFile {
+        StopFile(config.stop_file.clone())
     }
 
     /// Whether the stop file is there. One that cannot be looked at counts as
     /// there: whoever asks for a stop must not depend on permissions.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        let file = self.stop_file.as_ref();
+        let file = self.0.as_ref();
         file.is_some_and(|file| file.try_exists().unwrap_or(true))
     }
 
@@ -37,7 +43,7 @@ impl Hands {
     ///
     /// # Errors
     /// Transient while an earlier try cannot be looked into.
-    fn stop(&self, attempt: i32) -> Result<Option<Outcome>, JobError> {
+    fn before(&self, attempt: i32) -> Result<Option<Outcome>, JobError> {
         if !self.is_stopped() {
             return Ok(None);
         }
@@ -54,20 +60,19 @@ impl Hands {
             reconciled: false,
         }))
     }
+}
 
+impl Hands {
     /// Carries an action out, unless everything is stopped; `attempt` counts
     /// from 1.
     ///
     /// # Errors
     /// As the executor says.
     pub async fn execute(&self, execution: &Execution, attempt: i32) -> Result<Outcome, JobError> {
-        if let Some(refused) = self.stop(attempt)? {
+        if let Some(refused) = self.stop.before(attempt)? {
             return Ok(refused);
         }
-        Err(JobError::Permanent(anyhow::anyhow!(
-            "no executor for {} is part of this build",
-            execution.action.executor.as_str()
-        )))
+        self.executors.execute(execution).await
     }
 
     /// Looks whether an action helped.
@@ -75,11 +80,7 @@ impl Hands {
     /// # Errors
     /// As the proof says.
     pub async fn verify(&self, check: &Check) -> Result<Verification, JobError> {
-        Err(JobError::Permanent(anyhow::anyhow!(
-            "nothing in this build looks at {} of {}",
-            check.effect.metric,
-            check.effect.service
-        )))
+        self.proof.verify(check).await
     }
 }
 
@@ -94,15 +95,15 @@ mod tests {
         let path = dir.path().join("STOP");
         let name = "REMEDIATION_STOP_FILE".to_owned();
         let pair = (name, path.to_string_lossy().into_owned());
-        let hands = Hands::new(&Config::read(&mut Settings::from_values([pair])));
-        assert!(!hands.is_stopped() && matches!(hands.stop(1), Ok(None)));
+        let stop = StopFile::new(&Config::read(&mut Settings::from_values([pair])));
+        assert!(!stop.is_stopped() && matches!(stop.before(1), Ok(None)));
         std::fs::write(&path, "").expect("written");
-        assert!(hands.is_stopped());
-        let refused = hands.stop(1).expect("the first try did nothing");
+        assert!(stop.is_stopped());
+        let refused = stop.before(1).expect("the first try did nothing");
         assert_eq!(refused.map(|one| one.status), Some(OutcomeStatus::Refused));
         // An earlier try may have acted: that is never told as refused.
-        assert!(matches!(hands.stop(2), Err(JobError::Transient(_))));
+        assert!(matches!(stop.before(2), Err(JobError::Transient(_))));
         std::fs::remove_file(&path).expect("removed");
-        assert!(!hands.is_stopped());
+        assert!(!stop.is_stopped());
     }
 }

@@ -5,9 +5,11 @@ use crate::config::{Config, MIN_SIMILARITY, MODEL_TEMPERATURE, MODEL_TOKENS};
 use crate::decide::{Advice, Core, Draft, ORDER, Performed, RETRIEVE, Retrieved, State};
 use crate::estimate::Past;
 use crate::execution::{Check, EXECUTE, Execution, VERIFY};
-use crate::hands::Hands;
+use crate::executors::Executors;
+use crate::hands::{Hands, StopFile};
 use crate::order::{self, Order};
 use crate::policy::Mode;
+use crate::proof::Proof;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use midwatch_clients::knowledge::{KnowledgeError, KnowledgeStore, RunbookHit};
@@ -56,8 +58,14 @@ impl Remediation {
         });
         let model = context.llm()?;
         say_mode(&config);
+        let postgres = context.postgres().await?;
+        let hands = Hands {
+            stop: StopFile::new(&config),
+            executors: Executors::connect(&context.settings, postgres.clone()).await?,
+            proof: Proof::new(context.redis().await?, catalogue.clone()),
+        };
         Ok(Remediation {
-            hands: Hands::new(&config),
+            hands,
             core: Core {
                 catalogue,
                 namespace: config.namespace,
@@ -66,7 +74,7 @@ impl Remediation {
                 simulated_environment: config.simulated_environment,
                 has_simulator: config.simulator_url.is_some(),
             },
-            postgres: context.postgres().await?,
+            postgres,
             knowledge: context.knowledge().await?,
             model,
         })
@@ -238,7 +246,7 @@ impl Agent for Remediation {
     /// Whether the stop file is there when a command is decided on.
     async fn context(&self, envelope: &Envelope) -> anyhow::Result<Value> {
         if matches!(envelope.event, Event::Command(_)) {
-            return Ok(json!({ "stopped": self.hands.is_stopped() }));
+            return Ok(json!({ "stopped": self.hands.stop.is_stopped() }));
         }
         Ok(Value::Null)
     }
@@ -261,13 +269,13 @@ impl Agent for Remediation {
             EXECUTE => {
                 let execution: Execution = serde_json::from_value(payload).map_err(permanent)?;
                 let done = self.hands.execute(&execution, job.attempt).await?;
-                let stopped = self.hands.is_stopped();
+                let stopped = self.hands.stop.is_stopped();
                 serde_json::to_value(Performed { done, stopped }).map_err(permanent)
             }
             VERIFY => {
                 let check: Check = serde_json::from_value(payload).map_err(permanent)?;
                 let done = self.hands.verify(&check).await?;
-                let stopped = self.hands.is_stopped();
+                let stopped = self.hands.stop.is_stopped();
                 serde_json::to_value(Performed { done, stopped }).map_err(permanent)
             }
             other => Err(JobError::Permanent(anyhow::anyhow!(

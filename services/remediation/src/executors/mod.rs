@@ -1,3 +1,439 @@
-//! Carries actions out.
+//! Carries actions out, each exactly once.
+//!
+//! An execution goes through three writes: the intent, behind the limits that
+//! span incidents; the mark that the world may be touched from now on; the
+//! outcome. Whoever finds an intent without outcome after a crash knows by the
+//! mark whether anything can have happened at all, and if so looks at the
+//! world. What was done ends as done, what was not done is done now, and what
+//! nobody can tell ends as unknown. Nothing is repeated on a guess.
 
+mod connect;
+pub mod hand;
+pub mod kubernetes;
+pub mod local;
+pub mod silence;
+pub mod simulated;
 pub mod simulator;
+pub mod webhook;
+
+use crate::execution::{Execution, Outcome, OutcomeStatus};
+use hand::{Acted, Done, Hand, Prepared, Seen, Stop, tidy};
+use midwatch_clients::postgres::executions::{self, Acting, Begun, Ended, Intent, Owner};
+use midwatch_clients::postgres::{Postgres, PostgresError};
+use midwatch_events::action::Executor;
+use midwatch_runtime::JobError;
+use midwatch_runtime::clock;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an action belongs to a process that does not renew it.
+const LEASE: Duration = Duration::from_secs(30);
+/// How often another process's hold is looked at, and for how long.
+const HELD_PAUSE: Duration = Duration::from_millis(300);
+const HELD_LIMIT: Duration = Duration::from_secs(35);
+/// Limits of the steps; together with the wait above they stay below
+/// JOB_TIMEOUT_MS (180 s), after which a job begins anew.
+const CHECK_LIMIT: Duration = Duration::from_secs(20);
+const LOOK_LIMIT: Duration = Duration::from_secs(20);
+const ACT_LIMIT: Duration = Duration::from_secs(95);
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Keys go into headers and annotations.
+const KEY_BYTES: usize = 200;
+
+/// Everything that can act, and the record of what it did.
+pub struct Executors {
+    hands: BTreeMap<Executor, Arc<dyn Hand>>,
+    postgres: Postgres,
+    owner: Owner,
+    /// The name of this machine.
+    machine: String,
+}
+
+/// What a finished try comes to.
+enum End {
+    Outcome(Outcome),
+    /// Somebody else has the action by now.
+    Lost,
+}
+
+impl Executors {
+    /// Puts executors together. `slot` is the process slot: a process that
+    /// starts in it again takes up what its predecessor left.
+    #[must_use]
+    pub fn new(
+        hands: BTreeMap<Executor, Arc<dyn Hand>>,
+        postgres: Postgres,
+        slot: &str,
+        machine: &str,
+    ) -> Executors {
+        Executors {
+            hands,
+            postgres,
+            owner: Owner {
+                slot: slot.to_owned(),
+                start: clock::random_id(),
+                lease_s: LEASE.as_secs_f64(),
+            },
+            machine: machine.to_owned(),
+        }
+    }
+
+    /// The same with another lease, for tests of what happens when one ends.
+    #[must_use]
+    pub fn with_lease(mut self, lease: Duration) -> Executors {
+        self.owner.lease_s = lease.as_secs_f64();
+        self
+    }
+
+    /// Which executors are set up.
+    #[must_use]
+    pub fn configured(&self) -> Vec<Executor> {
+        self.hands.keys().copied().collect()
+    }
+
+    /// Carries an action out, or says what became of it before. Asking again
+    /// with the same key is safe at any time and from any process.
+    ///
+    /// # Errors
+    /// PostgreSQL is away, or another process has the action in hand
+    /// (transient); the key cannot be used or belongs to another action
+    /// (permanent).
+    pub async fn execute(&self, execution: &Execution) -> Result<Outcome, JobError> {
+        let is_key = execution.key.bytes().all(|byte| byte.is_ascii_graphic());
+        if execution.key.is_empty() || execution.key.len() > KEY_BYTES || !is_key {
+            return Err(permanent(format!(
+                "the key {:?} must be 1 to {KEY_BYTES} printable ASCII characters",
+                execution.key
+            )));
+        }
+        let outcome = if execution.dry_run {
+            self.rehearse(execution).await?
+        } else {
+            self.carry_out(execution).await?
+        };
+        let status = word(outcome.status);
+        let executor = execution.action.executor.as_str();
+        metrics::counter!("midwatch_remediation_executions_total", "executor" => executor,
+            "status" => status.clone(), "dry_run" => execution.dry_run.to_string())
+        .increment(1);
+        tracing::info!(key = %execution.key, kind = execution.action.kind.as_str(), executor,
+            status, dry_run = execution.dry_run, reconciled = outcome.reconciled, "an action ended");
+        Ok(outcome)
+    }
+
+    /// Checks, and says what would be done.
+    async fn rehearse(&self, execution: &Execution) -> Result<Outcome, JobError> {
+        let outcome = match self.hand(execution) {
+            Err(reason) => failed(reason),
+            Ok(hand) => match check(hand, execution).await {
+                Ok(prepared) => Outcome {
+                    status: OutcomeStatus::Done,
+                    ..said(&format!(
+                        "dry run, nothing was done: {}",
+                        prepared.description
+                    ))
+                },
+                Err(Stop::Already(done)) => failed(format!("it was done before: {}", done.output)),
+                Err(Stop::No(reason)) => failed(reason),
+            },
+        };
+        let action = json!(execution.action);
+        let intent = intent(execution, &action);
+        let ended = ended(&outcome);
+        executions::rehearsed(&self.postgres.pool, &intent, &self.owner, &ended)
+            .await
+            .map_err(database)?;
+        Ok(outcome)
+    }
+
+    async fn carry_out(&self, execution: &Execution) -> Result<Outcome, JobError> {
+        let left = match self.begin(execution).await? {
+            Ok(left) => left,
+            Err(outcome) => return Ok(outcome),
+        };
+        let ending = AtomicBool::new(false);
+        let end = tokio::select! {
+            end = self.work(execution, left, &ending) => end?,
+            () = self.hold(&execution.key, &ending) => End::Lost,
+        };
+        match end {
+            End::Outcome(outcome) => Ok(outcome),
+            End::Lost => Err(JobError::Transient(anyhow::anyhow!(
+                "another process has taken over the action {}",
+                execution.key
+            ))),
+        }
+    }
+
+    /// Writes or takes up the intent: what an earlier process left of it, or
+    /// the outcome where there is nothing more to do.
+    async fn begin(
+        &self,
+        execution: &Execution,
+    ) -> Result<Result<Option<Acting>, Outcome>, JobError> {
+        let action = json!(execution.action);
+        let intent = intent(execution, &action);
+        let deadline = Instant::now() + HELD_LIMIT;
+        loop {
+            let begun = executions::begin(&self.postgres.pool, &intent, &self.owner).await;
+            match begun.map_err(database)? {
+                Begun::Fresh => return Ok(Ok(None)),
+                Begun::Taken(acting) => return Ok(Ok(acting)),
+                Begun::Ended(ended) => return Ok(Err(outcome(ended)?)),
+                Begun::Refused { rule, reason } => {
+                    return Ok(Err(Outcome {
+                        status: OutcomeStatus::Refused,
+                        rule: rule.to_owned(),
+                        ..said(&reason)
+                    }));
+                }
+                Begun::OtherAction => {
+                    let key = &execution.key;
+                    return Err(permanent(format!(
+                        "the key {key} belongs to another action"
+                    )));
+                }
+                Begun::Held { owner } if Instant::now() >= deadline => {
+                    return Err(JobError::Transient(anyhow::anyhow!(
+                        "{owner} has the action {} in hand",
+                        execution.key
+                    )));
+                }
+                Begun::Held { .. } => tokio::time::sleep(HELD_PAUSE).await,
+            }
+        }
+    }
+
+    async fn work(
+        &self,
+        execution: &Execution,
+        left: Option<Acting>,
+        ending: &AtomicBool,
+    ) -> Result<End, JobError> {
+        let outcome = match self.hand(execution) {
+            Ok(hand) => match self.settle(hand, execution, left).await? {
+                Some(outcome) => outcome,
+                None => return Ok(End::Lost),
+            },
+            Err(reason) if left.is_some() => unknown(&reason),
+            Err(reason) => failed(reason),
+        };
+        ending.store(true, Ordering::SeqCst);
+        let is_mine = executions::end(
+            &self.postgres.pool,
+            &execution.key,
+            &self.owner,
+            &ended(&outcome),
+        )
+        .await
+        .map_err(database)?;
+        Ok(if is_mine {
+            End::Outcome(outcome)
+        } else {
+            End::Lost
+        })
+    }
+
+    /// Looks where something may have been done, checks, and acts. Nothing
+    /// where somebody else has the action by now.
+    async fn settle(
+        &self,
+        hand: &dyn Hand,
+        execution: &Execution,
+        left: Option<Acting>,
+    ) -> Result<Option<Outcome>, JobError> {
+        if let Some(acting) = &left {
+            match self.look(hand, execution, acting).await {
+                Seen::Done(seen) => return Ok(Some(done(seen, true, acting.at_ms))),
+                Seen::NotDone => {}
+                Seen::Away(reason) | Seen::CannotTell(reason) => return Ok(Some(unknown(&reason))),
+            }
+        }
+        let prepared = match check(hand, execution).await {
+            Ok(prepared) => prepared,
+            Err(Stop::Already(seen)) => {
+                let at_ms = left.map_or_else(clock::now_ms, |acting| acting.at_ms);
+                return Ok(Some(done(seen, true, at_ms)));
+            }
+            Err(Stop::No(reason)) => return Ok(Some(failed(reason))),
+        };
+        let marked = executions::mark_acting(
+            &self.postgres.pool,
+            &execution.key,
+            &self.owner,
+            &self.machine,
+            &prepared.observed,
+        );
+        if !marked.await.map_err(database)? {
+            return Ok(None);
+        }
+        Ok(Some(self.act(hand, execution, &prepared).await))
+    }
+
+    async fn act(&self, hand: &dyn Hand, execution: &Execution, prepared: &Prepared) -> Outcome {
+        let acted = tokio::time::timeout(ACT_LIMIT, hand.act(execution, prepared)).await;
+        let now_ms = clock::now_ms();
+        match acted {
+            Ok(Acted::Done { done: seen, looked }) => done(seen, looked, now_ms),
+            Ok(Acted::Refused(reason)) => failed(reason),
+            Ok(Acted::Unclear(reason)) => unknown(&reason),
+            Err(_) => {
+                let seconds = ACT_LIMIT.as_secs();
+                unknown(&format!("it was broken off after {seconds} s"))
+            }
+        }
+    }
+
+    async fn look(&self, hand: &dyn Hand, execution: &Execution, acting: &Acting) -> Seen {
+        if hand.is_bound_to_its_machine() && acting.on != self.machine {
+            return Seen::CannotTell(format!(
+                "it was begun on {}, and this is {}",
+                acting.on, self.machine
+            ));
+        }
+        let deadline = Instant::now() + LOOK_LIMIT;
+        loop {
+            let seen = tokio::time::timeout_at(deadline, hand.look(execution, acting)).await;
+            match seen {
+                Ok(Seen::Away(_)) if Instant::now() + LOOK_PAUSE < deadline => {
+                    tokio::time::sleep(LOOK_PAUSE).await;
+                }
+                Ok(seen) => return seen,
+                Err(_) => return Seen::Away("nobody answered in time".to_owned()),
+            }
+        }
+    }
+
+    /// Renews the lease for as long as it is polled; returns when it is lost,
+    /// or may be.
+    async fn hold(&self, key: &str, ending: &AtomicBool) {
+        let lease = Duration::from_secs_f64(self.owner.lease_s);
+        let mut sure_until = Instant::now() + lease;
+        loop {
+            tokio::time::sleep(lease / 4).await;
+            let asked = Instant::now();
+            let renewed = executions::renew(&self.postgres.pool, key, &self.owner);
+            match tokio::time::timeout_at(sure_until, renewed).await {
+                Ok(Ok(true)) => sure_until = asked + lease,
+                // The outcome that is being written ends the lease as well.
+                Ok(Ok(false)) if ending.load(Ordering::SeqCst) => {}
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) => tracing::warn!(key, %error, "the lease cannot be renewed"),
+                Err(_) => {}
+            }
+            if Instant::now() >= sure_until {
+                tracing::warn!(key, "the lease may have ended; the action is let go");
+                return;
+            }
+        }
+    }
+
+    fn hand(&self, execution: &Execution) -> Result<&dyn Hand, String> {
+        let executor = execution.action.executor;
+        self.hands.get(&executor).map(AsRef::as_ref).ok_or_else(|| {
+            let name = executor.as_str();
+            format!(
+                "the executor {name} is not set up: {}",
+                connect::hint(executor)
+            )
+        })
+    }
+}
+
+async fn check(hand: &dyn Hand, execution: &Execution) -> Result<Prepared, Stop> {
+    let seconds = CHECK_LIMIT.as_secs();
+    tokio::time::timeout(CHECK_LIMIT, hand.check(execution))
+        .await
+        .unwrap_or_else(|_| {
+            Err(Stop::No(format!(
+                "the checks did not end within {seconds} s"
+            )))
+        })
+}
+
+fn intent<'a>(execution: &'a Execution, action: &'a Value) -> Intent<'a> {
+    Intent {
+        key: &execution.key,
+        incident_id: execution.incident_id,
+        environment: &execution.environment,
+        service: &execution.action.service,
+        plan_id: execution.plan_id,
+        step_id: &execution.step_id,
+        kind: execution.action.kind.as_str(),
+        is_undo: execution.is_undo,
+        action,
+        cool_down_ms: execution.cool_down_ms,
+        hourly_limit: execution.hourly_limit,
+    }
+}
+
+fn said(text: &str) -> Outcome {
+    Outcome {
+        status: OutcomeStatus::Failed,
+        rule: String::new(),
+        output: tidy(text),
+        acted_at_ms: None,
+        reconciled: false,
+    }
+}
+
+fn failed(reason: String) -> Outcome {
+    said(&reason)
+}
+
+fn unknown(reason: &str) -> Outcome {
+    Outcome {
+        status: OutcomeStatus::Unknown,
+        ..said(&format!(
+            "it may have been done, or not; a person must look: {reason}"
+        ))
+    }
+}
+
+fn done(seen: Done, reconciled: bool, at_ms: i64) -> Outcome {
+    Outcome {
+        status: OutcomeStatus::Done,
+        acted_at_ms: Some(seen.at_ms.unwrap_or(at_ms)),
+        reconciled,
+        ..said(&seen.output)
+    }
+}
+
+fn word(status: OutcomeStatus) -> String {
+    let value = serde_json::to_value(status).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn ended(outcome: &Outcome) -> Ended {
+    Ended {
+        status: word(outcome.status),
+        rule: outcome.rule.clone(),
+        output: outcome.output.clone(),
+        acted_at_ms: outcome.acted_at_ms,
+        reconciled: outcome.reconciled,
+    }
+}
+
+fn outcome(ended: Ended) -> Result<Outcome, JobError> {
+    let status = serde_json::from_value(json!(ended.status))
+        .map_err(|error| permanent(format!("an outcome of this build is unknown: {error}")))?;
+    Ok(Outcome {
+        status,
+        rule: ended.rule,
+        output: ended.output,
+        acted_at_ms: ended.acted_at_ms,
+        reconciled: ended.reconciled,
+    })
+}
+
+fn permanent(text: String) -> JobError {
+    JobError::Permanent(anyhow::anyhow!(text))
+}
+
+fn database(error: PostgresError) -> JobError {
+    JobError::Transient(error.into())
+}

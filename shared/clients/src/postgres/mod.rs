@@ -8,6 +8,7 @@ pub mod audit;
 pub mod channels;
 pub mod dead_letters;
 pub mod delivery;
+pub mod executions;
 pub mod history;
 pub mod incident;
 pub mod jobs;

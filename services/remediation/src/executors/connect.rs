@@ -1,0 +1,158 @@
+//! Sets the executors up from the configuration. Nothing acts on anything that
+//! no setting names.
+
+use super::Executors;
+use super::hand::Hand;
+use super::kubernetes::{Api, Kubernetes};
+use super::local::{Local, LocalSettings};
+use super::silence::Alertmanager;
+use super::simulated::Simulated;
+use super::webhook::{Webhook, WebhookHand, client};
+use anyhow::Context as _;
+use midwatch_clients::postgres::Postgres;
+use midwatch_events::action::Executor;
+use midwatch_runtime::config::Settings;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where the kernel says what this machine is called.
+const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
+
+/// How an executor is set up.
+pub(super) fn hint(executor: Executor) -> &'static str {
+    match executor {
+        Executor::Kubernetes => {
+            "set REMEDIATION_KUBECONFIG to a kubeconfig, or to `infer` for the cluster that this \
+             process runs in"
+        }
+        Executor::Local => "set REMEDIATION_LOCAL=1 on the host that commands shall run on",
+        Executor::Webhook => {
+            "set REMEDIATION_WEBHOOK_URL with REMEDIATION_WEBHOOK_SECRET_FILE, and \
+             REMEDIATION_ALERTMANAGER_URL for silences"
+        }
+        Executor::Simulator => "set SIMULATOR_ACTIONS_URL to the simulator's address",
+    }
+}
+
+impl Executors {
+    /// Sets up the executors that the settings name, and says which.
+    ///
+    /// # Errors
+    /// A setting cannot be used.
+    pub async fn connect(settings: &Settings, postgres: Postgres) -> anyhow::Result<Executors> {
+        let machine = match settings.get("HOST_NAME") {
+            Some(name) => name,
+            None => std::fs::read_to_string(HOST_NAME_FILE)
+                .with_context(|| format!("{HOST_NAME_FILE} cannot be read; set HOST_NAME"))?
+                .trim()
+                .to_owned(),
+        };
+        let slot = settings.slot();
+        let mut hands: BTreeMap<Executor, Arc<dyn Hand>> = BTreeMap::new();
+        let mut named = Vec::new();
+        if let Some(text) = settings.get("REMEDIATION_KUBECONFIG") {
+            let path = (text != "infer").then(|| PathBuf::from(&text));
+            let (api, address) = Api::connect(path.as_deref()).await.with_context(|| {
+                format!("REMEDIATION_KUBECONFIG is {text:?}: name a kubeconfig, or `infer`")
+            })?;
+            named.push(format!("kubernetes at {address}"));
+            hands.insert(Executor::Kubernetes, Arc::new(Kubernetes::new(api)));
+        }
+        if settings.flag("REMEDIATION_LOCAL", false) {
+            let local = local(settings, &machine);
+            named.push(format!("local commands on {machine}"));
+            hands.insert(Executor::Local, Arc::new(local));
+        }
+        let webhook = webhook(settings)?;
+        let alertmanager = settings
+            .get("REMEDIATION_ALERTMANAGER_URL")
+            .map(|url| {
+                Alertmanager::new(&url).map_err(|error| bad("ALERTMANAGER_URL", &url, &error))
+            })
+            .transpose()?;
+        if webhook.is_some() || alertmanager.is_some() {
+            let parts = [
+                webhook.as_ref().map(|hook| format!("webhook {hook}")),
+                alertmanager
+                    .as_ref()
+                    .map(|one| format!("silences of {one}")),
+            ];
+            named.extend(parts.into_iter().flatten());
+            let hand = WebhookHand {
+                webhook,
+                alertmanager,
+            };
+            hands.insert(Executor::Webhook, Arc::new(hand));
+        }
+        if let Some(url) = settings.get("SIMULATOR_ACTIONS_URL") {
+            named.push("the simulator".to_owned());
+            hands.insert(
+                Executor::Simulator,
+                Arc::new(Simulated::new(client()?, &url)),
+            );
+        }
+        settings.finish()?;
+        if named.is_empty() {
+            tracing::info!("no executor is set up: every action will fail, and say so");
+        } else {
+            tracing::info!(executors = named.join(", "), "actions can be carried out");
+        }
+        Ok(Executors::new(hands, postgres, &slot, &machine))
+    }
+}
+
+fn local(settings: &Settings, machine: &str) -> Local {
+    let folder = |name: &str| settings.get(name).map(PathBuf::from);
+    let roots = settings.text("REMEDIATION_DISK_ROOTS", "");
+    let roots: Vec<PathBuf> = roots
+        .split(':')
+        .filter(|root| !root.is_empty())
+        .map(PathBuf::from)
+        .collect();
+    for root in &roots {
+        // `/` alone has one component, `/var` has two.
+        if !root.is_absolute() || root.components().count() < 3 {
+            let fix =
+                "name folders at least two levels deep, such as /var/log, with : between them";
+            settings.problem("REMEDIATION_DISK_ROOTS", &root.to_string_lossy(), fix);
+        }
+    }
+    let scripts = folder("REMEDIATION_SCRIPTS_DIR");
+    if let Some(folder) = scripts.as_ref().filter(|folder| !folder.is_dir()) {
+        let fix = "name a folder of executable files, or unset it";
+        settings.problem("REMEDIATION_SCRIPTS_DIR", &folder.to_string_lossy(), fix);
+    }
+    let state = folder("REMEDIATION_STATE_DIR")
+        .unwrap_or_else(|| Path::new("/var/lib/midwatch/actions").to_path_buf());
+    Local::new(LocalSettings {
+        machine: machine.to_owned(),
+        scripts,
+        roots,
+        state,
+        ..LocalSettings::default()
+    })
+}
+
+fn webhook(settings: &Settings) -> anyhow::Result<Option<Webhook>> {
+    let Some(url) = settings.get("REMEDIATION_WEBHOOK_URL") else {
+        return Ok(None);
+    };
+    let path = settings.get("REMEDIATION_WEBHOOK_SECRET_FILE").context(
+        "REMEDIATION_WEBHOOK_URL needs REMEDIATION_WEBHOOK_SECRET_FILE: a file with the secret \
+         that requests are signed with",
+    )?;
+    let secret = std::fs::read_to_string(&path)
+        .with_context(|| format!("REMEDIATION_WEBHOOK_SECRET_FILE {path} cannot be read"))?;
+    let webhook = Webhook::new(&url, secret.trim());
+    Ok(Some(
+        webhook.map_err(|error| bad("WEBHOOK_URL", &url, &error))?,
+    ))
+}
+
+fn bad(name: &str, url: &str, error: &anyhow::Error) -> anyhow::Error {
+    // The address may hold a password.
+    let shown = url.split('?').next().unwrap_or_default();
+    let shown = shown.rsplit('@').next().unwrap_or_default();
+    anyhow::anyhow!("REMEDIATION_{name} (…{shown}): {error:#}")
+}
