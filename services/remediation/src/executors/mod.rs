@@ -25,6 +25,7 @@ use midwatch_runtime::JobError;
 use midwatch_runtime::clock;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub struct Executors {
     owner: Owner,
     /// The name of this machine.
     machine: String,
+    /// While this file is there, nothing is begun.
+    stop_file: Option<PathBuf>,
 }
 
 /// What a finished try comes to.
@@ -79,6 +82,25 @@ impl Executors {
                 lease_s: LEASE.as_secs_f64(),
             },
             machine: machine.to_owned(),
+            stop_file: None,
+        }
+    }
+
+    /// The same, stopped while the file is there: what has not begun is refused
+    /// by the rule `global_stop` right before it would. What may have been done
+    /// before is still looked at, so that its outcome is the true one.
+    #[must_use]
+    pub fn with_stop_file(mut self, file: Option<PathBuf>) -> Executors {
+        self.stop_file = file;
+        self
+    }
+
+    /// Whether the stop file is there. One that cannot be looked at counts as
+    /// there: whoever asks for a stop must not depend on permissions.
+    async fn is_stopped(&self) -> bool {
+        match &self.stop_file {
+            Some(file) => tokio::fs::try_exists(file).await.unwrap_or(true),
+            None => false,
         }
     }
 
@@ -185,11 +207,7 @@ impl Executors {
                 Begun::Taken(acting) => return Ok(Ok(acting)),
                 Begun::Ended(ended) => return Ok(Err(outcome(ended)?)),
                 Begun::Refused { rule, reason } => {
-                    return Ok(Err(Outcome {
-                        status: OutcomeStatus::Refused,
-                        rule: rule.to_owned(),
-                        ..said(&reason)
-                    }));
+                    return Ok(Err(refused(rule, &reason)));
                 }
                 Begun::OtherAction => {
                     let key = &execution.key;
@@ -261,6 +279,9 @@ impl Executors {
             }
             Err(Stop::No(reason)) => return Ok(Some(failed(reason))),
         };
+        if self.is_stopped().await {
+            return Ok(Some(refused("global_stop", "the stop file is there")));
+        }
         let marked = executions::mark_acting(
             &self.postgres.pool,
             &execution.key,
@@ -378,6 +399,14 @@ fn said(text: &str) -> Outcome {
         output: tidy(text),
         acted_at_ms: None,
         reconciled: false,
+    }
+}
+
+fn refused(rule: &str, reason: &str) -> Outcome {
+    Outcome {
+        status: OutcomeStatus::Refused,
+        rule: rule.to_owned(),
+        ..said(reason)
     }
 }
 

@@ -132,6 +132,46 @@ async fn what_a_dead_process_left_is_reconciled_by_looking() {
 }
 
 #[tokio::test]
+async fn a_stop_refuses_what_has_not_begun_and_tells_the_truth_about_the_rest() {
+    let (postgres, _) = database("act_stop").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("STOP");
+    for key in ["was-done", "not-done"] {
+        left_behind(&postgres, key, "0", true, 3_000).await;
+        sql(&postgres, "UPDATE executions SET service = key").await;
+    }
+    std::fs::write(&file, "").expect("a file");
+    let seen = Done {
+        output: "seen".to_owned(),
+        at_ms: None,
+    };
+    let hand = Arc::new(Scripted {
+        seen: Mutex::new(vec![Seen::Done(seen), Seen::NotDone]),
+        ..Scripted::default()
+    });
+    let executors = executors(&postgres, "0", Arc::clone(&hand)).with_stop_file(Some(file.clone()));
+    for (key, status) in [
+        ("was-done", OutcomeStatus::Done),
+        ("not-done", OutcomeStatus::Refused),
+        ("fresh", OutcomeStatus::Refused),
+    ] {
+        let outcome = run(&executors, &action(key)).await;
+        assert_eq!(outcome.status, status, "{key}");
+        assert_eq!(
+            outcome.rule == "global_stop",
+            status == OutcomeStatus::Refused,
+            "{key}"
+        );
+    }
+    assert_eq!(hand.acts.load(Ordering::SeqCst), 0);
+    std::fs::remove_file(&file).expect("our file");
+    assert_eq!(
+        run(&executors, &action("later")).await.status,
+        OutcomeStatus::Done
+    );
+}
+
+#[tokio::test]
 async fn what_only_another_machine_or_executor_can_tell_is_unknown() {
     let (postgres, _) = database("act_elsewhere").await;
     left_behind(&postgres, "other", "0", true, 3_000).await;
