@@ -1,9 +1,8 @@
 //! What touches the world: executors carry actions out, the proof looks at
-//! their effect. The stop file is looked at right before, whatever was decided
-//! earlier.
+//! their effect.
 
 use crate::config::Config;
-use crate::execution::{Check, Execution, Outcome, OutcomeStatus};
+use crate::execution::{Check, Execution, Outcome};
 use crate::executors::Executors;
 use crate::proof::Proof;
 use midwatch_events::action::Verification;
@@ -35,43 +34,15 @@ impl StopFile {
         let file = self.0.as_ref();
         file.is_some_and(|file| file.try_exists().unwrap_or(true))
     }
-
-    /// What the stop file means for a try of an execution. Before the first
-    /// try nothing was done, so that it is refused; an earlier try may have
-    /// acted, and whoever would find out might act: that has to wait, and a
-    /// person has to look where it waits too long.
-    ///
-    /// # Errors
-    /// Transient while an earlier try cannot be looked into.
-    fn before(&self, attempt: i32) -> Result<Option<Outcome>, JobError> {
-        if !self.is_stopped() {
-            return Ok(None);
-        }
-        if attempt > 1 {
-            return Err(JobError::Transient(anyhow::anyhow!(
-                "the stop file is there, and whether an earlier try acted is not known"
-            )));
-        }
-        Ok(Some(Outcome {
-            status: OutcomeStatus::Refused,
-            rule: "global_stop".to_owned(),
-            output: "the stop file is there".to_owned(),
-            acted_at_ms: None,
-            reconciled: false,
-        }))
-    }
 }
 
 impl Hands {
-    /// Carries an action out, unless everything is stopped; `attempt` counts
-    /// from 1.
+    /// Carries an action out; the executors look at the stop file themselves,
+    /// after they have looked at what an earlier try did.
     ///
     /// # Errors
-    /// As the executor says.
-    pub async fn execute(&self, execution: &Execution, attempt: i32) -> Result<Outcome, JobError> {
-        if let Some(refused) = self.stop.before(attempt)? {
-            return Ok(refused);
-        }
+    /// As the executors say.
+    pub async fn execute(&self, execution: &Execution) -> Result<Outcome, JobError> {
         self.executors.execute(execution).await
     }
 
@@ -96,13 +67,9 @@ mod tests {
         let name = "REMEDIATION_STOP_FILE".to_owned();
         let pair = (name, path.to_string_lossy().into_owned());
         let stop = StopFile::new(&Config::read(&mut Settings::from_values([pair])));
-        assert!(!stop.is_stopped() && matches!(stop.before(1), Ok(None)));
+        assert!(!stop.is_stopped());
         std::fs::write(&path, "").expect("written");
         assert!(stop.is_stopped());
-        let refused = stop.before(1).expect("the first try did nothing");
-        assert_eq!(refused.map(|one| one.status), Some(OutcomeStatus::Refused));
-        // An earlier try may have acted: that is never told as refused.
-        assert!(matches!(stop.before(2), Err(JobError::Transient(_))));
         std::fs::remove_file(&path).expect("removed");
         assert!(!stop.is_stopped());
     }

@@ -61,7 +61,9 @@ impl Remediation {
         let postgres = context.postgres().await?;
         let hands = Hands {
             stop: StopFile::new(&config),
-            executors: Executors::connect(&context.settings, postgres.clone()).await?,
+            executors: Executors::connect(&context.settings, postgres.clone())
+                .await?
+                .with_stop_file(config.stop_file.clone()),
             proof: Proof::new(context.redis().await?, catalogue.clone()),
         };
         Ok(Remediation {
@@ -268,7 +270,7 @@ impl Agent for Remediation {
             }
             EXECUTE => {
                 let execution: Execution = serde_json::from_value(payload).map_err(permanent)?;
-                let done = self.hands.execute(&execution, job.attempt).await?;
+                let done = self.hands.execute(&execution).await?;
                 let stopped = self.hands.stop.is_stopped();
                 serde_json::to_value(Performed { done, stopped }).map_err(permanent)
             }
