@@ -7,7 +7,7 @@
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
 
-use fixture::{Cast, Scratch, Stage, fleet, write};
+use fixture::{Cast, Scratch, Stage, add_told, fleet, write};
 use midwatch_api::series::Recent;
 use midwatch_api::setup::Setup;
 use midwatch_api::topics::Topics;
@@ -86,6 +86,22 @@ async fn write_incidents(scratch: &Scratch) {
         write(&scratch.pool, &Cast::usual(seed, minutes), stage).await;
     }
     write(&scratch.pool, &Cast::hostile(HOSTILE), Stage::Resolved).await;
+    let planned = Cast::usual("d", 6);
+    let asked = |more: serde_json::Value| {
+        let mut payload = planned.told("S3", &more);
+        payload["command"] = "approve".into();
+        payload
+    };
+    let first = asked(
+        serde_json::json!({"by": "ana", "credential_id": "slack:U1", "channel": "slack",
+        "approvals_missing": 1}),
+    );
+    let second = asked(serde_json::json!({"by": "ana", "rule": "same_credential"}));
+    let lines = [
+        ("ACTION_APPROVED", "ana approved S3", first),
+        ("ACTION_REFUSED", "two people have to approve it", second),
+    ];
+    add_told(&scratch.pool, &planned, &lines).await;
 }
 
 async fn write_fleet(client: &fred::clients::Client) {

@@ -262,7 +262,7 @@ async fn checked(
         if request.command != "close" {
             return Err(bad("stated", "only close takes it; leave it out"));
         }
-        details.stated = Some(said(stated, &operator.name)?);
+        details.stated = Some(Box::new(said(stated, &operator.name)?));
     }
     let target = match request.command.as_str() {
         "merge" => other(app, &row, target).await?,

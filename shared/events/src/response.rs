@@ -178,10 +178,10 @@ pub struct CommandDetails {
     pub nonce: String,
     /// `declare`: what the person says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub declared: Option<Declared>,
+    pub declared: Option<Box<Declared>>,
     /// `close`: what the person says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stated: Option<Stated>,
+    pub stated: Option<Box<Stated>>,
 }
 
 /// Something to do so that it does not happen again.

@@ -108,11 +108,11 @@ async fn declare(
         });
     }
     let mut details = way.details();
-    details.declared = Some(Declared {
+    details.declared = Some(Box::new(Declared {
         title,
         severity: severity.as_str().to_owned(),
         by: operator.name.clone(),
-    });
+    }));
     let event_id = clock::random_id();
     let incident_id = ids::declared(event_id);
     let command = OperatorCommand {

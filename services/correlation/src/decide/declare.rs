@@ -76,7 +76,7 @@ fn declare(
     if service.is_empty() || service == "*" {
         return Err("`target` must be a service".to_owned());
     }
-    let declared = command.details.declared.as_ref();
+    let declared = command.details.declared.as_deref();
     let declared = declared.ok_or("`declared` is missing: what is wrong, and how grave is it?")?;
     let severity = Severity::parse(&declared.severity)
         .ok_or_else(|| format!("{:?} is no severity", declared.severity))?;

@@ -17,11 +17,11 @@ fn declared_id() -> Uuid {
 fn command(story: &Story, severity: &str) -> OperatorCommand {
     OperatorCommand {
         details: CommandDetails {
-            declared: Some(Declared {
+            declared: Some(Box::new(Declared {
                 title: "Nobody can pay".to_owned(),
                 severity: severity.to_owned(),
                 by: "whoever wrote this".to_owned(),
-            }),
+            })),
             channel: "cli".to_owned(),
             ..CommandDetails::default()
         },

@@ -235,7 +235,7 @@ pub fn close(case: &mut Case, at: Moment, command: &OperatorCommand) -> Vec<Effe
         command.reason.clone()
     };
     // A person's words: nobody but that person vouches for them.
-    let stated = command.details.stated.as_ref().map(|stated| Stated {
+    let stated = command.details.stated.as_deref().map(|stated| Stated {
         by: command.by.clone(),
         ..stated.clone()
     });

@@ -38,7 +38,7 @@ fn close(story: &mut Story, stated: Option<Stated>) {
         environment: None,
         until_ms: None,
         details: midwatch_events::response::CommandDetails {
-            stated,
+            stated: stated.map(Box::new),
             ..midwatch_events::response::CommandDetails::default()
         },
     };
