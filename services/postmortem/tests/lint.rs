@@ -35,6 +35,27 @@ fn no_sentence_of_many_incidents_is_unbound() {
         told.insert(story.name);
     }
     assert!(told.len() >= 11, "{told:?}");
+    // Every kind of computed value was told at least once.
+    let all: String = stories::all(INCIDENTS)
+        .iter()
+        .map(|story| forms::markdown(&written(story).0))
+        .collect();
+    for words in [
+        "Failed requests to payment-service: ",
+        "Minutes of the SLO of payment-service that burnt: ",
+        "its whole window holds 216 at an objective of 99.5 %",
+        "Downtime of ",
+        "stated this toil, in minutes: 45.5",
+        "Against Latency spike in order-service speaks this",
+        "that was dropped: the number 12000",
+        "MTTA, from detection to the first acknowledgement",
+        "refused by the rule freeze-window",
+        "tried, found worse and undone",
+        "dry run: shown, not carried out",
+        "| in all |",
+    ] {
+        assert!(all.contains(words), "{words}");
+    }
     assert!(sentences > INCIDENTS * 25, "{sentences}");
 }
 
