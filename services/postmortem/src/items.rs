@@ -183,7 +183,12 @@ impl Around<'_> {
             .iter()
             .position(|(name, _)| *name == lesson.priority)?;
         let title = self.filled(lesson.title, evidence)?;
-        let owner = say(self.records, self.owner.0, &[self.owner.1.clone()], &[])?;
+        let owner = say(
+            self.records,
+            self.owner.0,
+            std::slice::from_ref(&self.owner.1),
+            &[],
+        )?;
         let due = over(
             Rule::DayAfter,
             [

@@ -42,94 +42,70 @@ pub fn suggest(lessons: &[Lesson]) -> Vec<Draft> {
 
 fn draft(service: &str, cause: &str, group: &[&Lesson]) -> Draft {
     let name = slug(&format!("{cause}-{service}"));
-    let incidents: Vec<String> = group.iter().map(|one| one.incident_id.clone()).collect();
+    let mut text = head(&name, service, cause, group);
+    let left = |one: &Lesson| {
+        let (metric, title) = (code(&one.trigger_metric), escape(&one.title));
+        vec![format!("{metric} left its range: {title}")]
+    };
+    section(&mut text, "Symptoms", &each(group, left));
+    let seen = |one: &Lesson| {
+        let seen = one.evidence.iter().take(4).map(|seen| escape(seen));
+        std::iter::once(escape(&one.root_cause))
+            .chain(seen)
+            .collect()
+    };
+    section(&mut text, "Diagnosis", &each(group, seen));
+    let helped = steps(group, &["improved"]);
+    section(&mut text, "Immediate mitigation", &helped);
+    let in_vain = steps(group, &["not_improved", "worse"]);
+    section(&mut text, "What did not help", &in_vain);
+    let ended = |one: &Lesson| {
+        let (how, minutes) = (escape(&one.resolution), number(one.mttr_minutes));
+        vec![format!("{how} (over after {minutes} min)")]
+    };
+    section(&mut text, "How it ended", &each(group, ended));
+    let factors = |one: &Lesson| {
+        let factors = one.contributing_factors.iter().take(4);
+        factors.map(|factor| escape(factor)).collect()
+    };
+    section(&mut text, "Contributing factors", &each(group, factors));
+    Draft {
+        name,
+        markdown: text,
+        incidents: group.iter().map(|one| one.incident_id.clone()).collect(),
+    }
+}
+
+/// Front matter and title.
+fn head(name: &str, service: &str, cause: &str, group: &[&Lesson]) -> String {
+    let title = crate::text::words_of_kind(cause);
+    let description = serde_json::json!(format!(
+        "{title} of {service}, drafted from {} recorded incidents; read it before you use it.",
+        group.len()
+    ));
     let kinds = each(group, |one| vec![one.anomaly_type.clone()]);
     let kinds: Vec<&str> = kinds.iter().map(|(kind, _)| kind.as_str()).collect();
-    let title = crate::text::words_of_kind(cause);
-    let mut text = format!(
-        "---\nname: {name}\ndescription: {}\nanomaly_types: [{}]\ntags: [draft, {}]\n---\n\n# {} of {}\n\n",
-        serde_json::json!(format!(
-            "{title} of {service}, drafted from {} recorded incidents; read it before you use it.",
-            group.len()
-        )),
+    format!(
+        "---\nname: {name}\ndescription: {description}\nanomaly_types: [{}]\ntags: [draft, {}]\n---\n\n# {} of {}\n\n",
         kinds.join(", "),
         slug(cause),
         escape(&title),
         escape(service),
-    );
-    section(
-        &mut text,
-        "Symptoms",
-        &each(group, |one| {
-            vec![format!(
-                "{} left its range: {}",
-                code(&one.trigger_metric),
-                escape(&one.title)
-            )]
-        }),
-    );
-    section(
-        &mut text,
-        "Diagnosis",
-        &each(group, |one| {
-            let seen = one.evidence.iter().take(4).map(|seen| escape(seen));
-            std::iter::once(escape(&one.root_cause))
-                .chain(seen)
-                .collect()
-        }),
-    );
-    let steps = |wanted: fn(&str) -> bool| {
-        each(group, |one| {
-            let tried = one.tried.iter().filter(|tried| wanted(&tried.verdict));
-            tried
-                .map(|tried| {
-                    format!(
-                        "**{}**: {} — {}",
-                        escape(&tried.action),
-                        code(&tried.command),
-                        escape(&tried.became)
-                    )
-                })
-                .collect()
-        })
-    };
-    section(
-        &mut text,
-        "Immediate mitigation",
-        &steps(|verdict| verdict == "improved"),
-    );
-    section(
-        &mut text,
-        "What did not help",
-        &steps(|verdict| matches!(verdict, "not_improved" | "worse")),
-    );
-    section(
-        &mut text,
-        "How it ended",
-        &each(group, |one| {
-            vec![format!(
-                "{} (over after {} min)",
-                escape(&one.resolution),
-                number(one.mttr_minutes)
-            )]
-        }),
-    );
-    section(
-        &mut text,
-        "Contributing factors",
-        &each(group, |one| {
-            one.contributing_factors
-                .iter()
-                .take(4)
-                .map(|factor| escape(factor))
-                .collect()
-        }),
-    );
-    Draft {
-        name,
-        markdown: text,
-        incidents,
-    }
+    )
+}
+
+/// The steps that were tried and found so.
+fn steps(group: &[&Lesson], verdicts: &[&str]) -> Vec<(String, Vec<String>)> {
+    each(group, |one| {
+        let tried = one.tried.iter();
+        tried
+            .filter(|tried| verdicts.contains(&tried.verdict.as_str()))
+            .map(|tried| {
+                let (action, command) = (escape(&tried.action), code(&tried.command));
+                format!("**{action}**: {command} — {}", escape(&tried.became))
+            })
+            .collect()
+    })
 }
 
 /// What the incidents say, each once, with those that say it.

@@ -73,6 +73,24 @@ fn lesson() -> Lesson {
     lesson::draw(&facts, &document)
 }
 
+fn call() -> LlmCall {
+    LlmCall {
+        call_id: ids::derive(&["call"]),
+        agent: "investigation".to_owned(),
+        purpose: "rca".to_owned(),
+        tier: "reasoning".to_owned(),
+        model: "scripted".to_owned(),
+        prompt: json!([{"role": "user"}]),
+        reply: Some("a reply".to_owned()),
+        prompt_tokens: 900,
+        completion_tokens: 100,
+        cost_usd: 0.25,
+        latency_ms: 1500,
+        outcome: "ok".to_owned(),
+        error: None,
+    }
+}
+
 /// Stores an incident with a row of every kind.
 async fn stored(postgres: &Postgres) -> uuid::Uuid {
     let facts = remediated();
@@ -121,22 +139,7 @@ async fn stored(postgres: &Postgres) -> uuid::Uuid {
     )
     .await
     .expect("enqueued");
-    let call = LlmCall {
-        call_id: ids::derive(&["call"]),
-        agent: "investigation".to_owned(),
-        purpose: "rca".to_owned(),
-        tier: "reasoning".to_owned(),
-        model: "scripted".to_owned(),
-        prompt: json!([{"role": "user"}]),
-        reply: Some("a reply".to_owned()),
-        prompt_tokens: 900,
-        completion_tokens: 100,
-        cost_usd: 0.25,
-        latency_ms: 1500,
-        outcome: "ok".to_owned(),
-        error: None,
-    };
-    llm::insert(&mut tx, Some(id), &call)
+    llm::insert(&mut tx, Some(id), &call())
         .await
         .expect("recorded");
     let (document, _) = written(&facts);
