@@ -124,9 +124,7 @@ async fn carry_out(
             let answer = operate::ask(configuration, &api, asked).await?;
             show(json, &answer, || operate::render(&answer, paint))?;
         }
-        Command::Paper(command) => {
-            return paper::run(configuration, &command, json).await;
-        }
+        Command::Paper(command) => return paper::run(configuration, &command, json).await,
         Command::Topics { tail: Some(tail) } => {
             let TopicsCommand::Tail {
                 name,
