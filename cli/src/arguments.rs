@@ -67,6 +67,7 @@ gives them; GET /openapi.json describes each field. Times: epoch milliseconds."
     Operate(OperatorCommand),
     #[command(flatten)]
     Respond(ResponseCommand),
+    Paper(crate::paper::PaperCommand),
     /// List topics and groups, or read messages from the broker
     #[command(
         args_conflicts_with_subcommands = true,
@@ -169,6 +170,22 @@ pub enum OperatorCommand {
     /// End an incident
     #[command(after_help = OPERATOR_HELP)]
     Close {
+        /// Its short id (INC-A1B2C3D4) or UUID
+        id: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Stand by a postmortem; later incidents learn from it
+    #[command(after_help = OPERATOR_HELP)]
+    Review {
+        /// Its short id (INC-A1B2C3D4) or UUID
+        id: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Publish a reviewed postmortem
+    #[command(after_help = OPERATOR_HELP)]
+    Publish {
         /// Its short id (INC-A1B2C3D4) or UUID
         id: String,
         #[command(flatten)]
@@ -368,7 +385,7 @@ mod tests {
         for name in names {
             let below = command.find_subcommand_mut(&name).unwrap();
             helps.push(below.render_long_help().to_string());
-            for further in ["show", "tail", "start", "resolve"] {
+            for further in ["show", "tail", "start", "resolve", "new", "suggest"] {
                 if let Some(further) = below.find_subcommand_mut(further) {
                     helps.push(further.render_long_help().to_string());
                 }

@@ -8,8 +8,8 @@
 //! Guarantees
 //! - it changes nothing: no topic, key, row, offset or mail. What an operator
 //!   asks for ([`operate`], [`plan`], [`declare`]) goes to the API, which
-//!   publishes it; the one file
-//!   that it writes is the picture that `detect --plot` names;
+//!   publishes it; it writes the files that `detect --plot`, `keys new` and `-o`
+//!   name, and no other;
 //! - every wait has a limit, except that of `--follow` and that of a filter;
 //! - no key, password or token is shown, and nothing that came from telemetry
 //!   reaches a terminal as anything but text;
@@ -28,6 +28,7 @@ pub mod incidents;
 pub mod investigate;
 pub mod operate;
 pub mod output;
+pub mod paper;
 pub mod plan;
 pub mod replay;
 pub mod topics;
@@ -49,6 +50,12 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     }
     if let Command::Investigate(options) = &arguments.command {
         return investigate::run(options).unwrap_or_else(|failure| report(&failure, str::to_owned));
+    }
+    // Neither do the proof of a bundle and a new key.
+    if let Command::Paper(command) = &arguments.command
+        && let Some(done) = paper::without_settings(command, arguments.json)
+    {
+        return done.unwrap_or_else(|failure| report(&failure, str::to_owned));
     }
     let configuration = match Configuration::load(arguments.env_file.as_deref()) {
         Ok(configuration) => configuration,
@@ -124,6 +131,7 @@ async fn carry_out(
             let api = Api::new(&configuration.api_url(api))?;
             return respond(command, configuration, &api, (json, paint)).await;
         }
+        Command::Paper(command) => return paper::run(configuration, &command, json).await,
         Command::Topics { tail: Some(tail) } => {
             let TopicsCommand::Tail {
                 name,

@@ -1,5 +1,5 @@
-//! `midwatch ack`, `snooze`, `merge`, `split`, `reopen`, `close` and
-//! `maintain`: what an operator asks of the agents, over the API.
+//! `midwatch ack`, `snooze`, `merge`, `split`, `reopen`, `close`, `review`,
+//! `publish` and `maintain`: what an operator asks of the agents, over the API.
 //!
 //! The token is that of `OPERATOR_TOKEN`. What comes of a command is for the
 //! agents to say; the timeline of the incident tells.
@@ -44,6 +44,8 @@ pub fn asked(command: &OperatorCommand) -> Result<Asked, Failure> {
         }
         OperatorCommand::Reopen { id, reason } => about(id, "reopen", reason)?,
         OperatorCommand::Close { id, reason } => about(id, "close", reason)?,
+        OperatorCommand::Review { id, reason } => about(id, "review", reason)?,
+        OperatorCommand::Publish { id, reason } => about(id, "publish", reason)?,
         OperatorCommand::Maintain(window) => maintain(window),
     })
 }
@@ -230,6 +232,8 @@ mod tests {
             ),
             ("reopen INC-1", path, json!({"command": "reopen"})),
             ("close INC-1", path, json!({"command": "close"})),
+            ("review INC-1", path, json!({"command": "review"})),
+            ("publish INC-1", path, json!({"command": "publish"})),
             (
                 "maintain * --environment e --minutes 5",
                 "/api/maintenance",

@@ -7,7 +7,7 @@
 
 use crate::content::{HistoricalIncident, Knowledge, ServiceRecord};
 use crate::runbook::Runbook;
-use midwatch_clients::knowledge::{ARCHITECTURE, Document, INCIDENTS, RUNBOOKS};
+use midwatch_clients::knowledge::{ARCHITECTURE, Document, INCIDENTS, PastIncident, RUNBOOKS};
 use midwatch_events::ids;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -30,33 +30,23 @@ pub fn documents(knowledge: &Knowledge) -> [(&'static str, Vec<Document>); 3] {
 /// `contributing_factors`.
 #[must_use]
 pub fn incident_documents(incident: &HistoricalIncident) -> Vec<Document> {
-    let record = value(incident);
-    [
-        ("summary", incident.summary.clone()),
-        ("root_cause", incident.root_cause.clone()),
-        ("resolution", incident.resolution.clone()),
-        (
-            "contributing_factors",
-            format!("{}.", incident.contributing_factors.join(". ")),
-        ),
-    ]
-    .into_iter()
-    .map(|(chunk_type, text)| Document {
-        id: id(&[INCIDENTS, &incident.incident_id, chunk_type]),
-        text: format!("{}. {text}", incident.title),
-        payload: payload(json!({
-            "incident_id": incident.incident_id,
-            "chunk_type": chunk_type,
-            "anomaly_type": incident.anomaly_type,
-            "severity": incident.severity,
-            "service": incident.service,
-            "mttr_minutes": incident.mttr_minutes,
-            "tags": incident.tags,
-            "text": text,
-            "record": record,
-        })),
-    })
-    .collect()
+    PastIncident {
+        incident_id: incident.incident_id.clone(),
+        title: incident.title.clone(),
+        anomaly_type: incident.anomaly_type.as_str().to_owned(),
+        severity: incident.severity.as_str().to_owned(),
+        service: incident.service.clone(),
+        mttr_minutes: incident.mttr_minutes,
+        tags: incident.tags.clone(),
+        summary: incident.summary.clone(),
+        root_cause: incident.root_cause.clone(),
+        resolution: incident.resolution.clone(),
+        contributing_factors: incident.contributing_factors.clone(),
+        record: value(incident),
+        effective_actions: Vec::new(),
+        origin: None,
+    }
+    .documents()
 }
 
 /// One document per section.

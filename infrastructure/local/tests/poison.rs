@@ -59,7 +59,11 @@ const READERS: &[(&str, &[Topic])] = &[
     ),
     (
         "postmortem",
-        &[Topic::IncidentsResolved, Topic::RemediationActions],
+        &[
+            Topic::IncidentsResolved,
+            Topic::RemediationActions,
+            Topic::OperatorCommands,
+        ],
     ),
     (
         "detection",

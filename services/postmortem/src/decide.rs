@@ -2,12 +2,17 @@
 //! log.
 
 use crate::config::SETTLE_MS;
-use crate::document;
-use crate::facts::Facts;
+use crate::document::{self, Document, LeftOut};
+use crate::facts::{Deed, Facts};
+use crate::forms;
+use crate::lesson::{self, Lesson};
 use crate::polish;
+use crate::records::Records;
+use crate::review::{self, LEARN, Written};
+use crate::statement::Statement;
 use midwatch_clients::llm::LlmCall;
 use midwatch_events::knowledge::Catalogue;
-use midwatch_events::{Event, IncidentResolved, PostmortemGenerated, RemediationAction};
+use midwatch_events::{Event, IncidentResolved, PostmortemGenerated};
 use midwatch_runtime::agent::{Input, Job, Moment};
 use midwatch_runtime::effect::{Effect, JobRequest, Projection};
 use serde::{Deserialize, Serialize};
@@ -26,7 +31,10 @@ pub struct State {
     /// Event time of the last end.
     pub resolved_at_ms: Option<i64>,
     /// What became of the plan's steps, oldest first.
-    pub actions: Vec<RemediationAction>,
+    pub actions: Vec<Deed>,
+    /// The newest text, and how far its review has come.
+    #[serde(default)]
+    pub written: Option<Written>,
 }
 
 /// Most actions that are remembered; a plan has eight steps of six phases.
@@ -36,7 +44,7 @@ const ACTIONS: usize = 200;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
     pub resolved: IncidentResolved,
-    pub actions: Vec<RemediationAction>,
+    pub actions: Vec<Deed>,
     pub version: u32,
 }
 
@@ -68,8 +76,12 @@ impl Core {
         match input {
             Input::Event { envelope, .. } | Input::Expired { envelope } => match envelope.event {
                 Event::Resolved(resolved) => resolved_again(state, at, *resolved),
+                Event::Command(command) => review::command(state, at, &command),
                 Event::Action(action) => {
-                    state.actions.push(*action);
+                    state.actions.push(Deed {
+                        id: envelope.meta.event_id.to_string(),
+                        action: *action,
+                    });
                     let surplus = state.actions.len().saturating_sub(ACTIONS);
                     state.actions.drain(..surplus);
                     Vec::new()
@@ -82,6 +94,7 @@ impl Core {
             Input::JobDone { job, result } if job.kind == POLISH => {
                 self.polished(state, at, &job, result)
             }
+            Input::JobDone { job, result } if job.kind == LEARN => review::learnt(at, &job, result),
             Input::JobDone { .. } | Input::Timer { .. } => Vec::new(),
         }
     }
@@ -89,7 +102,7 @@ impl Core {
     /// The trail was read, or could not be.
     fn read(
         &self,
-        state: &State,
+        state: &mut State,
         at: Moment,
         job: &Job,
         result: Result<Value, String>,
@@ -121,13 +134,13 @@ impl Core {
                 ..JobRequest::new(format!("{POLISH}:{}", draft.version), POLISH, payload)
             })];
         }
-        self.publish(at, &draft, None)
+        self.publish(state, at, &draft, None)
     }
 
     /// The model answered, or could not.
     fn polished(
         &self,
-        state: &State,
+        state: &mut State,
         at: Moment,
         job: &Job,
         result: Result<Value, String>,
@@ -149,7 +162,9 @@ impl Core {
             let summary = advice
                 .summary
                 .ok_or_else(|| error.unwrap_or_else(|| "the model gave no summary".to_owned()))?;
-            polish::check(&summary, &draft.facts)
+            let records = self.records(&draft);
+            let own = document::write(&draft.facts, &records, draft.version);
+            polish::check(&summary, &own, &records)
         });
         if draft.version != state.version {
             return effects;
@@ -163,54 +178,107 @@ impl Core {
                 json!({ "purpose": POLISH, "reason": reason }),
             ));
         }
-        effects.extend(self.publish(at, &draft, summary.ok().as_deref()));
+        effects.extend(self.publish(state, at, &draft, summary.ok()));
         effects
     }
 
-    fn publish(&self, at: Moment, draft: &Draft, summary: Option<&str>) -> Vec<Effect> {
-        let resolved = &draft.facts.resolved;
-        let incident_id = resolved.header.incident_id;
-        let document = document::write(&draft.facts, &self.catalogue, draft.version, summary);
-        let count = document.items.len();
-        let words = format!(
-            "Postmortem{} with {count} action items",
-            if draft.version > 1 {
-                format!(" version {}", draft.version)
-            } else {
-                String::new()
-            }
-        );
-        let payload = json!({
-            "version": draft.version,
-            "summary": document.summary,
-            "method": if summary.is_some() { "worded by a model" } else { "deterministic" },
-            "action_items": document.items,
-            "gap": draft.facts.gap,
-        });
-        vec![
-            Effect::Project(Projection::Postmortem {
-                incident_id,
-                markdown: document.markdown.clone(),
-            }),
-            Effect::audit(
-                incident_id,
-                "POSTMORTEM_GENERATED",
-                at.event_ms,
-                words,
-                payload,
-            ),
-            Effect::Publish(Event::Postmortem(Box::new(PostmortemGenerated {
-                header: resolved.header.clone(),
-                generated_at_ms: at.event_ms.max(resolved.resolved_at_ms),
-                postmortem: document.markdown,
-                summary: document.summary,
-                mttr_minutes: resolved.mttr_minutes,
-                action_items: document.items,
-                version: None,
-                status: String::new(),
-            }))),
-        ]
+    fn records(&self, draft: &Draft) -> Records {
+        Records::collect(&draft.facts, &self.catalogue, draft.version)
     }
+
+    /// Lints what was written and lets out what holds.
+    fn publish(
+        &self,
+        state: &mut State,
+        at: Moment,
+        draft: &Draft,
+        summary: Option<Statement>,
+    ) -> Vec<Effect> {
+        let records = self.records(draft);
+        let mut document = document::write(&draft.facts, &records, draft.version);
+        let method = match summary {
+            Some(_) => "worded by a model",
+            None => "deterministic",
+        };
+        if let Some(summary) = summary {
+            document.reword(summary);
+        }
+        let left_out = document.lint(&records);
+        let lesson = lesson::draw(&draft.facts, &document);
+        let mut effects = told_left_out(draft, at, &left_out);
+        effects.extend(published(draft, at, &document, &lesson, method));
+        state.written = Some(Written::draft(draft.version, lesson));
+        effects
+    }
+}
+
+/// What is left out is said aloud, once.
+fn told_left_out(draft: &Draft, at: Moment, left_out: &[LeftOut]) -> Vec<Effect> {
+    if left_out.is_empty() {
+        return Vec::new();
+    }
+    vec![Effect::audit(
+        draft.facts.resolved.header.incident_id,
+        "POSTMORTEM_LINT",
+        at.event_ms,
+        format!(
+            "{} statements of the postmortem did not hold against their records and were left out",
+            left_out.len()
+        ),
+        json!({ "version": draft.version, "left_out": left_out.iter().take(50).collect::<Vec<_>>() }),
+    )]
+}
+
+fn published(
+    draft: &Draft,
+    at: Moment,
+    document: &Document,
+    lesson: &Lesson,
+    method: &str,
+) -> Vec<Effect> {
+    let resolved = &draft.facts.resolved;
+    let incident_id = resolved.header.incident_id;
+    let markdown = forms::markdown(document);
+    let count = document.items.len();
+    let words = match draft.version {
+        1 => format!("Postmortem with {count} action items"),
+        version => format!("Postmortem version {version} with {count} action items"),
+    };
+    let payload = json!({
+        "version": draft.version,
+        "status": "draft",
+        "summary": document.summary(),
+        "method": method,
+        "statements": document.statements().count(),
+        "action_items": document.items,
+        "gap": draft.facts.gap,
+    });
+    vec![
+        Effect::Project(Projection::Postmortem {
+            incident_id,
+            version: draft.version,
+            markdown: markdown.clone(),
+            statements: json!(document),
+            lesson: json!(lesson),
+        }),
+        Effect::audit(
+            incident_id,
+            "POSTMORTEM_GENERATED",
+            at.event_ms,
+            words,
+            payload,
+        ),
+        Effect::Publish(Event::Postmortem(Box::new(PostmortemGenerated {
+            header: resolved.header.clone(),
+            generated_at_ms: at.event_ms.max(resolved.resolved_at_ms),
+            postmortem: markdown,
+            summary: document.summary(),
+            mttr_minutes: resolved.mttr_minutes,
+            action_items: document.items.clone(),
+            version: Some(draft.version),
+            status: "draft".to_owned(),
+        }))),
+    ]
 }
 
 /// An incident is over; for the second time, where it was reopened.

@@ -1,183 +1,219 @@
-//! The postmortem's text.
+//! The postmortem: sections of statements, and what it is made into.
 
-mod outcome;
+mod cause;
+mod closing;
+mod impact;
+mod judgement;
+mod remedy;
 mod story;
+mod timeline;
 
 use crate::facts::Facts;
 use crate::items::items;
-use crate::judgement::judge;
-use crate::notes::{Notes, Sentence, plain};
-use crate::text::{both, code, escape, moment};
-use midwatch_events::knowledge::Catalogue;
+use crate::lint;
+use crate::records::Records;
+use crate::statement::Statement;
 use midwatch_events::response::ActionItem;
+use serde::{Deserialize, Serialize};
 
-/// A written postmortem.
-#[derive(Clone, Debug, PartialEq)]
+/// How a section's statements stand on the page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// The heading of the whole.
+    Title,
+    /// Sentences one after another.
+    Prose,
+    List,
+    /// With these columns.
+    Table(Vec<String>),
+}
+
+/// Statements under one heading.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// Empty where it goes on under the one before.
+    pub heading: String,
+    pub layout: Layout,
+    pub statements: Vec<Statement>,
+}
+
+/// A written postmortem, as data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
-    pub markdown: String,
-    /// The summary as plain text.
-    pub summary: String,
+    pub incident: String,
+    pub version: u32,
+    pub sections: Vec<Section>,
     pub items: Vec<ActionItem>,
 }
 
-/// Writes the postmortem. `version` counts from 1; `summary` replaces the
-/// wording of the summary, not its records.
-#[must_use]
-pub fn write(
-    facts: &Facts,
-    catalogue: &Catalogue,
-    version: u32,
-    summary: Option<&str>,
-) -> Document {
-    let mut notes = Notes::default();
-    let items = items(facts, catalogue);
-    let own = story::summary(facts);
-    let mut markdown = head(facts, version);
-    section(&mut markdown, "Summary");
-    let summary = match summary {
-        Some(polished) => {
-            let records: Vec<&String> = own.iter().flat_map(|one| &one.records).collect();
-            markdown.push_str(&escape_long(polished));
-            markdown.push_str(&notes.cite(&records));
-            polished.to_owned()
-        }
-        None => {
-            let bound: Vec<String> = own.iter().map(|one| notes.bound(one)).collect();
-            markdown.push_str(&bound.join(" "));
-            plain_summary(&own)
-        }
-    };
-    markdown.push('\n');
-    section(&mut markdown, "Impact");
-    list(&mut markdown, &mut notes, &story::impact(facts), "");
-    section(&mut markdown, "Timeline");
-    markdown.push_str(&story::timeline(facts, &mut notes));
-    section(&mut markdown, "Root cause");
-    markdown.push_str(&outcome::root_cause(facts, &mut notes));
-    section(&mut markdown, "Contributing factors");
-    list(
-        &mut markdown,
-        &mut notes,
-        &outcome::factors(facts),
-        "None is recorded.",
-    );
-    let judgement = judge(facts);
-    section(&mut markdown, "What went well");
-    list(
-        &mut markdown,
-        &mut notes,
-        &judgement.well,
-        "Nothing that the records show.",
-    );
-    section(&mut markdown, "What went badly");
-    list(
-        &mut markdown,
-        &mut notes,
-        &judgement.badly,
-        "Nothing that the records show.",
-    );
-    if !judgement.lucky.is_empty() {
-        section(&mut markdown, "Where we were lucky");
-        list(&mut markdown, &mut notes, &judgement.lucky, "");
-    }
-    section(&mut markdown, "Remediation: proposed and applied");
-    markdown.push_str(&outcome::remediation(facts, &mut notes));
-    section(&mut markdown, "Action items");
-    markdown.push_str(&outcome::action_items(&items, &mut notes));
-    section(&mut markdown, "What is not known");
-    list(&mut markdown, &mut notes, &outcome::unknowns(facts), "");
-    section(&mut markdown, "Records");
-    markdown
-        .push_str("Each number in brackets above names the record that a statement rests on.\n\n");
-    markdown.push_str(&notes.list());
-    Document {
-        markdown,
-        summary,
-        items,
-    }
+/// A statement that was left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    pub section: String,
+    pub text: String,
+    pub reason: String,
 }
 
-/// The deterministic summary as plain text.
-#[must_use]
-pub fn plain_summary(sentences: &[Sentence]) -> String {
-    let texts: Vec<String> = sentences.iter().map(|one| plain(&one.markdown)).collect();
-    texts.join(" ")
-}
+/// The heading of the summary.
+pub const SUMMARY: &str = "Summary";
 
-/// The deterministic summary of these facts as plain text.
+/// Writes the postmortem. `version` counts from 1. Nothing in it has been
+/// linted yet: see [`Document::lint`].
 #[must_use]
-pub fn summary_of(facts: &Facts) -> String {
-    plain_summary(&story::summary(facts))
-}
-
-fn head(facts: &Facts, version: u32) -> String {
-    let header = &facts.resolved.header;
-    let mut head = format!(
-        "# Postmortem {}: {}\n\n",
-        escape(&header.short_id),
-        escape(&header.title())
-    );
-    if version > 1 {
-        head.push_str(&format!(
-            "Version {version}: the incident came back after it had been over, and this text replaces the earlier one.\n\n"
-        ));
+pub fn write(facts: &Facts, records: &Records, version: u32) -> Document {
+    let items = items(facts, records);
+    let rows = items.iter().map(|item| item.row.clone()).collect();
+    let judged = judgement::judge(facts, records);
+    let mut sections = story::head(facts, records, version);
+    sections.push(prose(SUMMARY, story::summary(facts, records)));
+    sections.push(list("Impact", impact::impact(facts, records)));
+    sections.push(list("Detection and response", story::times(facts, records)));
+    sections.push(timeline::timeline(facts, records));
+    sections.extend(cause::sections(facts, records));
+    sections.push(list("Contributing factors", cause::factors(facts, records)));
+    sections.push(list("What went well", judged.well));
+    sections.push(list("What went badly", judged.badly));
+    if !judged.lucky.is_empty() {
+        sections.push(list("Where we were lucky", judged.lucky));
     }
-    head.push_str(&format!(
-        "- Severity: {}\n- Environment: {}\n- Services: {}\n- Detected: {}\n- Over: {}\n- From detection to the end: {}\n",
-        header.severity,
-        escape(&header.environment),
-        services(&header.affected_services),
-        moment(header.detected_at_ms),
-        moment(facts.resolved.resolved_at_ms),
-        both(facts.resolved.mttr_ms, facts.wall_mttr_ms()),
+    sections.extend(remedy::sections(facts, records));
+    sections.push(table(
+        "Action items",
+        &["what", "owner", "due", "priority", "done when"],
+        rows,
     ));
-    if facts.is_simulated() {
-        head.push_str(&format!(
-            "- By the wall clock: detected {}, over {}. All other times are simulated ones unless marked.\n",
-            moment(header.detected_wall_ms),
-            moment(facts.resolved.resolved_wall_ms),
-        ));
+    sections.push(list("What people stated", closing::stated(facts, records)));
+    sections.push(closing::cost(facts, records));
+    sections.push(list("What is not known", closing::unknowns(facts, records)));
+    let mut document = Document {
+        incident: facts.resolved.header.short_id.clone(),
+        version,
+        sections,
+        items: items.into_iter().map(|item| item.item).collect(),
+    };
+    for section in &mut document.sections {
+        if section.statements.is_empty() && !section.heading.is_empty() {
+            section.layout = Layout::Prose;
+            let nothing = crate::writer::say(
+                records,
+                "Nothing that the records show.",
+                &[],
+                &[&facts.holdings_id()],
+            );
+            section.statements.extend(nothing);
+        }
     }
-    head.push_str("\nThis text looks for causes in systems, not in people. It states only what is recorded.\n");
-    head
+    document.number();
+    document
 }
 
-/// Names of services, escaped.
-pub(crate) fn services(list: &[String]) -> String {
-    let names: Vec<String> = list.iter().take(12).map(|name| escape(name)).collect();
-    let more = list.len().saturating_sub(12);
-    match (names.is_empty(), more) {
-        (true, _) => "none recorded".to_owned(),
-        (false, 0) => names.join(", "),
-        (false, more) => format!("{} and {more} more", names.join(", ")),
-    }
-}
-
-fn section(markdown: &mut String, title: &str) {
-    markdown.push_str(&format!("\n## {title}\n\n"));
-}
-
-fn list(markdown: &mut String, notes: &mut Notes, sentences: &[Sentence], none: &str) {
-    if sentences.is_empty() {
-        markdown.push_str(none);
-        markdown.push('\n');
-    }
-    for one in sentences {
-        markdown.push_str(&format!("- {}\n", notes.bound(one)));
-    }
-}
-
-/// A polished summary may be longer than a quoted record.
-fn escape_long(text: &str) -> String {
-    text.split_inclusive(' ')
-        .map(|word| {
-            let spaces = &word[word.trim_end().len()..];
-            format!("{}{spaces}", escape(word))
+impl Document {
+    /// Every statement with the heading that it stands under.
+    pub fn statements(&self) -> impl Iterator<Item = (&str, &Statement)> {
+        let mut heading = "";
+        self.sections.iter().flat_map(move |section| {
+            if !section.heading.is_empty() {
+                heading = &section.heading;
+            }
+            let under = heading;
+            section.statements.iter().map(move |one| (under, one))
         })
-        .collect()
+    }
+
+    /// The summary as plain text.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let texts: Vec<String> = self
+            .section(SUMMARY)
+            .iter()
+            .flat_map(|section| &section.statements)
+            .map(Statement::text)
+            .collect();
+        texts.join(" ")
+    }
+
+    /// The section under this heading.
+    #[must_use]
+    pub fn section(&self, heading: &str) -> Option<&Section> {
+        self.sections
+            .iter()
+            .find(|section| section.heading == heading)
+    }
+
+    /// Puts another wording in place of the summary; its words have passed
+    /// the lint.
+    pub fn reword(&mut self, summary: Statement) {
+        for section in &mut self.sections {
+            if section.heading == SUMMARY {
+                section.statements = vec![summary];
+                break;
+            }
+        }
+        self.number();
+    }
+
+    /// Takes out every statement that does not hold, and tells which. Action
+    /// items whose row goes, go too.
+    pub fn lint(&mut self, records: &Records) -> Vec<LeftOut> {
+        let mut left_out = Vec::new();
+        let mut heading = String::new();
+        for section in &mut self.sections {
+            if !section.heading.is_empty() {
+                heading.clone_from(&section.heading);
+            }
+            section.statements.retain(|statement| {
+                let Err(reason) = lint::check(statement, records) else {
+                    return true;
+                };
+                left_out.push(LeftOut {
+                    section: heading.clone(),
+                    text: statement.text(),
+                    reason,
+                });
+                false
+            });
+        }
+        if !left_out.is_empty() {
+            let rows: Vec<String> = left_out.iter().map(|one| one.text.clone()).collect();
+            self.items
+                .retain(|item| !rows.iter().any(|row| row.starts_with(&item.title)));
+            self.number();
+        }
+        left_out
+    }
+
+    fn number(&mut self) {
+        let statements = self
+            .sections
+            .iter_mut()
+            .flat_map(|section| &mut section.statements);
+        for (index, statement) in statements.enumerate() {
+            statement.id = format!("S{}", index + 1);
+        }
+    }
 }
 
-/// `` `metric` of service ``.
-pub(crate) fn series(metric: &str, service: &str) -> String {
-    format!("{} of {}", code(metric), escape(service))
+fn prose(heading: &str, statements: Vec<Statement>) -> Section {
+    Section {
+        heading: heading.to_owned(),
+        layout: Layout::Prose,
+        statements,
+    }
+}
+
+fn list(heading: &str, statements: Vec<Statement>) -> Section {
+    Section {
+        heading: heading.to_owned(),
+        layout: Layout::List,
+        statements,
+    }
+}
+
+fn table(heading: &str, columns: &[&str], statements: Vec<Statement>) -> Section {
+    Section {
+        heading: heading.to_owned(),
+        layout: Layout::Table(columns.iter().map(|name| (*name).to_owned()).collect()),
+        statements,
+    }
 }

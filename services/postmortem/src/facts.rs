@@ -1,11 +1,20 @@
 //! What is recorded about an incident, cut to what a postmortem can use. Only
 //! what stands here may be stated.
 
+mod deeds;
+mod names;
+mod traffic;
+
+pub use deeds::{Deed, Standing, verification};
+pub use traffic::{Reading, Traffic};
+
 use midwatch_clients::postgres::KeptRecord;
+use midwatch_clients::postgres::ledger::StageCost;
 use midwatch_clients::postgres::read::{AgentEvent, Email, IncidentRow};
+use midwatch_events::incident::Declared;
 use midwatch_events::{
-    BlastRadius, CorrelationSignal, GroupedAnomaly, IncidentResolved, RawDeployment,
-    RemediationAction, RemediationPlan, RootCauseCandidate,
+    BlastRadius, CorrelationSignal, GroupedAnomaly, IncidentResolved, RawDeployment, RejectedClaim,
+    RemediationPlan, RootCauseCandidate,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,12 +35,36 @@ pub struct Facts {
     pub deployment: Option<Change>,
     pub candidates: Vec<RootCauseCandidate>,
     pub plan: Option<RemediationPlan>,
-    pub actions: Vec<RemediationAction>,
+    pub actions: Vec<Deed>,
     pub mails: Vec<Mail>,
     pub peaks: Vec<Peak>,
     pub logs: Vec<LogLine>,
     /// How many records were kept with the incident.
     pub records: usize,
+    /// Where a person declared it, what that person said.
+    #[serde(default)]
+    pub declared: Option<Declared>,
+    /// What the investigation dropped and could not look at.
+    #[serde(default)]
+    pub inquiry: Option<Inquiry>,
+    /// Recorded requests and their failures.
+    #[serde(default)]
+    pub traffic: Vec<Traffic>,
+    /// What it cost until it was read.
+    #[serde(default)]
+    pub ledger: Vec<StageCost>,
+}
+
+/// What the investigation says of itself, in its last line of the trail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inquiry {
+    pub line_id: String,
+    #[serde(default)]
+    pub verdict: String,
+    #[serde(default)]
+    pub rejected_claims: Vec<RejectedClaim>,
+    #[serde(default)]
+    pub degradations: Vec<String>,
 }
 
 /// A line of the audit trail.
@@ -105,6 +138,7 @@ pub struct Stored {
     pub trail: Vec<AgentEvent>,
     pub records: Vec<KeptRecord>,
     pub mails: Vec<Email>,
+    pub ledger: Vec<StageCost>,
 }
 
 const LOGS: usize = 5;
@@ -131,21 +165,30 @@ impl Facts {
             peaks: Vec::new(),
             logs: Vec::new(),
             records: 0,
+            declared: None,
+            inquiry: None,
+            traffic: Vec::new(),
+            ledger: Vec::new(),
         }
     }
 
     /// Picks out of the stores what a postmortem can use.
     #[must_use]
-    pub fn collect(
-        resolved: IncidentResolved,
-        actions: Vec<RemediationAction>,
-        stored: Stored,
-    ) -> Facts {
+    pub fn collect(resolved: IncidentResolved, actions: Vec<Deed>, stored: Stored) -> Facts {
         let context = &stored.incident.correlation_context;
         let anomalies: Vec<GroupedAnomaly> =
             read(&context["grouped_anomalies"]).unwrap_or_default();
         let deployment: Option<RawDeployment> = read(&context["deployment"]);
+        let onset = anomalies.iter().map(|anomaly| anomaly.onset_ms).min();
+        let window = (
+            onset.unwrap_or(resolved.header.detected_at_ms),
+            resolved.resolved_at_ms,
+        );
         Facts {
+            declared: declared(context, &stored.trail),
+            inquiry: inquiry(&stored.trail),
+            traffic: traffic::collect(&stored.records, window),
+            ledger: stored.ledger,
             trail: stored
                 .trail
                 .into_iter()
@@ -234,43 +277,41 @@ impl Facts {
             .map(|reading| reading.at_ms)
             .min()
     }
-
-    /// Whether any step was begun, whatever became of it.
-    #[must_use]
-    pub fn began_a_step(&self) -> bool {
-        self.actions.iter().any(|action| {
-            matches!(
-                action.phase.as_str(),
-                "intent" | "outcome" | "undone" | "verified"
-            )
-        })
-    }
-
-    /// What is said of readings that returned without a verified step.
-    #[must_use]
-    pub fn unexplained_end(&self) -> &'static str {
-        if self.began_a_step() {
-            "A step of the plan was begun, but its effect was not verified; why the readings returned is not recorded."
-        } else {
-            "Midwatch carried out no action; why the readings returned is not recorded."
-        }
-    }
-
-    /// The record of a step's verification, where there is one.
-    #[must_use]
-    pub fn verified(&self, step_id: &str) -> Option<&RemediationAction> {
-        let plan = self.plan.as_ref()?;
-        self.actions.iter().rev().find(|action| {
-            action.plan_id == plan.plan_id
-                && action.step_id == step_id
-                && action.phase == "verified"
-        })
-    }
 }
 
 /// Reads a document; one of another shape counts as absent.
 fn read<T: DeserializeOwned>(value: &Value) -> Option<T> {
     T::deserialize(value).ok()
+}
+
+fn declared(context: &Value, trail: &[AgentEvent]) -> Option<Declared> {
+    let opened = trail
+        .iter()
+        .find(|line| line.event_type == "INCIDENT_OPENED");
+    let said = [
+        Some(&context["declared"]),
+        opened.map(|line| &line.payload["declared"]),
+    ];
+    said.into_iter()
+        .flatten()
+        .find_map(read::<Declared>)
+        .filter(|declared| !declared.title.is_empty())
+}
+
+fn inquiry(trail: &[AgentEvent]) -> Option<Inquiry> {
+    let line = trail
+        .iter()
+        .rev()
+        .find(|line| matches!(line.event_type.as_str(), "RCA_COMPLETE" | "RCA_REVISED"))?;
+    Some(Inquiry {
+        line_id: line.event_id.to_string(),
+        verdict: line.payload["verdict"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        rejected_claims: read(&line.payload["rejected_claims"]).unwrap_or_default(),
+        degradations: read(&line.payload["degradations"]).unwrap_or_default(),
+    })
 }
 
 fn record_of(records: &[KeptRecord], deployment: &RawDeployment) -> String {

@@ -2,15 +2,20 @@
 
 use crate::config::{Config, MODEL_TEMPERATURE, MODEL_TOKENS};
 use crate::decide::{Advice, Assignment, Core, Draft, POLISH, State, WRITE};
+use crate::document;
 use crate::facts::{Facts, Stored};
+use crate::lesson::Lesson;
 use crate::polish;
+use crate::records::Records;
+use crate::review::{self, LEARN};
 use anyhow::Context as _;
 use async_trait::async_trait;
+use midwatch_clients::knowledge::{COLLECTIONS, INCIDENTS, KnowledgeStore};
 use midwatch_clients::llm::{LlmClient, LlmRequest, Spent, Tier};
 use midwatch_clients::postgres::read::{self, EmailFilter};
-use midwatch_clients::postgres::{Postgres, history, records};
+use midwatch_clients::postgres::{Postgres, history, ledger, records};
 use midwatch_events::knowledge::Catalogue;
-use midwatch_events::{Envelope, Topic};
+use midwatch_events::{Envelope, Event, Topic};
 use midwatch_runtime::ServiceContext;
 use midwatch_runtime::agent::{Agent, AgentSpec, Input, Job, JobError, Moment, Route};
 use midwatch_runtime::effect::Effect;
@@ -24,9 +29,14 @@ pub struct Postmortem {
     core: Core,
     postgres: Postgres,
     model: Option<Arc<LlmClient>>,
+    knowledge: KnowledgeStore,
 }
 
-const TOPICS: &[Topic] = &[Topic::IncidentsResolved, Topic::RemediationActions];
+const TOPICS: &[Topic] = &[
+    Topic::IncidentsResolved,
+    Topic::RemediationActions,
+    Topic::OperatorCommands,
+];
 /// Lines of the trail that are read; an incident has some dozens.
 const TRAIL: i64 = 1000;
 /// Mails that are read; an incident has five, each more than once if severity
@@ -57,6 +67,7 @@ impl Postmortem {
                 has_model: model.is_some(),
             },
             postgres: context.postgres().await?,
+            knowledge: context.knowledge().await?,
             model,
         })
     }
@@ -85,6 +96,7 @@ impl Postmortem {
             trail: read::agent_events(pool, Some(id), Some(0), TRAIL).await?,
             records: records::of_incident(pool, id).await?,
             mails: read::emails(pool, &filter, MAILS).await?,
+            ledger: ledger::of_incident(pool, id).await?,
         })
     }
 
@@ -96,14 +108,16 @@ impl Postmortem {
         let (tokens, cost_usd) = history::spent(&self.postgres.pool, incident)
             .await
             .map_err(|error| JobError::Transient(error.into()))?;
+        let records = Records::collect(&draft.facts, &self.core.catalogue, draft.version);
+        let own = document::write(&draft.facts, &records, draft.version);
         let outcome = model
             .complete(LlmRequest {
                 call_id: job.id,
                 agent: "postmortem".to_owned(),
                 purpose: POLISH.to_owned(),
                 tier: Tier::Reasoning,
-                system: polish::SYSTEM.to_owned(),
-                user: polish::question(&draft.facts),
+                system: polish::system(),
+                user: polish::question(&draft.facts, &own.summary(), &job.id.to_string()),
                 max_tokens: MODEL_TOKENS,
                 temperature: MODEL_TEMPERATURE,
                 schema: Some((polish::SCHEMA.to_owned(), polish::schema())),
@@ -125,6 +139,30 @@ impl Postmortem {
             summary,
         })
     }
+}
+
+/// Puts a reviewed incident into the store; again changes nothing.
+///
+/// # Errors
+/// Store or embedder are away, or do not take it.
+pub async fn learn(store: &KnowledgeStore, lesson: &Lesson) -> Result<(), JobError> {
+    let failed = |error: midwatch_clients::knowledge::KnowledgeError| {
+        if error.is_transient() {
+            JobError::Transient(error.into())
+        } else {
+            JobError::Permanent(error.into())
+        }
+    };
+    let keywords = COLLECTIONS
+        .iter()
+        .find(|(name, _)| *name == INCIDENTS)
+        .map_or(&[][..], |(_, keywords)| keywords);
+    store
+        .ensure_collection(INCIDENTS, keywords)
+        .await
+        .map_err(failed)?;
+    let documents = lesson.past_incident().documents();
+    store.upsert(INCIDENTS, &documents).await.map_err(failed)
 }
 
 fn read_catalogue(path: &Path) -> anyhow::Result<Catalogue> {
@@ -149,6 +187,11 @@ impl Agent for Postmortem {
     }
 
     fn route(&self, envelope: &Envelope) -> Route {
+        if let Event::Command(command) = &envelope.event
+            && !review::concerns(command)
+        {
+            return Route::Ignore;
+        }
         envelope
             .event
             .incident_id()
@@ -169,6 +212,11 @@ impl Agent for Postmortem {
             POLISH => {
                 let draft: Draft = serde_json::from_value(payload).map_err(permanent)?;
                 serde_json::to_value(self.ask(job, &draft).await?).map_err(permanent)
+            }
+            LEARN => {
+                let lesson: Lesson = serde_json::from_value(payload).map_err(permanent)?;
+                learn(&self.knowledge, &lesson).await?;
+                Ok(Value::Null)
             }
             other => Err(JobError::Permanent(anyhow::anyhow!(
                 "no job of kind {other} is known here"

@@ -1,5 +1,6 @@
 //! Numbers, times and foreign text as Markdown writes them.
 
+use midwatch_events::AnomalyType;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -54,20 +55,6 @@ pub fn clocks_differ(event_ms: i64, wall_ms: i64) -> bool {
     difference > 1000 && difference * 20 > event_ms.max(wall_ms)
 }
 
-/// A span by both clocks where they differ: `6 min simulated, 36 s wall`.
-#[must_use]
-pub fn both(event_ms: i64, wall_ms: i64) -> String {
-    if clocks_differ(event_ms, wall_ms) {
-        format!(
-            "{} simulated, {} wall",
-            duration(event_ms),
-            duration(wall_ms)
-        )
-    } else {
-        duration(event_ms)
-    }
-}
-
 /// `22 Nov 2026, 14:03:20 UTC`.
 #[must_use]
 pub fn moment(epoch_ms: i64) -> String {
@@ -115,17 +102,6 @@ pub fn kind_of_line(text: &str) -> String {
     kind
 }
 
-/// Foreign text as a sentence of its own: escaped, with a full stop.
-#[must_use]
-pub fn stated(text: &str) -> String {
-    let text = escape(text);
-    if text.ends_with(['.', '!', '?', '…']) {
-        text
-    } else {
-        format!("{text}.")
-    }
-}
-
 /// Foreign text on one line, cut to a readable length.
 #[must_use]
 pub fn line(text: &str) -> String {
@@ -162,6 +138,28 @@ pub fn escape(text: &str) -> String {
         escaped.push(character);
     }
     escaped
+}
+
+/// Foreign text of any length: only its words are cut.
+#[must_use]
+pub fn escape_long(text: &str) -> String {
+    text.split_inclusive(' ')
+        .map(|word| {
+            let spaces = word.len() - word.trim_end_matches(' ').len();
+            let bare = &word[..word.len() - spaces];
+            format!("{}{}", escape(bare), " ".repeat(spaces))
+        })
+        .collect()
+}
+
+/// A kind of cause in words: the title of an anomaly type, or the wire name
+/// with blanks.
+#[must_use]
+pub fn words_of_kind(cause: &str) -> String {
+    AnomalyType::parse(cause).map_or_else(
+        || line(&cause.replace('_', " ")),
+        |kind| kind.title().to_owned(),
+    )
 }
 
 /// Foreign text as a code span: names of metrics, log lines, commands.
@@ -210,6 +208,5 @@ mod tests {
         ] {
             assert_eq!(duration(ms), words);
         }
-        assert_eq!(both(360_000, 36_000), "6 min simulated, 36 s wall");
     }
 }

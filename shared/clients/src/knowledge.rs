@@ -7,9 +7,11 @@
 //! point per service). Calls end within [`TIME_LIMIT`] plus the time of the
 //! embedder. Nothing is tried again here: retrieval runs in jobs, which are.
 
+mod past;
 mod retrieval;
 mod steps;
 
+pub use past::{EffectiveAction, PastIncident, REVIEWED};
 pub use retrieval::{ArchitectureHit, IncidentHit, RunbookHit};
 pub use steps::{ActionTemplate, FillError, PLACEHOLDERS, RunbookStep};
 
@@ -331,22 +333,29 @@ impl KnowledgeStore {
         Ok(answer.result.map_or(0, |result| result.count))
     }
 
-    /// Deletes every point whose id is not among `wanted`; gives the number.
+    /// Deletes every point whose id is not among `wanted` and that no review
+    /// brought in ([`REVIEWED`]); gives the number of those deleted, and of
+    /// those left alone for that reason.
     ///
     /// # Errors
     /// [`KnowledgeError::Store`].
-    pub async fn delete_others(&self, collection: &str, wanted: &BTreeSet<Uuid>) -> Result<usize> {
+    pub async fn delete_others(
+        &self,
+        collection: &str,
+        wanted: &BTreeSet<Uuid>,
+    ) -> Result<(usize, usize)> {
         let wanted: BTreeSet<String> = wanted.iter().map(Uuid::to_string).collect();
-        let others: Vec<PointId> = self
-            .scroll(collection, None, false)
+        let others = self
+            .scroll(collection, None, true)
             .await?
             .into_iter()
-            .map(|(id, _)| id)
-            .filter(|id| match &id.point_id_options {
+            .filter(|(id, _)| match &id.point_id_options {
                 Some(PointIdOptions::Uuid(uuid)) => !wanted.contains(&uuid.to_lowercase()),
                 Some(PointIdOptions::Num(_)) | None => true,
-            })
-            .collect();
+            });
+        let (reviewed, others): (Vec<_>, Vec<_>) =
+            others.partition(|(_, payload)| Value::from(payload.clone())["origin"] == REVIEWED);
+        let others: Vec<PointId> = others.into_iter().map(|(id, _)| id).collect();
         if !others.is_empty() {
             let ids = PointsIdsList {
                 ids: others.clone(),
@@ -360,7 +369,7 @@ impl KnowledgeStore {
                 .await
                 .map_err(self.failed("delete", collection))?;
         }
-        Ok(others.len())
+        Ok((others.len(), reviewed.len()))
     }
 
     /// Removes the collection and everything in it.

@@ -122,8 +122,23 @@ pub enum Projection {
         artifacts: Vec<Artifact>,
         supersedes: Vec<ArtifactKind>,
     },
-    /// Postmortem: the text, Markdown.
-    Postmortem { incident_id: Uuid, markdown: String },
+    /// Postmortem: a draft of this version. `statements` is the document, and
+    /// `lesson` what can be learnt from it.
+    Postmortem {
+        incident_id: Uuid,
+        version: u32,
+        markdown: String,
+        statements: Value,
+        lesson: Value,
+    },
+    /// Postmortem: a version is `reviewed` or `published`.
+    Review {
+        incident_id: Uuid,
+        version: u32,
+        status: &'static str,
+        by: String,
+        wall_ms: i64,
+    },
 }
 
 /// Slow work: a model call, a retrieval, a delivery.

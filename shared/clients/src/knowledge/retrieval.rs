@@ -1,6 +1,8 @@
 //! Finding: incidents and runbook sections by meaning, services by name.
 
-use super::{ARCHITECTURE, INCIDENTS, KnowledgeStore, RUNBOOKS, Result, RunbookStep, equals};
+use super::{
+    ARCHITECTURE, EffectiveAction, INCIDENTS, KnowledgeStore, RUNBOOKS, Result, RunbookStep, equals,
+};
 use qdrant_client::qdrant::{Query, QueryPointsBuilder};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,9 @@ pub struct IncidentHit {
     pub tags: Vec<String>,
     /// The whole incident as in `knowledge/incidents`.
     pub record: Value,
+    /// What was carried out then, and whether it worked.
+    #[serde(default)]
+    pub effective_actions: Vec<EffectiveAction>,
 }
 
 /// A section of a runbook.

@@ -9,14 +9,17 @@ pub mod channels;
 pub mod dead_letters;
 pub mod delivery;
 pub mod executions;
+pub mod export;
 pub mod history;
 pub mod incident;
 pub mod jobs;
+pub mod ledger;
 pub mod llm;
 pub mod notifications;
 pub mod parking;
 pub mod read;
 pub mod records;
+pub mod review;
 
 pub use notifications::Notification;
 pub use records::KeptRecord;

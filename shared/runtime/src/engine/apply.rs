@@ -1,5 +1,6 @@
 //! One input: decide, write everything in one transaction, send.
 
+use super::postmortem::postmortem;
 use super::{EARLY_MOVE_TTL_MS, Engine, STALE_TRIES};
 use crate::agent::{Agent, Input, Moment};
 use crate::clock;
@@ -376,10 +377,9 @@ impl<A: Agent> Engine<A> {
                 artifacts: links,
                 supersedes,
             } => artifacts::write(tx, incident_id, &links, &supersedes).await?,
-            Projection::Postmortem {
-                incident_id,
-                markdown,
-            } => incident::postmortem(tx, incident_id, &markdown).await?,
+            Projection::Postmortem { .. } | Projection::Review { .. } => {
+                postmortem(tx, projection).await?;
+            }
             Projection::Move { incident_id, to } => {
                 let moved = incident::move_to(tx, incident_id, to).await?;
                 return self

@@ -12,6 +12,7 @@
 mod apply;
 mod consume;
 mod maintain;
+mod postmortem;
 mod relay;
 mod work;
 

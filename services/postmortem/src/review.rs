@@ -1,0 +1,160 @@
+//! Draft, reviewed, published: what people decide about a text, and what
+//! Midwatch learns from it then.
+
+use crate::decide::State;
+use crate::lesson::Lesson;
+use midwatch_events::OperatorCommand;
+use midwatch_runtime::agent::{Job, Moment};
+use midwatch_runtime::effect::{Effect, JobRequest, Projection};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The job that puts a reviewed incident into the knowledge store.
+pub const LEARN: &str = "learn";
+/// Tries of that job: with the runtime's backoff it outlasts a store that is
+/// away for some minutes.
+const TRIES: i32 = 10;
+
+/// The newest text of an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Written {
+    pub version: u32,
+    /// `draft`, `reviewed`, `published`.
+    pub status: String,
+    pub lesson: Lesson,
+}
+
+impl Written {
+    pub(crate) fn draft(version: u32, lesson: Lesson) -> Written {
+        Written {
+            version,
+            status: "draft".to_owned(),
+            lesson,
+        }
+    }
+}
+
+/// Whether a command is for this agent.
+pub(crate) fn concerns(command: &OperatorCommand) -> bool {
+    matches!(command.command.as_str(), "review" | "publish")
+}
+
+/// Obeys or refuses.
+pub(crate) fn command(state: &mut State, at: Moment, command: &OperatorCommand) -> Vec<Effect> {
+    if !concerns(command) {
+        return Vec::new();
+    }
+    let (from, to, event) = if command.command == "review" {
+        ("draft", "reviewed", "POSTMORTEM_REVIEWED")
+    } else {
+        ("reviewed", "published", "POSTMORTEM_PUBLISHED")
+    };
+    if at.wall_ms > command.expires_at_ms {
+        return vec![refuse(
+            command,
+            at,
+            "the command came after its time was up",
+        )];
+    }
+    let newest = state.version;
+    let written = match &mut state.written {
+        None => return vec![refuse(command, at, "no postmortem is written yet")],
+        Some(written) if written.version != newest => {
+            return vec![refuse(
+                command,
+                at,
+                "the incident ended again, and the new version is not written yet",
+            )];
+        }
+        Some(written) if written.status != from => {
+            let why = format!(
+                "version {} is {}, not {from}",
+                written.version, written.status
+            );
+            return vec![refuse(command, at, &why)];
+        }
+        Some(written) => written,
+    };
+    to.clone_into(&mut written.status);
+    let mut effects = vec![
+        Effect::Project(Projection::Review {
+            incident_id: command.incident_id,
+            version: written.version,
+            status: to,
+            by: command.by.clone(),
+            wall_ms: command.issued_at_ms,
+        }),
+        Effect::audit(
+            command.incident_id,
+            event,
+            at.event_ms,
+            format!(
+                "{} {to} version {} of the postmortem",
+                command.by, written.version
+            ),
+            json!({"version": written.version, "status": to, "by": command.by,
+                "credential_id": command.credential_id, "reason": command.reason,
+                "issued_at_ms": command.issued_at_ms, "channel": command.details.channel,
+                "wall_ms": at.wall_ms}),
+        ),
+    ];
+    if to == "reviewed"
+        && let Ok(payload) = serde_json::to_value(&written.lesson)
+    {
+        effects.push(Effect::StartJob(JobRequest {
+            max_attempts: TRIES,
+            ..JobRequest::new(format!("{LEARN}:{}", written.version), LEARN, payload)
+        }));
+    }
+    effects
+}
+
+/// The knowledge store took the incident, or did not.
+pub(crate) fn learnt(at: Moment, job: &Job, result: Result<Value, String>) -> Vec<Effect> {
+    let (Ok(incident_id), Ok(lesson)) = (
+        job.scope.parse(),
+        serde_json::from_value::<Lesson>(job.payload.clone()),
+    ) else {
+        return Vec::new();
+    };
+    let told = |event: &str, words: String, payload: Value| {
+        vec![Effect::audit(
+            incident_id,
+            event,
+            at.event_ms,
+            words,
+            payload,
+        )]
+    };
+    match result {
+        Ok(_) => told(
+            "INCIDENT_LEARNT",
+            format!(
+                "{} is in the knowledge store: later incidents can cite it",
+                lesson.incident_id
+            ),
+            json!({"effective_actions": lesson.effective_actions, "cause": lesson.cause}),
+        ),
+        Err(error) => told(
+            "INCIDENT_NOT_LEARNT",
+            format!(
+                "{} did not get into the knowledge store: {error}",
+                lesson.incident_id
+            ),
+            json!({ "error": error }),
+        ),
+    }
+}
+
+fn refuse(command: &OperatorCommand, at: Moment, why: &str) -> Effect {
+    Effect::audit(
+        command.incident_id,
+        "COMMAND_REFUSED",
+        at.event_ms,
+        format!("{} asked to {}: {why}.", command.by, command.command),
+        json!({"command": command.command, "by": command.by, "reason": command.reason,
+            "credential_id": command.credential_id, "issued_at_ms": command.issued_at_ms,
+            "expires_at_ms": command.expires_at_ms, "refused_because": why,
+            "wall_ms": at.wall_ms}),
+    )
+}
