@@ -67,6 +67,7 @@ gives them; GET /openapi.json describes each field. Times: epoch milliseconds."
     Operate(OperatorCommand),
     #[command(flatten)]
     Respond(ResponseCommand),
+    #[command(flatten)]
     Paper(crate::paper::PaperCommand),
     /// List topics and groups, or read messages from the broker
     #[command(
