@@ -34,7 +34,7 @@ fn close(story: &mut Story, stated: Option<Stated>) {
         credential_id: "k1".to_owned(),
         reason: "it works again".to_owned(),
         issued_at_ms: T0 + 120_000,
-        expires_at_ms: T0 + 7_200_000,
+        expires_at_ms: T0 + 24 * 3_600_000,
         environment: None,
         until_ms: None,
         details: midwatch_events::response::CommandDetails {
