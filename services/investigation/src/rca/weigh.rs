@@ -26,7 +26,7 @@ const ALERTED: f64 = 0.35;
 /// What is lost where neither it nor its callers show a symptom.
 const UNFELT: f64 = 0.33;
 /// What is lost where something that it calls broke no later.
-const EXPLAINED: f64 = 0.15;
+const EXPLAINED: f64 = 0.4;
 /// No evidence of ours is certain.
 pub const CEILING: f64 = 0.97;
 /// What callers that all suffer add.
