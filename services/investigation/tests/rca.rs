@@ -431,3 +431,65 @@ fn fifty_services_and_a_hundred_thousand_samples_take_seconds() {
     // All 40 ms are added by the last of the chain.
     assert_eq!(first(&answer), "s49");
 }
+
+#[test]
+fn a_store_that_nobody_measures_is_seen_through_all_of_its_callers() {
+    // Two services become slower alike, a third one that does not use the
+    // store stays as it was; of the store itself nothing is recorded.
+    let scene = Scene::of(&[
+        ("entry", "cart"),
+        ("entry", "orders"),
+        ("entry", "help"),
+        ("cart", "store"),
+        ("orders", "store"),
+    ])
+    .service("entry", (60.0, 150.0), STEADY, 0.0)
+    .service("cart", (20.0, 110.0), STEADY, 0.0)
+    .service("orders", (20.0, 110.0), STEADY, 0.0)
+    .service("help", (10.0, 10.0), STEADY, 0.0);
+    let answer = scene.ask("entry", "latency_avg_ms");
+    assert_eq!(first(&answer), "store");
+}
+
+#[test]
+fn a_service_that_falls_silent_and_is_not_missed_is_no_cause() {
+    let mut scene = shop()
+        .service("entry", (60.0, 150.0), STEADY, 0.0)
+        .service("shop", (40.0, 130.0), STEADY, 0.0)
+        .service("orders", (10.0, 100.0), STEADY, 0.0);
+    scene
+        .0
+        .topology
+        .add_call("help", "chat", EdgeSource::Catalogue);
+    let scene = scene.service("help", (10.0, 10.0), STEADY, 0.0);
+    let mut scene = scene.service("chat", (10.0, 10.0), STEADY, 0.0);
+    for series in &mut scene.0.series {
+        if series.service == "chat" {
+            series.points.retain(|(at, _)| *at < START_MS);
+        }
+    }
+    assert_eq!(first(&scene.ask("entry", "latency_avg_ms")), "orders");
+}
+
+#[test]
+fn counters_are_read_as_what_they_grew_by() {
+    // orders' failures grow from none to 30 of 100 a second; both counters
+    // only ever rise.
+    let mut scene = shop()
+        .service("entry", (60.0, 60.0), STEADY, 25.0)
+        .service("shop", (40.0, 40.0), STEADY, 28.0)
+        .service("orders", (10.0, 10.0), STEADY, 30.0)
+        .service("stock", (10.0, 10.0), STEADY, 0.0);
+    for series in &mut scene.0.series {
+        if series.metric.starts_with("latency") {
+            continue;
+        }
+        series.metric.push_str("_total");
+        let mut sum = 1_000.0;
+        for (_, value) in &mut series.points {
+            sum += *value * 10.0;
+            *value = sum;
+        }
+    }
+    assert_eq!(first(&scene.ask("entry", "errors_total")), "orders");
+}

@@ -16,6 +16,15 @@ const DEPTH: usize = 12;
 /// A share below this is dropped, and with it what remains in a circle.
 const LEAST: f64 = 1e-4;
 
+/// Quantiles do not add up along calls, and waiting makes queues of its own:
+/// so many times what its callees show is not a caller's own.
+const PASSED: f64 = 3.0;
+/// The share of its requests by which an alert about them has moved.
+const MOVED: f64 = 0.15;
+/// What whoever sends them counts where they hardly moved: more likely somebody
+/// fails or is slow.
+const ORIGIN: f64 = 0.5;
+
 /// Of what the target shows in a ledger, the share that ends at each service;
 /// empty where it shows nothing.
 pub(super) fn shares(findings: &Findings, ledger: &Ledger, target: &str) -> BTreeMap<String, f64> {
@@ -40,7 +49,7 @@ pub(super) fn shares(findings: &Findings, ledger: &Ledger, target: &str) -> BTre
                 .filter(|(_, theirs)| *theirs > 0.0)
                 .collect();
             let theirs: f64 = from.iter().map(|(_, theirs)| theirs).sum();
-            let own = (shown(service) - theirs).max(0.0);
+            let own = (shown(service) - theirs * PASSED).max(0.0);
             let all = own + theirs;
             let kept = if all > 0.0 { own / all } else { 1.0 };
             *ended.entry(service.to_owned()).or_default() += amount * kept;
@@ -92,8 +101,15 @@ pub(super) fn by_alert(findings: &Findings, question: &Question, note: &mut Note
     let about = Quantity::of(&question.target_metric);
     let is_failure = about.is_failure();
     if about == Quantity::Requests {
-        note(origin(findings, &question.target), Kind::Explains, 1.0);
-        return;
+        let rate = findings.rates.get(&question.target);
+        let moved =
+            rate.is_some_and(|(before, after)| (after - before).abs() > MOVED * before.max(1e-9));
+        let origin = origin(findings, &question.target);
+        if moved {
+            note(origin, Kind::Explains, 1.0);
+            return;
+        }
+        note(origin, Kind::Explains, ORIGIN);
     }
     let both = !is_failure && about != Quantity::Latency;
     let mut sides = Vec::new();

@@ -6,10 +6,9 @@
 //! service that gave one and has none to complain of; refused requests to the
 //! last that sent one and had none refused on its behalf.
 
-use super::lines::{Kind as Told, Template};
+use super::lines::{Kind as Told, Template, complains};
 use super::portrait::Findings;
 use super::recording::Recording;
-use midwatch_events::raw::LogLevel;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a complaint about an answer or a refusal counts where whoever it is
@@ -37,7 +36,7 @@ pub struct Blames {
 fn addresses(recording: &Recording) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for line in &recording.lines {
-        if line.level < LogLevel::Warn {
+        if !complains(line, line.level) {
             continue;
         }
         if let Some(address) = address(&line.message)

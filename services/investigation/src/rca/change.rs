@@ -88,13 +88,14 @@ impl Alert {
             if series.service != question.target || !is_it {
                 continue;
             }
-            let change = of(&series.points, question.start_ms, question.end_ms);
+            let points = super::counter::readings(series);
+            let change = of(&points, question.start_ms, question.end_ms);
             let Some(change) = change.filter(|change| change.surprise > best) else {
                 continue;
             };
             best = change.surprise;
             alert.away = alert
-                .since(&series.points)
+                .since(&points)
                 .iter()
                 .map(|(at, value)| {
                     let part = (value - change.before) / change.by();

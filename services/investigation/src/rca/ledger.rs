@@ -6,6 +6,7 @@
 //! three layers above it. Levels that were there before the fault are normal.
 
 use super::change::{self, Alert, Change};
+use super::counter;
 use super::quantity::Quantity;
 use super::recording::{Question, Recording, Series};
 use midwatch_events::topology::Topology;
@@ -27,8 +28,18 @@ pub struct Changed {
     /// How far it lies from its normal level while the alert's series is away
     /// from its own, signed, in the metric's unit; 0 where that is chance.
     pub aligned: f64,
+    /// What it is a share of, where it is one: 100 or 1.
+    pub whole: f64,
     /// It stopped for good after the fault began, at this time.
     pub silent_ms: Option<i64>,
+}
+
+impl Changed {
+    /// A difference of a share, as a fraction.
+    #[must_use]
+    pub fn share(&self, by: f64) -> f64 {
+        by / self.whole
+    }
 }
 
 /// What a ledger charges one service with.
@@ -81,23 +92,30 @@ impl Ledger {
 /// Compares every series with its normal period.
 #[must_use]
 pub fn changes(recording: &Recording, question: &Question, alert: &Alert) -> Vec<Changed> {
-    recording
+    let mut changed: Vec<Changed> = recording
         .series
         .iter()
         .enumerate()
         .map(|(series, one)| {
-            let change = change::of(&one.points, question.start_ms, question.end_ms);
+            let points = counter::readings(one);
+            let change = change::of(&points, question.start_ms, question.end_ms);
             Changed {
                 series,
                 quantity: Quantity::of(&one.metric),
                 aligned: change
                     .as_ref()
-                    .map_or(0.0, |change| alert.aligned(&one.points, change)),
+                    .map_or(0.0, |change| alert.aligned(&points, change)),
                 change,
+                whole: 1.0,
                 silent_ms: silent(&one.points, question),
             }
         })
-        .collect()
+        .collect();
+    let wholes = wholes(recording, &changed);
+    for (one, whole) in changed.iter_mut().zip(wholes) {
+        one.whole = whole;
+    }
+    changed
 }
 
 /// When a series stopped that used to be regular: it misses at least five
@@ -217,14 +235,14 @@ pub fn failures(
     let mut by_name: BTreeMap<&str, BTreeMap<&str, Shown>> = BTreeMap::new();
     for one in changed {
         let series = &recording.series[one.series];
-        let Some(change) = &one.change else {
+        if one.change.is_none() {
             continue;
-        };
+        }
         let rate = rates.get(&series.service).map_or(1.0, |rate| rate.1);
         let by = match one.quantity {
             Quantity::Errors => one.aligned,
-            Quantity::ErrorRate => share(change, one.aligned) * rate,
-            Quantity::Availability => -share(change, one.aligned) * rate,
+            Quantity::ErrorRate => one.share(one.aligned) * rate,
+            Quantity::Availability => -one.share(one.aligned) * rate,
             _ => continue,
         }
         .max(0.0);
@@ -337,12 +355,29 @@ fn move_to_lost(
     ledger.total = ledger.charges.values().map(|charge| charge.own).sum();
 }
 
-/// A difference `by` of a share, which may be written in percent: a share of at most
-/// one and a half is a fraction.
-#[must_use]
-pub fn share(change: &Change, by: f64) -> f64 {
-    let largest = change.before.abs().max(change.after.abs());
-    if largest > 1.5 { by / 100.0 } else { by }
+/// What the shares of each series are shares of, told for all series of a name
+/// together: 100 where the name says so, or where one of them is more than one
+/// and a half, else 1.
+fn wholes(recording: &Recording, changed: &[Changed]) -> Vec<f64> {
+    let mut largest: BTreeMap<&str, f64> = BTreeMap::new();
+    for one in changed {
+        let known = largest
+            .entry(bare(&recording.series[one.series].metric))
+            .or_insert(0.0);
+        if let Some(change) = &one.change {
+            *known = known.max(change.before.abs()).max(change.after.abs());
+        }
+    }
+    let whole = |one: &Changed| {
+        let name = bare(&recording.series[one.series].metric);
+        let told = Quantity::whole(name);
+        told.unwrap_or(if largest.get(name).is_some_and(|most| *most > 1.5) {
+            100.0
+        } else {
+            1.0
+        })
+    };
+    changed.iter().map(whole).collect()
 }
 
 /// The metric's name without the labels of its instance.

@@ -205,7 +205,7 @@ fn named(message: &str, own: &str, services: &BTreeSet<&str>) -> Vec<String> {
 }
 
 /// Whether a line says that something went wrong.
-fn complains(line: &Line, level: LogLevel) -> bool {
+pub(super) fn complains(line: &Line, level: LogLevel) -> bool {
     if level >= LogLevel::Warn {
         return true;
     }
@@ -225,6 +225,15 @@ fn complains(line: &Line, level: LogLevel) -> bool {
         "unavailable",
         "timed out",
         "timeout",
+        "deadline exceeded",
+        "cannot",
+        "could not",
+        "unable to",
+        "denied",
+        "reset by peer",
+        "broken pipe",
+        "unreachable",
+        "aborted",
     ]
     .iter()
     .any(|word| text.contains(word))

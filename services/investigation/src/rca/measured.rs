@@ -133,8 +133,8 @@ pub(super) fn by_size(recording: &Recording, findings: &Findings, note: &mut Not
                 let rate = match (one.quantity, requests) {
                     (Quantity::Errors, Some(requests)) => (change.by() / requests).min(1.0),
                     (Quantity::Errors, None) => continue,
-                    (Quantity::Availability, _) => -ledger::share(change, change.by()),
-                    _ => ledger::share(change, change.by()),
+                    (Quantity::Availability, _) => -one.share(change.by()),
+                    _ => one.share(change.by()),
                 };
                 let known = rates.entry(service).or_insert(0.0);
                 *known = known.max(rate * grade(change.surprise));

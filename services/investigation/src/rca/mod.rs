@@ -8,6 +8,7 @@ mod calls;
 pub mod causes;
 pub mod change;
 pub mod clues;
+mod counter;
 pub mod ledger;
 pub mod lines;
 mod measured;
@@ -17,6 +18,7 @@ pub mod quantity;
 pub mod recording;
 mod spoken;
 pub mod traces;
+mod unseen;
 pub mod weigh;
 
 pub use answer::{Answer, Candidate, investigate};

@@ -6,6 +6,13 @@ use super::portrait::{Findings, Kind, onset_of};
 use super::recording::Recording;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Two onsets this close are one: the distance of two samples.
+const SAME_MOMENT_MS: i64 = 20_000;
+/// What an explanation by a callee counts where spans or log lines speak, too.
+const TOLD: f64 = 0.7;
+/// Silence of this size means that a service is gone.
+const GONE: f64 = 0.4;
+
 /// The place of one service.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Place {
@@ -36,7 +43,7 @@ fn symptoms(findings: &Findings) -> BTreeMap<&str, f64> {
             let seen = size(Kind::LatencyJump).max(size(Kind::FailureJump));
             // Half of the scale is a doubling of the normal reach or two.
             let seen = 1.0 - (-5.0 * seen).exp();
-            let gone = if size(Kind::Silence) > 0.4 { 1.0 } else { 0.0 };
+            let gone = if size(Kind::Silence) > GONE { 1.0 } else { 0.0 };
             (service.as_str(), seen.max(gone))
         })
         .collect()
@@ -59,16 +66,9 @@ pub fn find(recording: &Recording, findings: &Findings) -> BTreeMap<String, Plac
         .iter()
         .map(|(service, portrait)| {
             let above = reach(service, |node| findings.graph.callers(node));
-            let below = reach(service, |node| findings.graph.callees(node));
             let own = shown(service);
             let covered: f64 = above.iter().map(|name| shown(name)).sum::<f64>() + own;
             let callers = findings.graph.callers(service);
-            let mine = onsets.get(service.as_str()).copied().unwrap_or(i64::MAX);
-            let explained = below
-                .iter()
-                .filter(|name| onsets.get(*name).copied().unwrap_or(i64::MAX) <= mine)
-                .map(|name| shown(name))
-                .fold(0.0, f64::max);
             #[expect(clippy::cast_precision_loss, reason = "a few callers")]
             let suffering = if callers.is_empty() {
                 if own > 0.0 { 1.0 } else { 0.0 }
@@ -86,7 +86,11 @@ pub fn find(recording: &Recording, findings: &Findings) -> BTreeMap<String, Plac
                     1.0
                 },
                 callers: suffering,
-                explained: if has_graph { explained } else { 0.0 },
+                explained: if has_graph {
+                    explained(findings, &onsets, &symptoms, service)
+                } else {
+                    0.0
+                },
                 alerted: match portrait.get(&Kind::Target) {
                     Some(target) if !has_graph => *target,
                     _ => 0.0,
@@ -96,6 +100,34 @@ pub fn find(recording: &Recording, findings: &Findings) -> BTreeMap<String, Plac
             (service.clone(), place)
         })
         .collect()
+}
+
+/// How much of what a service shows is explained, 0..1, by what it calls and
+/// what broke no later.
+fn explained(
+    findings: &Findings,
+    onsets: &BTreeMap<&str, i64>,
+    symptoms: &BTreeMap<&str, f64>,
+    service: &str,
+) -> f64 {
+    let is_gone = |name: &str| {
+        let portrait = findings.portraits.get(name);
+        let silence = portrait.and_then(|portrait| portrait.get(&Kind::Silence));
+        silence.is_some_and(|size| *size > GONE)
+    };
+    let onset = |name: &str| onsets.get(name).copied().unwrap_or(i64::MAX);
+    let mine = onset(service).saturating_add(SAME_MOMENT_MS);
+    let below = reach(service, |node| findings.graph.callees(node));
+    let explained = below
+        .into_iter()
+        .filter(|name| onset(name) <= mine)
+        // Nobody asks what is called by one that is gone.
+        .filter(|name| !(is_gone(name) && is_gone(service)))
+        .map(|name| symptoms.get(name).copied().unwrap_or(0.0))
+        .fold(0.0, f64::max);
+    // Spans and log lines tell themselves whose work and whose answer it is.
+    let told = !(findings.traces.services.is_empty() && findings.lines.is_empty());
+    explained * if told { TOLD } else { 1.0 }
 }
 
 /// Everything reached from a service, itself not among it.

@@ -8,7 +8,7 @@ use super::place::{self, Place};
 use super::quantity::Quantity;
 use super::recording::{Question, Recording};
 use super::traces::{self, Traces};
-use super::{alert, before, blame, measured, spoken};
+use super::{alert, before, blame, measured, spoken, unseen};
 use midwatch_events::topology::Topology;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -167,6 +167,8 @@ pub fn find(recording: &Recording, question: &Question) -> Findings {
     }
     spoken::check_by_spans(&findings, &mut portraits);
     spoken::move_failures(&findings, &mut portraits);
+    unseen::quieten(&findings, &mut portraits);
+    unseen::inherit(recording, &findings, &mut portraits);
     findings.portraits = portraits;
     findings.places = place::find(recording, &findings);
     findings

@@ -89,6 +89,13 @@ impl Quantity {
             Some((Quantity::Errors, _)) if has(SHARE) && !has(&["per", "second", "sec"]) => {
                 Quantity::ErrorRate
             }
+            // A histogram's `_count` counts requests; what they took together,
+            // and how many were below a bound, are no latencies.
+            Some((Quantity::Latency, _)) => match words.last().map(String::as_str) {
+                Some("count" | "total") => Quantity::Requests,
+                Some("sum" | "bucket") => Quantity::Other,
+                _ => Quantity::Latency,
+            },
             Some((quantity, _)) => *quantity,
             None => Quantity::Other,
         }
@@ -117,14 +124,15 @@ const SHARE: &[&str] = &["percent", "pct", "ratio", "fraction", "rate", "percent
 /// in a queue is no request, and what a disk takes no latency.
 #[rustfmt::skip]
 const WORDS: &[(Quantity, &[&str])] = &[
-    (Quantity::Backlog, &["lag", "queue", "queued", "backlog", "pending", "inflight", "depth"]),
+    (Quantity::Backlog, &["lag", "queue", "queued", "backlog", "pending", "inflight", "depth", "waiting"]),
     (Quantity::Restarts, &["restarts", "restart", "oom", "oomkilled"]),
     (Quantity::Availability, &[
         "availability", "success", "succeeded", "available", "sla", "uptime",
     ]),
     (Quantity::Errors, &[
         "error", "errors", "err", "errs", "fail", "fails", "failed", "failure", "failures", "5xx",
-        "4xx", "exception", "exceptions", "fault", "faults", "rejected", "timeouts",
+        "4xx", "exception", "exceptions", "fault", "faults", "rejected", "rejections", "timeouts",
+        "throttle", "throttles", "dropped", "drops",
     ]),
     (Quantity::Disk, &[
         "disk", "diskio", "io", "iops", "fs", "filesystem", "blkio", "storage", "volume", "iowait",
@@ -133,7 +141,7 @@ const WORDS: &[(Quantity, &[&str])] = &[
     (Quantity::Memory, &["mem", "memory", "heap", "rss", "ram", "swap", "workingset", "gc"]),
     (Quantity::Pool, &[
         "socket", "sockets", "connection", "connections", "conn", "conns", "pool", "fd", "fds",
-        "descriptors", "thread", "threads", "goroutines", "handles",
+        "descriptors", "thread", "threads", "goroutines", "handles", "concurrency", "concurrent",
     ]),
     (Quantity::Network, &[
         "network", "net", "rx", "tx", "receive", "received", "transmit", "transmitted", "packets",
@@ -146,7 +154,7 @@ const WORDS: &[(Quantity, &[&str])] = &[
     (Quantity::Requests, &[
         "request", "requests", "req", "reqs", "rps", "qps", "tps", "load", "workload",
         "throughput", "calls", "invocations", "hits", "traffic", "transactions", "count", "ops",
-        "messages",
+        "messages", "rpm", "rpc", "queries", "executions",
     ]),
 ];
 
@@ -216,6 +224,18 @@ mod tests {
                 "kube_pod_container_status_restarts_total",
                 Quantity::Restarts,
             ),
+            ("http_request_duration_seconds_count", Quantity::Requests),
+            ("http_request_duration_seconds_sum", Quantity::Other),
+            ("latency_p95_ms", Quantity::Latency),
+            ("duration", Quantity::Latency),
+            ("rps", Quantity::Requests),
+            ("http_5xx", Quantity::Errors),
+            ("faults", Quantity::Errors),
+            ("throttles", Quantity::Errors),
+            ("container_cpu_usage_seconds_total", Quantity::Cpu),
+            ("container_cpu_cfs_throttled_periods_total", Quantity::Cpu),
+            ("queue_length", Quantity::Backlog),
+            ("concurrency", Quantity::Pool),
             ("temperature", Quantity::Other),
         ] {
             assert_eq!(Quantity::of(name), expected, "{name}");

@@ -170,7 +170,7 @@ impl Recording {
         for line in self
             .lines
             .iter()
-            .filter(|line| line.level >= LogLevel::Warn)
+            .filter(|line| super::lines::complains(line, line.level))
         {
             for callee in &services {
                 let is_new =
