@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// What may be asked about an incident.
-pub const COMMANDS: [&str; 8] = [
+pub const COMMANDS: [&str; 10] = [
     "acknowledge",
     "snooze",
     "merge",
@@ -48,6 +48,8 @@ pub const COMMANDS: [&str; 8] = [
     "close",
     "approve",
     "reject",
+    "review",
+    "publish",
 ];
 /// A command that comes later is not obeyed, wall clock.
 const EXPIRY_MS: i64 = 5 * 60_000;

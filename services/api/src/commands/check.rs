@@ -13,6 +13,9 @@ use uuid::Uuid;
 /// The longest snooze or maintenance: nobody remembers an older one.
 const LONGEST_MINUTES: i64 = 7 * 24 * 60;
 
+/// What is asked once an incident is over.
+const AFTERWARDS: [&str; 3] = ["reopen", "review", "publish"];
+
 /// Whether the command makes sense for what the incident is now.
 pub(super) fn allowed(row: &IncidentRow, command: &str) -> Result<(), ApiError> {
     if !COMMANDS.contains(&command) {
@@ -36,7 +39,7 @@ pub(super) fn allowed(row: &IncidentRow, command: &str) -> Result<(), ApiError> 
         hint: match (over, is_merged(row)) {
             (true, true) => "it went into another incident; ask for that one".to_owned(),
             (true, false) => "reopen it first".to_owned(),
-            (false, _) => "it is open".to_owned(),
+            (false, _) => "it is open; wait for its end, or close it".to_owned(),
         },
     })
 }
@@ -52,13 +55,15 @@ pub fn offered(row: &IncidentRow) -> Vec<&'static str> {
             .map(|plan| &plan["action_steps"]);
         let steps = steps.and_then(|steps| steps.as_array());
         let decides = steps.is_some_and(|all| all.iter().any(|step| step["typed"].is_object()));
-        all.retain(|command| *command != "reopen" && (decides || !super::is_decision(command)));
+        all.retain(|command| {
+            !AFTERWARDS.contains(command) && (decides || !super::is_decision(command))
+        });
         return all;
     }
     if is_merged(row) {
         Vec::new()
     } else {
-        vec!["reopen"]
+        AFTERWARDS.to_vec()
     }
 }
 
@@ -215,7 +220,10 @@ mod tests {
             ..row("REMEDIATING", None)
         };
         assert_eq!(offered(&planned)[5..], ["approve", "reject"]);
-        assert_eq!(offered(&row("RESOLVED", Some("RECOVERED"))), ["reopen"]);
+        assert_eq!(
+            offered(&row("RESOLVED", Some("RECOVERED"))),
+            ["reopen", "review", "publish"]
+        );
         assert!(offered(&row("RESOLVED", Some("MERGED"))).is_empty());
         let error = allowed(&row("RESOLVED", Some("MERGED")), "reopen").unwrap_err();
         assert_eq!((error.status.as_u16(), error.code), (409, "wrong_state"));

@@ -254,9 +254,17 @@ fn approved(
         command.by, step.step_id, step.action
     );
     vec![
-        said(at, command, "ACTION_APPROVED", &summary, ""),
+        with_missing(said(at, command, "ACTION_APPROVED", &summary, ""), missing),
         about.publish("approved", &command.reason, &result, details),
     ]
+}
+
+/// Says in an audit line how many approvals are still needed.
+fn with_missing(mut line: Effect, missing: u32) -> Effect {
+    if let Effect::Audit(audit) = &mut line {
+        audit.payload["approvals_missing"] = json!(missing);
+    }
+    line
 }
 
 /// A person says no: every approval of the step is taken back. It may be
