@@ -10,11 +10,13 @@ use crate::hands::{Hands, StopFile};
 use crate::order::{self, Order};
 use crate::policy::Mode;
 use crate::proof::Proof;
+use crate::steps::Effective;
 use anyhow::Context as _;
 use async_trait::async_trait;
-use midwatch_clients::knowledge::{KnowledgeError, KnowledgeStore, RunbookHit};
+use midwatch_clients::knowledge::{IncidentHit, KnowledgeError, KnowledgeStore, RunbookHit};
 use midwatch_clients::llm::{LlmClient, LlmRequest, Spent, Tier};
 use midwatch_clients::postgres::{Postgres, history, records};
+use midwatch_events::action::{ActionKind, VerificationVerdict};
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{Envelope, Event, RcaCompleted, Topic};
 use midwatch_runtime::ServiceContext;
@@ -94,7 +96,7 @@ impl Remediation {
             .await
             .map_err(|error| JobError::Transient(error.into()))?;
         let found = self.search(&case).await;
-        let (sections, past) = found.map_err(|error| {
+        let (sections, past, effective) = found.map_err(|error| {
             // Not a matter of readiness: without the store the plan has steps
             // that only look, and nothing asks the store again until the next
             // incident, so the process would stay unready long after it is
@@ -110,7 +112,7 @@ impl Remediation {
             sections,
             observed: Observed::read(&records, case.service()),
             past,
-            effective: Vec::new(),
+            effective,
             onset_ms: records
                 .iter()
                 .filter(|record| record.kind == "anomaly")
@@ -122,7 +124,7 @@ impl Remediation {
     async fn search(
         &self,
         case: &Case<'_>,
-    ) -> Result<(Vec<RunbookHit>, Vec<Past>), KnowledgeError> {
+    ) -> Result<(Vec<RunbookHit>, Vec<Past>, Vec<Effective>), KnowledgeError> {
         let query = format!(
             "{} {}",
             case.cause().replace('_', " "),
@@ -139,10 +141,12 @@ impl Remediation {
             Some(runbook) => self.knowledge.runbook_sections(runbook).await?,
             None => Vec::new(),
         };
-        let past = self
+        let incidents = self
             .knowledge
             .search_incidents(&query, Some(case.cause()))
-            .await?
+            .await?;
+        let effective = effective(&incidents);
+        let past = incidents
             .into_iter()
             .map(|hit| Past {
                 incident_id: hit.incident_id,
@@ -150,7 +154,7 @@ impl Remediation {
                 mttr_minutes: hit.mttr_minutes,
             })
             .collect();
-        Ok((sections, past))
+        Ok((sections, past, effective))
     }
 
     async fn ask(&self, job: &Job, draft: &Draft) -> Result<Advice, JobError> {
@@ -205,6 +209,38 @@ fn say_mode(config: &Config) {
     } else {
         tracing::info!("approved actions are dry runs; see REMEDIATION_MODE and the policy");
     }
+}
+
+/// What was done in these incidents, and how often its check found that it
+/// helped; nearest incidents first.
+fn effective(hits: &[IncidentHit]) -> Vec<Effective> {
+    let mut all: Vec<Effective> = Vec::new();
+    for hit in hits {
+        for action in &hit.effective_actions {
+            // A kind of another build is nothing that could be done now.
+            let Some(kind) = ActionKind::parse(&action.kind) else {
+                continue;
+            };
+            let improved = u32::from(action.verdict == VerificationVerdict::Improved.as_str());
+            let known = all
+                .iter_mut()
+                .find(|one| one.kind == kind && one.cause == action.cause);
+            match known {
+                Some(one) => {
+                    one.tried += 1;
+                    one.improved += improved;
+                }
+                None => all.push(Effective {
+                    kind,
+                    cause: action.cause.clone(),
+                    improved,
+                    tried: 1,
+                    incident: hit.incident_id.clone(),
+                }),
+            }
+        }
+    }
+    all
 }
 
 /// The runbook of the best section that is for this cause, or else near enough
@@ -290,6 +326,7 @@ impl Agent for Remediation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use midwatch_clients::knowledge::EffectiveAction;
 
     fn hit(runbook: &str, kinds: &[&str], score: f32) -> RunbookHit {
         RunbookHit {
@@ -301,6 +338,50 @@ mod tests {
             position: 0,
             steps: Vec::new(),
         }
+    }
+
+    #[test]
+    fn what_helped_before_is_counted_over_similar_incidents() {
+        let hit = |id: &str, done: &[(&str, &str)]| IncidentHit {
+            incident_id: id.to_owned(),
+            score: 0.6,
+            chunk_type: "resolution".to_owned(),
+            text: String::new(),
+            anomaly_type: "MEMORY_LEAK".to_owned(),
+            severity: "HIGH".to_owned(),
+            mttr_minutes: 4.0,
+            tags: Vec::new(),
+            record: Value::Null,
+            effective_actions: done
+                .iter()
+                .map(|(kind, verdict)| EffectiveAction {
+                    kind: (*kind).to_owned(),
+                    cause: "MEMORY_LEAK".to_owned(),
+                    verdict: (*verdict).to_owned(),
+                })
+                .collect(),
+        };
+        let hits = [
+            hit(
+                "INC-1",
+                &[("restart_rollout", "improved"), ("sing", "improved")],
+            ),
+            hit(
+                "INC-2",
+                &[("restart_rollout", "not_improved"), ("scale", "worse")],
+            ),
+        ];
+        let found: Vec<(ActionKind, u32, u32, String)> = effective(&hits)
+            .into_iter()
+            .map(|one| (one.kind, one.improved, one.tried, one.incident))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (ActionKind::RestartRollout, 1, 2, "INC-1".to_owned()),
+                (ActionKind::Scale, 0, 1, "INC-2".to_owned()),
+            ]
+        );
     }
 
     #[test]
