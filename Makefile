@@ -80,6 +80,9 @@ test: ## Run all tests on real servers.
 	@ONCE=1 MODEL=scripted BROKER=tansu SCENARIO=DEPLOYMENT_FAILURE $(STACK_PROGRAM) run
 	@echo 'one fault end to end, scaled up and down meanwhile, from two and three processes'
 	@ONCE=1 RESCALE=1 SCALE=investigation=3,detection=2 SCENARIO=ERROR_RATE_SPIKE $(STACK_PROGRAM) run
+	@echo 'the right step is approved and ends the fault; a wrong one is found out and undone'
+	@ONCE=1 APPROVE=1 SCENARIO=MEMORY_LEAK $(STACK_PROGRAM) run
+	@ONCE=1 APPROVE=wrong $(STACK_PROGRAM) run
 	@echo 'two faults that nobody scripted: the CPU of this machine, a paused agent'
 	@COLLECT_INTERVAL_MS=2000 $(STACK_PROGRAM) run --quiet --speed 6 -- python3 infrastructure/local/checks/unscripted.py
 	@echo 'the pages in a browser'

@@ -32,6 +32,16 @@ struct End {
     details: Value,
 }
 
+/// The steps that were begun before the recovery, where there are any.
+fn begun_before(case: &Case, recovered_ms: i64) -> Option<String> {
+    let steps = case.steps.iter();
+    let names: Vec<&str> = steps
+        .filter(|(_, step)| step.begun_ms <= recovered_ms)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    (!names.is_empty()).then(|| names.join(" and "))
+}
+
 /// Announces the end once the cause is published and all that it waits for has
 /// come; says what is waited for where that changed.
 pub fn settle(case: &mut Case, at: Moment) -> Vec<Effect> {
@@ -64,7 +74,12 @@ pub fn settle(case: &mut Case, at: Moment) -> Vec<Effect> {
         .map(|(name, _)| name.clone());
     let words = match &remedy {
         Some(name) => format!("{name} was carried out before and verified"),
-        None => "it recovered without a recorded action".to_owned(),
+        None => match begun_before(case, recovery.at_ms) {
+            Some(names) => format!(
+                "{names} was carried out before, and nothing shows that this is why it recovered"
+            ),
+            None => "it recovered without a recorded action".to_owned(),
+        },
     };
     let mut effects = vec![Effect::audit(
         case.header.incident_id,
