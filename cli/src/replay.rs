@@ -123,11 +123,11 @@ pub async fn run(
     let current = Candidate::current(configuration, &catalogue)?;
     let reader = BrokerReader::new(configuration.kafka());
     let logs = broker::logs(&reader).await?;
-    window::same_epoch(&reader, &past).await?;
+    let began_ms = window::same_epoch(&reader, &past).await?;
     let warmup_ms = i64::from(flags.warmup_minutes) * 60_000;
     let replayed = tokio::task::spawn_blocking(move || {
         let source = open(&reader, &logs, &past, warmup_ms)?;
-        replay(&current, source, &past, warmup_ms)
+        replay(&current, source, &past, (began_ms, warmup_ms))
     });
     replayed.await.map_err(|error| {
         let what = format!("the replay broke off: {error}");
@@ -168,7 +168,7 @@ fn replay(
     current: &Candidate,
     source: BrokerSource,
     past: &Past,
-    warmup_ms: i64,
+    (began_ms, warmup_ms): (Option<i64>, i64),
 ) -> Result<Found, Failure> {
     let epoch = source.epoch.clone();
     let similar = past.similar.clone();
@@ -187,7 +187,7 @@ fn replay(
     replay.finish();
     now.take_all(replay.take_published());
     artifacts.extend(replay.take_artifacts());
-    heard.check(past)?;
+    heard.check(past, began_ms)?;
     let then = then.concerning(past.id, &past.members);
     let now = now.concerning(past.id, &past.members);
     if !then.iter().any(|one| one.incident_id == past.id) {
@@ -242,7 +242,7 @@ fn take(replay: &mut Replay, then: &mut Decisions, heard: &mut Heard, one: Stamp
 
 impl Heard {
     /// Whether all is there that the incident was decided on.
-    fn check(&self, past: &Past) -> Result<(), Failure> {
+    fn check(&self, past: &Past, began_ms: Option<i64>) -> Result<(), Failure> {
         let gone = past.members.difference(&self.anomalies).count();
         if gone > 0 {
             let what = format!(
@@ -259,6 +259,8 @@ impl Heard {
         }
         match self.first_sample_ms {
             Some(first_ms) if first_ms <= past.from_ms => Ok(()),
+            // There was nothing earlier then either: the broker was new.
+            Some(_) if began_ms.is_some_and(|began_ms| began_ms > past.from_ms) => Ok(()),
             first_ms => {
                 let begins = first_ms.map_or_else(
                     || "holds nothing of that time".to_owned(),

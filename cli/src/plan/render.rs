@@ -91,7 +91,7 @@ fn values(out: &mut String, step: &Value) {
     let typed = &step["typed"];
     if typed.is_null() {
         hang(out, "    why", LABEL, text(step, "rationale"));
-        hang(out, "    rollback", LABEL, text(step, "rollback"));
+        hang(out, "    undo", LABEL, text(step, "rollback"));
         return;
     }
     let arguments: Vec<String> = typed["arguments"]

@@ -99,11 +99,12 @@ fn similar(candidates: &[Value]) -> Vec<SimilarIncident> {
 }
 
 /// Refuses a broker whose data began after the incident: it was emptied, and
-/// nothing on it has to do with what was decided then.
+/// nothing on it has to do with what was decided then. Returns when its data
+/// began, wall clock, where the broker knows.
 ///
 /// # Errors
 /// It is another one, or does not answer.
-pub async fn same_epoch(reader: &BrokerReader, past: &Past) -> Result<(), Failure> {
+pub async fn same_epoch(reader: &BrokerReader, past: &Past) -> Result<Option<i64>, Failure> {
     let name = reader.settings().topic(EPOCH_TOPIC);
     let page = reader.browse(&name, Some(0), Start::Newest, 50).await;
     let page = page.map_err(|error| {
@@ -119,16 +120,16 @@ pub async fn same_epoch(reader: &BrokerReader, past: &Past) -> Result<(), Failur
         ));
     };
     match first.timestamp_ms {
-        Some(began_ms) if began_ms > past.from_ms => Err(Failure::new(
+        Some(began_ms) if began_ms > past.from_ms + BEFORE_MS => Err(Failure::new(
             format!(
                 "the broker's data is of another epoch: it began at {}, after {} at {}",
                 output::time(began_ms),
                 past.short_id,
-                output::time(past.from_ms)
+                output::time(past.from_ms + BEFORE_MS)
             ),
             "the broker was emptied since; what the incident was decided on is gone",
         )),
-        _ => Ok(()),
+        began_ms => Ok(began_ms),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::channels::{Board, Book};
 use crate::config::{Addresses, CAUSE_WAIT_MS, OPENED_WAIT_MS, PLAN_WAIT_MS, RESOLVED_WAIT_MS};
+use crate::links;
 use crate::picture;
 use crate::receipts::{delivered, ended};
 use crate::render::{Templates, View};
@@ -344,7 +345,12 @@ impl Core {
         if matches!(view, View::Opened(_)) {
             state.thread.push(mail.notification.message_id.clone());
         }
-        let mut effects = vec![Effect::Notify(mail.notification.clone())];
+        let mut row = mail.notification.clone();
+        if let Some(shown) = links::for_all(view) {
+            let rendered = self.templates.render(&shown, header);
+            (row.body_html, row.body_text) = (rendered.html, rendered.text);
+        }
+        let mut effects = vec![Effect::Notify(row)];
         match serde_json::to_value(&mail) {
             Ok(payload) => {
                 let name = format!("{DELIVER}:{}", mail.notification.message_id);

@@ -15,6 +15,19 @@ use midwatch_runtime::effect::Effect;
 /// own hash ends it earlier where the plan changes.
 const LINK_MS: i64 = 4 * 3_600_000;
 
+/// The view as everybody may see it: rows of `notifications` are shown on the
+/// dashboard and leave with bundles, and a link speaks for its recipient.
+/// Nothing where it holds no link.
+pub(crate) fn for_all(view: &View) -> Option<View> {
+    let View::Plan(plan) = view else {
+        return None;
+    };
+    let mut plan = plan.clone();
+    let approve = plan.approve.as_mut()?;
+    approve.link.clone_from(&plan.frame.link);
+    Some(View::Plan(plan))
+}
+
 impl Core {
     /// Sends the plan. With a key for links each addressee gets a mail of their
     /// own, since a link speaks for one person; people in copy get none.

@@ -187,7 +187,7 @@ impl Facts {
         Facts {
             declared: declared(context, &stored.trail),
             inquiry: inquiry(&stored.trail),
-            traffic: traffic::collect(&stored.records, window),
+            traffic: traffic::collect(&stored.records, &resolved.header.affected_services, window),
             ledger: stored.ledger,
             trail: stored
                 .trail

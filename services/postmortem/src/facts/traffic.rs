@@ -36,10 +36,18 @@ pub struct Traffic {
     pub shares: Vec<Reading>,
 }
 
-/// Reads the records between two moments, both included.
-pub(super) fn collect(records: &[KeptRecord], window: (i64, i64)) -> Vec<Traffic> {
+/// Reads the records of these services between two moments, both included.
+/// Requests that fail elsewhere as always are no harm of this incident.
+pub(super) fn collect(
+    records: &[KeptRecord],
+    affected: &[String],
+    window: (i64, i64),
+) -> Vec<Traffic> {
     let mut services: BTreeMap<&str, [Vec<Reading>; 2]> = BTreeMap::new();
     for record in records {
+        if !affected.contains(&record.service) {
+            continue;
+        }
         let kind = [RATE, SHARE].iter().position(|name| *name == record.name);
         let inside = record.at_ms <= window.1 && record.at_ms >= window.0 - TOGETHER_MS;
         let (Some(kind), Some(value)) = (kind, record.value) else {
