@@ -259,7 +259,11 @@ mod tests {
         }
         assert_eq!(
             reads("postmortem"),
-            ["remediation.actions", "incidents.resolved"]
+            [
+                "remediation.actions",
+                "incidents.resolved",
+                "operator.commands"
+            ]
         );
         assert!(reads("scorer").is_empty());
     }

@@ -168,7 +168,10 @@ pub async fn press(
         channel: "link",
         address: &caller.address,
     };
-    let command = command_of(&row, &link, (decision, &pressed.reason), way);
+    // Whoever is an operator as well is one person, however they come.
+    let known = app.operators.name_of_mail(&link.recipient);
+    let by = known.unwrap_or_else(|| link.recipient.clone());
+    let command = command_of(&row, &link, by, (decision, &pressed.reason), way);
     let mut view = view(&app, row, &link, ("", None)).await?;
     if let Some(obstacle) = view.obstacle {
         return Err(obstacle);
@@ -194,11 +197,12 @@ pub async fn press(
 fn command_of(
     row: &IncidentRow,
     link: &Link,
+    name: String,
     (decision, reason): (&str, &str),
     way: Way<'_>,
 ) -> OperatorCommand {
     let recipient = Operator {
-        name: link.recipient.clone(),
+        name,
         credential_id: format!("link:{}", link.recipient),
     };
     let mut command = commands::issued(&recipient, Some(reason), clock::now_ms());

@@ -166,7 +166,12 @@ fn step_view(step: &ActionStep, happened: Vec<Happening>, is_open: bool) -> Step
     }
     let waits = matches!(
         seen.state,
-        StepState::Waiting | StepState::PartlyApproved | StepState::Refused | StepState::Rejected
+        // What failed changed nothing, so it may be tried again.
+        StepState::Waiting
+            | StepState::PartlyApproved
+            | StepState::Refused
+            | StepState::Rejected
+            | StepState::Failed
     );
     StepView {
         can_decide: is_open && waits && step.typed.is_some(),
@@ -188,6 +193,10 @@ struct Seen {
 
 impl Seen {
     fn take(&mut self, one: &Happening, two_people: bool) {
+        // An undo that does not come to its end leaves the step as it was.
+        if one.is_undo && one.phase != "undone" {
+            return;
+        }
         match one.phase.as_str() {
             "approved" if self.is_begun() => {}
             "approved" => {

@@ -29,7 +29,7 @@ use uuid::Uuid;
 /// Bytes of a request: it quotes the message that the button is on.
 pub const BODY: usize = 256 * 1024;
 /// How old a request may be, and how far ahead its clock, in seconds.
-const AGE_S: i64 = 300;
+const AGE_S: u64 = 300;
 /// Slack waits three seconds for an answer.
 const PUBLISH_LIMIT: Duration = Duration::from_millis(2_500);
 const REPLY_LIMIT: Duration = Duration::from_secs(5);
@@ -94,7 +94,7 @@ impl Slack {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let stamp = text("x-slack-request-timestamp").ok_or("it bears no timestamp")?;
         let at_s: i64 = stamp.parse().map_err(|_| "its timestamp is none")?;
-        if (now_ms / 1_000 - at_s).abs() > AGE_S {
+        if (now_ms / 1_000).abs_diff(at_s) > AGE_S {
             return Err("it is older than five minutes");
         }
         let given = text("x-slack-signature").and_then(|text| text.strip_prefix("v0="));
@@ -175,7 +175,9 @@ impl Action {
         let id = parts.next().filter(|id| !id.is_empty())?;
         let some = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let (plan_hash, target) = (some(parts.next()), some(parts.next()));
-        let is_decision = match self.action_id.as_str() {
+        // A message may hold several buttons of one kind: `approve:1`.
+        let action = self.action_id.split(':').next().unwrap_or_default();
+        let is_decision = match action {
             "approve" | "reject" => true,
             "acknowledge" => false,
             _ => return None,
@@ -184,7 +186,7 @@ impl Action {
             return None;
         }
         let request = Request {
-            command: self.action_id.clone(),
+            command: action.to_owned(),
             target: target.filter(|_| is_decision),
             plan_hash: plan_hash.filter(|_| is_decision),
             ..Request::default()

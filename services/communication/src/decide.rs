@@ -66,6 +66,9 @@ pub struct State {
     /// Clocks of escalation that were set.
     #[serde(default)]
     pub clocks: BTreeSet<String>,
+    /// The hash of the plan that was told last.
+    #[serde(default)]
+    pub plan_hash: String,
     /// Wall clock of the last news.
     #[serde(default)]
     pub news_wall_ms: i64,
@@ -152,8 +155,16 @@ impl Core {
                 let around = self.around(state, &plan.header);
                 let view = view::plan(&plan, state.opened.as_deref(), &around);
                 Core::offer(state, &plan);
-                let key = Stage::Plan.key(state.round);
-                let mut effects = self.tell_plan(state, at, &view, &plan);
+                // Another plan makes the links and buttons of the one before
+                // worthless, so people hear of it.
+                let known = Stage::Plan.key(state.round);
+                let key = if state.told.contains_key(&known) && state.plan_hash != plan.plan_hash {
+                    format!("{known}.changed.{}", plan.rca_revision)
+                } else {
+                    known
+                };
+                state.plan_hash.clone_from(&plan.plan_hash);
+                let mut effects = self.tell_plan(state, at, &view, &plan, &key);
                 let view = View::Plan(view);
                 effects.extend(self.post_stage(state, at, &plan.header, &view, key));
                 effects
@@ -276,7 +287,8 @@ impl Core {
 
     /// The first mail, to whoever of those concerned by now has not got it.
     fn tell_opened(&self, state: &mut State, at: Moment) -> Vec<Effect> {
-        let Some(opened) = state.opened.clone() else {
+        // What is over alarms nobody any more.
+        let Some(opened) = state.opened.clone().filter(|_| !state.over) else {
             return Vec::new();
         };
         let around = self.around(state, &opened.header);

@@ -37,8 +37,9 @@ impl Core {
         at: Moment,
         view: &PlanView,
         plan: &RemediationPlan,
+        key: &str,
     ) -> Vec<Effect> {
-        let key = Stage::Plan.key(state.round);
+        let key = key.to_owned();
         let header = &plan.header;
         let recipients = self.recipients(state, Stage::Plan, header);
         let step = plan.action_steps.iter().find(|step| step.typed.is_some());

@@ -253,6 +253,10 @@ impl Core {
             IncidentChange::Reopened => {
                 (state.acknowledged, state.over) = (false, false);
                 (state.board.end, state.board.note) = (None, None);
+                state.board.action = None;
+                state
+                    .board
+                    .offer_acknowledgement(updated.header.incident_id);
                 false
             }
             _ => false,
@@ -456,15 +460,20 @@ fn unwind(state: &mut State) -> Vec<Effect> {
 }
 
 impl Board {
+    fn offer_acknowledgement(&mut self, incident_id: uuid::Uuid) {
+        self.buttons.retain(|button| button.action != "acknowledge");
+        self.buttons.push(Button {
+            action: "acknowledge".to_owned(),
+            label: "Acknowledge".to_owned(),
+            value: format!("{incident_id}||"),
+            is_grave: false,
+        });
+    }
+
     /// Brings what every event carries up to date.
     fn refresh(&mut self, header: &IncidentHeader, severity: Option<Severity>, dashboard: &str) {
         if self.short_id.is_empty() {
-            self.buttons.push(Button {
-                action: "acknowledge".to_owned(),
-                label: "Acknowledge".to_owned(),
-                value: format!("{}||", header.incident_id),
-                is_grave: false,
-            });
+            self.offer_acknowledgement(header.incident_id);
         }
         let plain = |text: &str| crate::units::line(text, 200);
         self.title = plain(&header.title());

@@ -1,7 +1,7 @@
 //! The acting part: reads the catalogue, delivers mails and messages.
 
 use crate::channels::breaker::TRIES;
-use crate::channels::http::AsksToWait;
+use crate::channels::http::{Answered, AsksToWait};
 use crate::channels::{Book, Breaker, Channels, GIVE_UP, POST, Post};
 use crate::config::Config;
 use crate::decide::{Core, DELIVER, Mail, State};
@@ -151,6 +151,11 @@ impl Communication {
                 .increment(1);
         }
         match result {
+            // The channel is there; the message has its own tries.
+            Err(JobError::Transient(error)) if error.is::<Answered>() => {
+                self.breaker.answered(channel);
+                Err(JobError::Transient(error))
+            }
             Err(JobError::Transient(error)) => {
                 let asked = error.downcast_ref::<AsksToWait>().map(|asked| asked.0);
                 let (wait, failures) = self.breaker.failed(channel, asked, Instant::now());

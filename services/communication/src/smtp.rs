@@ -1,5 +1,6 @@
 //! Handing a mail to the SMTP server.
 
+use crate::channels::http::Answered;
 use crate::decide::{Mail, Receipt, Refusal};
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -159,7 +160,16 @@ impl Mailer {
             Ok(Ok(response)) => Ok(said(&response)),
             Ok(Err(error)) => {
                 let permanent = error.is_permanent();
-                let error = anyhow::Error::new(error).context(format!(
+                // 421 says that the whole server is going away.
+                let about_this = error.is_transient()
+                    && error.status().is_none_or(|code| code.to_string() != "421");
+                let error = anyhow::Error::new(error);
+                let error = if about_this {
+                    anyhow::Error::new(Answered).context(format!("{error:#}"))
+                } else {
+                    error
+                };
+                let error = error.context(format!(
                     "the SMTP server {} did not take the mail",
                     self.server
                 ));

@@ -22,6 +22,7 @@ use midwatch_runtime::effect::Effect;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The postmortem agent.
@@ -31,6 +32,10 @@ pub struct Postmortem {
     model: Option<Arc<LlmClient>>,
     knowledge: KnowledgeStore,
 }
+
+/// Between tries to bring a lesson to the store, and how old one gets at most.
+const LEARN_WAIT: Duration = Duration::from_secs(30);
+const LEARN_LIMIT: Duration = Duration::from_secs(24 * 3_600);
 
 const TOPICS: &[Topic] = &[
     Topic::IncidentsResolved,
@@ -148,7 +153,12 @@ impl Postmortem {
 pub async fn learn(store: &KnowledgeStore, lesson: &Lesson) -> Result<(), JobError> {
     let failed = |error: midwatch_clients::knowledge::KnowledgeError| {
         if error.is_transient() {
-            JobError::Transient(error.into())
+            // A lesson is worth waiting for: nothing asks for it again.
+            JobError::Later {
+                error: error.into(),
+                wait: LEARN_WAIT,
+                give_up: LEARN_LIMIT,
+            }
         } else {
             JobError::Permanent(error.into())
         }

@@ -132,6 +132,18 @@ fn check_blocks(seen: &mut Seen, body: &Value) {
         body["text"].as_str().is_some_and(|text| !text.is_empty()),
         || "slack: no text for notifications".to_owned(),
     );
+    let ids: Vec<&Value> = blocks
+        .iter()
+        .filter_map(|block| block["elements"].as_array())
+        .flatten()
+        .map(|element| &element["action_id"])
+        .filter(|id| id.is_string())
+        .collect();
+    let unique = ids
+        .iter()
+        .enumerate()
+        .all(|(at, id)| !ids[..at].contains(id));
+    complain(seen, unique, || format!("slack: ids {ids:?}"));
     for block in &blocks {
         let length = |text: &Value| text["text"].as_str().map_or(0, |text| text.chars().count());
         let fine = match block["type"].as_str() {

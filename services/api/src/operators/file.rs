@@ -96,7 +96,7 @@ fn credential(line: &str) -> Result<Credential, &'static str> {
             Some(("mail", address)) if is_address(address) => {
                 read.mail.push(address.to_ascii_lowercase());
             }
-            Some(("slack", _)) => return Err("slack= takes a user id such as U0123ABCD"),
+            Some(("slack", _)) => return Err("slack= takes a user id such as UABCDEFGH"),
             Some(("mail", _)) => return Err("mail= takes an address"),
             _ => return Err("a token holds no blanks; slack=… and mail=… may follow it"),
         }
@@ -168,7 +168,7 @@ mod tests {
             ("ana:12", "64 hexadecimal digits"),
             ("<b> 0123456789abcdef", "a name has letters"),
             ("ana 0123456789abcdef 0123", "no blanks"),
-            ("ana 0123456789abcdef slack=", "such as U0123ABCD"),
+            ("ana 0123456789abcdef slack=", "such as UABCDEFGH"),
             ("ana 0123456789abcdef mail=ana", "takes an address"),
             ("ana 0123456789abcdef 0123=slack", "no blanks"),
         ] {

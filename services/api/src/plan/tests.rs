@@ -107,6 +107,10 @@ fn a_step_is_as_far_as_its_last_telling_line() {
     );
     let failed = ran("ACTION_FAILED", json!({"details": {"status": "failed"}}));
     let open = ran("ACTION_FAILED", json!({"details": {"status": "unknown"}}));
+    let undoing = ran(
+        "ACTION_REFUSED",
+        json!({"is_undo": true, "details": {"status": "refused", "rule": "global_stop"}}),
+    );
     let undone = ran("ACTION_UNDONE", json!({"is_undo": true}));
     let mut other = second.clone();
     other.1["plan_hash"] = json!("of another plan");
@@ -128,7 +132,8 @@ fn a_step_is_as_far_as_its_last_telling_line() {
         (vec![&second, &intent, &done, &undone], S::Undone, false),
         (vec![&second, &intent, &dry], S::DryRun, false),
         (vec![&second, &intent, &dry, &second], S::Approved, false),
-        (vec![&second, &intent, &failed], S::Failed, false),
+        (vec![&second, &intent, &failed], S::Failed, true),
+        (vec![&second, &intent, &done, &undoing], S::Done, false),
         (vec![&second, &intent, &open], S::Unknown, false),
     ] {
         let lines: Vec<(&str, Value)> = lines.into_iter().cloned().collect();
@@ -143,7 +148,8 @@ fn a_step_is_as_far_as_its_last_telling_line() {
 
 #[test]
 fn a_line_that_cannot_be_read_costs_only_itself() {
-    let foreign = ran("ACTION_EXECUTED", json!({"plan_id": ["no id"]}));
+    let mut foreign = ran("ACTION_EXECUTED", json!({}));
+    foreign.1["plan_id"] = json!(["no id"]);
     let intent = ran("ACTION_STARTED", json!({}));
     let seen = told(&[intent, foreign]);
     assert_eq!((seen.state, seen.happened.len()), (StepState::Running, 1));

@@ -24,6 +24,12 @@ pub(super) struct Http {
 #[error("it asks to wait {} s", .0.as_secs())]
 pub struct AsksToWait(pub Duration);
 
+/// The provider is there and could not take this one message: another try may
+/// help, and costs one.
+#[derive(Debug, thiserror::Error)]
+#[error("it could not take this message")]
+pub struct Answered;
+
 impl Http {
     pub(super) fn new() -> anyhow::Result<Http> {
         let client = reqwest::Client::builder()
@@ -79,6 +85,9 @@ impl Http {
                 anyhow::Error::new(AsksToWait(Duration::from_secs(seconds.min(LONGEST_WAIT))))
                     .context(error),
             ),
+            (true, None) if status == StatusCode::INTERNAL_SERVER_ERROR => {
+                JobError::Transient(anyhow::Error::new(Answered).context(error))
+            }
             (true, None) => JobError::Transient(error),
             (false, _) => JobError::Permanent(error),
         })

@@ -205,10 +205,11 @@ fn board(board: &Board) -> Value {
     let mut elements = vec![json!({
         "type": "button", "action_id": "open", "text": plain("Open", LABEL), "url": board.link,
     })];
-    for button in board.buttons.iter().take(BUTTONS - 1) {
+    for (index, button) in board.buttons.iter().take(BUTTONS - 1).enumerate() {
         let mut element = json!({
             "type": "button",
-            "action_id": button.action,
+            // Within a message each id is unique.
+            "action_id": format!("{}:{index}", button.action),
             "text": plain(&button.label, LABEL),
             "value": cut(&button.value, VALUE),
         });

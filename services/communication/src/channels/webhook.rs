@@ -101,11 +101,11 @@ fn document(post: &Post, format: Format) -> Value {
             })
         }
         Format::Discord => json!({
-            "content": cut(&format!("{}\n{}", board.headline(), markdown(&post.headline)), 2_000),
+            "content": cut(&format!("{}\n{}", markdown(&board.headline()), markdown(&post.headline)), 2_000),
             // Nobody is mentioned, whatever a name says.
             "allowed_mentions": { "parse": [] },
             "embeds": [{
-                "title": cut(&board.title, 256),
+                "title": cut(&markdown(&board.title), 256),
                 "url": board.link,
                 "description": cut(&markdown(&format!("{}\n{}", lines.join("\n"), post.detail)), 4_096),
             }],
@@ -114,7 +114,7 @@ fn document(post: &Post, format: Format) -> Value {
             "text": format!("{}\n{}", markdown(&board.headline()), markdown(&post.headline)),
             "attachments": [{
                 "fallback": board.headline(),
-                "title": board.title,
+                "title": markdown(&board.title),
                 "title_link": board.link,
                 "text": cut(&markdown(&format!("{}\n{}", lines.join("\n"), post.detail)), 7_000),
             }],

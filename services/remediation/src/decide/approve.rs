@@ -280,7 +280,7 @@ fn reject(
     if !matches!(progress.stage, Stage::Open | Stage::Queued) {
         return Err(Refusal::new(
             "step_done",
-            "this step runs or was carried out already; a rejection comes too late",
+            "this step is on its way or was carried out already; a rejection comes too late",
         ));
     }
     progress.stage = Stage::Open;

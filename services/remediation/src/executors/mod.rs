@@ -20,7 +20,7 @@ use crate::execution::{Execution, Outcome, OutcomeStatus};
 use hand::{Acted, Done, Hand, Prepared, Seen, Stop, tidy};
 use midwatch_clients::postgres::executions::{self, Acting, Begun, Ended, Intent, Owner};
 use midwatch_clients::postgres::{Postgres, PostgresError};
-use midwatch_events::action::Executor;
+use midwatch_events::action::{ActionKind, Executor};
 use midwatch_runtime::JobError;
 use midwatch_runtime::clock;
 use serde_json::{Value, json};
@@ -271,16 +271,27 @@ impl Executors {
                 Seen::Away(reason) | Seen::CannotTell(reason) => return Ok(Some(unknown(&reason))),
             }
         }
+        // These go object by object, so "not done" may mean "not to its end".
+        let may_be_half_done = left.is_some()
+            && matches!(
+                execution.action.kind,
+                ActionKind::Drain | ActionKind::ClearDiskPath | ActionKind::DeletePod
+            );
         let prepared = match check(hand, execution).await {
             Ok(prepared) => prepared,
             Err(Stop::Already(seen)) => {
                 let at_ms = left.map_or_else(clock::now_ms, |acting| acting.at_ms);
                 return Ok(Some(done(seen, true, at_ms)));
             }
+            Err(Stop::No(reason)) if may_be_half_done => return Ok(Some(unknown(&reason))),
             Err(Stop::No(reason)) => return Ok(Some(failed(reason))),
         };
         if self.is_stopped().await {
-            return Ok(Some(refused("global_stop", "the stop file is there")));
+            return Ok(Some(if may_be_half_done {
+                unknown("the stop file is there, and an earlier try had begun")
+            } else {
+                refused("global_stop", "the stop file is there")
+            }));
         }
         let marked = executions::mark_acting(
             &self.postgres.pool,
@@ -292,7 +303,11 @@ impl Executors {
         if !marked.await.map_err(database)? {
             return Ok(None);
         }
-        Ok(Some(self.act(hand, execution, &prepared).await))
+        let outcome = self.act(hand, execution, &prepared).await;
+        Ok(Some(match outcome.status {
+            OutcomeStatus::Failed if may_be_half_done => unknown(&outcome.output),
+            _ => outcome,
+        }))
     }
 
     async fn act(&self, hand: &dyn Hand, execution: &Execution, prepared: &Prepared) -> Outcome {
