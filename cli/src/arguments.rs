@@ -199,9 +199,9 @@ pub enum OperatorCommand {
 
 /// What `--help` of the decisions says below the flags.
 const DECISION_HELP: &str = "\
-Needs OPERATOR_TOKEN. Shows what would be done and the plan's hash, and asks; the\n\
-decision is bound to that plan. Then waits a moment for remediation's word. Exit\n\
-code 1 where it refuses; the rule is named.";
+Needs OPERATOR_TOKEN. Shows what would be done and the plan's hash, and asks;\n\
+the decision is bound to that plan. Then waits a moment for remediation's word.\n\
+Exit code 1 where it refuses; the rule is named.";
 
 /// A step of a plan.
 #[derive(Clone, Debug, Args)]
@@ -219,7 +219,10 @@ pub struct Step {
 #[derive(Debug, Subcommand)]
 pub enum IncidentCommand {
     /// Declare an incident: the agents take it up as every other one
-    #[command(after_help = OPERATOR_HELP)]
+    #[command(
+        after_help = OPERATOR_HELP,
+        override_usage = "midwatch incident start --service <NAME> --title <TEXT>\n       --severity <LEVEL> [OPTIONS]"
+    )]
     Start(Start),
     /// End an incident; what you say is recorded as what you said
     #[command(after_help = OPERATOR_HELP)]

@@ -4,7 +4,7 @@ use crate::output::{self, Paint, Style, hang};
 use serde_json::Value;
 
 /// Columns before the values.
-const LABEL: usize = 12;
+const LABEL: usize = 13;
 /// Characters of an executor's output.
 const OUTPUT: usize = 2_000;
 
@@ -281,9 +281,9 @@ mod tests {
         for part in [
             "S2  Roll back ·[31m\n    verified\n    $ kubectl rollout undo\n",
             "    by hand\n",
-            "    undo    kubectl rollout undo\n",
+            "    undo     kubectl rollout undo\n",
             "    approved by ana\n",
-            "refused by bo through slack, rule unknown_approver: bo may not",
+            "refused by bo through slack, rule unknown_approver: bo",
             "not improved: It did not fall.",
             "94.0000 (12 readings) before",
             "    waiting for another approval\n",

@@ -117,7 +117,7 @@ async fn looking_at_a_link_changes_nothing_and_pressing_counts_once() {
             command.credential_id.as_str(),
             command.details.nonce.as_str()
         ),
-        ("ana@example.com", "link:ana@example.com", "nonce-1")
+        ("ana", "link:ana@example.com", "nonce-1")
     );
     assert_eq!(
         (command.target.as_str(), command.details.channel.as_str()),
