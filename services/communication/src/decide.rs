@@ -66,6 +66,9 @@ pub struct State {
     /// Clocks of escalation that were set.
     #[serde(default)]
     pub clocks: BTreeSet<String>,
+    /// Event time of the last reopening.
+    #[serde(default)]
+    pub reopened_at_ms: Option<i64>,
     /// The hash of the plan that was told last.
     #[serde(default)]
     pub plan_hash: String,
@@ -175,6 +178,16 @@ impl Core {
                 let opened = state.opened.as_deref();
                 let view = view::resolved(&resolved, opened, state.carried_out, &around);
                 let view = View::Resolved(view);
+                // An end that is heard after the relapse ends only what was
+                // before it.
+                if state
+                    .reopened_at_ms
+                    .is_some_and(|at_ms| resolved.resolved_at_ms <= at_ms)
+                {
+                    let key = Stage::Resolved.key(state.round.saturating_sub(1));
+                    let people = self.recipients(state, Stage::Resolved, &resolved.header);
+                    return self.tell_as(state, at, &view, &resolved.header, key, people);
+                }
                 let key = Stage::Resolved.key(state.round);
                 let mut effects = self.tell(state, at, &view, &resolved.header);
                 effects.extend(self.post_stage(state, at, &resolved.header, &view, key));
@@ -253,6 +266,7 @@ impl Core {
     fn updated(&self, state: &mut State, at: Moment, updated: &IncidentUpdated) -> Vec<Effect> {
         if updated.change == IncidentChange::Reopened && state.reopenings.insert(updated.revision) {
             state.round += 1;
+            state.reopened_at_ms = Some(updated.updated_at_ms);
         }
         // It holds the whole, and a newer whole is known. What is left of an
         // incident that was merged into another one is nothing.

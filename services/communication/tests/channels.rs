@@ -288,3 +288,29 @@ fn a_link_in_a_mail_is_for_its_one_recipient() {
     assert_eq!(approvers, ["oncall@example.com"]);
     assert_eq!(mails.len(), 2, "and one for the people in copy");
 }
+
+#[test]
+fn an_end_that_comes_after_the_relapse_ends_only_what_was_before_it() {
+    let (core, mut state) = (with_book(), State::default());
+    let fault = connections();
+    let [opened, rca, plan, ..] = fault.events();
+    for event in [opened, rca, plan] {
+        hear(&core, &mut state, event);
+    }
+    let mut relapse = raised(&fault, Severity::Critical, IncidentChange::Reopened);
+    relapse.updated_at_ms = fault.resolved.resolved_at_ms + 1;
+    hear(&core, &mut state, Event::Updated(Box::new(relapse)));
+    let late = Event::Resolved(Box::new(fault.resolved.clone()));
+    let effects = hear(&core, &mut state, late);
+    let stages: Vec<&str> = fixtures::mails(&effects)
+        .iter()
+        .map(|mail| mail.stage.as_str())
+        .collect();
+    assert_eq!(stages, ["resolved"]);
+    assert!(!state.over && state.clocks.contains("escalate:1:0"));
+    let mut second = fault.resolved.clone();
+    second.resolved_at_ms += 600_000;
+    let effects = hear(&core, &mut state, Event::Resolved(Box::new(second)));
+    assert!(told(&effects).contains(&"pager tell Resolve".to_owned()));
+    assert!(state.over);
+}
