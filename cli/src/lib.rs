@@ -133,21 +133,8 @@ async fn carry_out(
         }
         Command::Paper(command) => return paper::run(configuration, &command, json).await,
         Command::Topics { tail: Some(tail) } => {
-            let TopicsCommand::Tail {
-                name,
-                count,
-                follow,
-                partition,
-            } = tail;
-            let options = topics::Options {
-                topic: name,
-                count: usize::from(count),
-                partition,
-                follow,
-                json,
-            };
             let reader = BrokerReader::new(configuration.kafka());
-            topics::tail(&reader, &options, paint).await?;
+            topics::tail(&reader, &tail_of(tail, json), paint).await?;
         }
         Command::Topics { tail: None } => {
             let reader = BrokerReader::new(configuration.kafka());
@@ -156,6 +143,22 @@ async fn carry_out(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn tail_of(tail: TopicsCommand, json: bool) -> topics::Options {
+    let TopicsCommand::Tail {
+        name,
+        count,
+        follow,
+        partition,
+    } = tail;
+    topics::Options {
+        topic: name,
+        count: usize::from(count),
+        partition,
+        follow,
+        json,
+    }
 }
 
 /// What people decide about plans, and what they say of incidents.
