@@ -158,16 +158,22 @@ impl Core {
                 let around = self.around(state, &plan.header);
                 let view = view::plan(&plan, state.opened.as_deref(), &around);
                 Core::offer(state, &plan);
-                // Another plan makes the links and buttons of the one before
-                // worthless, so people hear of it.
                 let known = Stage::Plan.key(state.round);
-                let key = if state.told.contains_key(&known) && state.plan_hash != plan.plan_hash {
+                let changed = state.told.contains_key(&known) && state.plan_hash != plan.plan_hash;
+                let key = if changed {
                     format!("{known}.changed.{}", plan.rca_revision)
                 } else {
-                    known
+                    known.clone()
                 };
                 state.plan_hash.clone_from(&plan.plan_hash);
-                let mut effects = self.tell_plan(state, at, &view, &plan, &key);
+                // Channels show each plan. A second mail comes only where the
+                // first one's link is worthless now.
+                let mailed = if self.link_key.is_some() {
+                    &key
+                } else {
+                    &known
+                };
+                let mut effects = self.tell_plan(state, at, &view, &plan, mailed);
                 let view = View::Plan(view);
                 effects.extend(self.post_stage(state, at, &plan.header, &view, key));
                 effects

@@ -314,3 +314,31 @@ fn an_end_that_comes_after_the_relapse_ends_only_what_was_before_it() {
     assert!(told(&effects).contains(&"pager tell Resolve".to_owned()));
     assert!(state.over);
 }
+
+#[test]
+fn another_plan_is_shown_on_channels_and_mailed_again_only_for_its_link() {
+    for (link_key, mails) in [(None, 0), (signed_link::LinkKey::of(&[7; 32]), 2)] {
+        let core = Core {
+            link_key,
+            ..with_book()
+        };
+        let mut state = State::default();
+        let mut fault = connections();
+        fault.plan.plan_hash = "ab".repeat(32);
+        fault.plan.action_steps[0].typed = Some(Box::new(fixtures::typed()));
+        let [opened, rca, plan, ..] = fault.events();
+        for event in [opened, rca, plan] {
+            hear(&core, &mut state, event);
+        }
+        let mut other = fault.plan.clone();
+        other.plan_hash = "cd".repeat(32);
+        other.rca_revision += 1;
+        let effects = hear(&core, &mut state, Event::Plan(Box::new(other)));
+        assert_eq!(told(&effects), ["hook tell Update", "ops tell Update"]);
+        let again = fixtures::mails(&effects)
+            .iter()
+            .filter(|note| note.channel == "mail")
+            .count();
+        assert_eq!(again, mails);
+    }
+}
