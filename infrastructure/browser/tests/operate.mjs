@@ -101,7 +101,7 @@ test("an operator signs in, asks, and sees what came of it", async () => {
   await withPage(world.browser, at, {}, async (page) => {
     await signIn(page, TOKEN);
     const offered = await page.$$eval("#operate button[name=command]", (all) => all.map((one) => one.value));
-    assert.deepEqual(offered, ["reopen", "maintain"], "only what fits a resolved incident is offered");
+    assert.deepEqual(offered, ["reopen", "review", "publish", "maintain"], "only what fits a resolved incident is offered");
     const cookies = await page.browserContext().cookies();
     const session = cookies.find(({ name }) => name === "midwatch_operator");
     assert.ok(session.httpOnly && session.sameSite === "Strict" && session.value !== TOKEN, JSON.stringify(session));

@@ -17,8 +17,16 @@ const LINK_MS: i64 = 4 * 3_600_000;
 
 /// The view as everybody may see it: rows of `notifications` are shown on the
 /// dashboard and leave with bundles, and a link speaks for its recipient.
-/// Nothing where it holds no link.
+/// Nothing where it holds neither link nor picture.
 pub(crate) fn for_all(view: &View) -> Option<View> {
+    if let View::Opened(opened) = view
+        && opened.picture
+    {
+        // The picture is part of the mail; elsewhere it would be missing.
+        let mut opened = opened.clone();
+        opened.picture = false;
+        return Some(View::Opened(opened));
+    }
     let View::Plan(plan) = view else {
         return None;
     };
