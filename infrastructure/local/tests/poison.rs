@@ -2,17 +2,19 @@
 //! stack, gets unreadable messages on each of its topics. Each must end on the
 //! dead-letter topic with its reason, and the next message must be processed.
 
+mod support;
+
 use midwatch_clients::kafka::{self, KafkaSettings, Producer};
-use midwatch_clients::postgres::Postgres;
 use midwatch_events::Topic;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Headers;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use support::{Running, database, golden, needed, until, variable};
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -75,54 +77,6 @@ const READERS: &[(&str, &[Topic])] = &[
         ],
     ),
 ];
-
-fn variable(name: &str) -> Option<String> {
-    std::env::vars()
-        .find(|(found, _)| found == name)
-        .map(|(_, value)| value)
-}
-
-fn needed(name: &str) -> String {
-    variable(name).unwrap_or_else(|| panic!("{name} is not set: run through `make test`"))
-}
-
-/// Ends the processes, whatever becomes of the test.
-struct Agents(Vec<Child>);
-
-impl Drop for Agents {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            // It may have ended by itself, which the test then shows.
-            if child.kill().is_ok() {
-                child.wait().expect("a killed child can be waited for");
-            }
-        }
-    }
-}
-
-async fn database() -> (Postgres, String) {
-    let base = needed("MIDWATCH_TEST_DATABASE_URL");
-    let admin = Postgres::connect(&base, 1)
-        .await
-        .expect("the test server answers");
-    let name = format!("poison_{}", std::process::id());
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
-        .execute(&admin.pool)
-        .await
-        .expect("a database of our own");
-    let (server, _) = base.rsplit_once('/').expect("a URL with a database");
-    let url = format!("{server}/{name}");
-    let postgres = Postgres::connect(&url, 4).await.expect("connected");
-    postgres.migrate().await.expect("the schema");
-    (postgres, url)
-}
-
-fn golden(topic: Topic) -> Value {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../shared/events/golden")
-        .join(format!("{}.v1.json", topic.name()));
-    serde_json::from_str(&std::fs::read_to_string(path).expect("a golden file")).expect("JSON")
-}
 
 fn start(agent: &str, kafka: &KafkaSettings, database: &str) -> Child {
     let program = PathBuf::from(needed("MIDWATCH_TEST_BIN_DIR")).join(format!("midwatch-{agent}"));
@@ -206,14 +160,6 @@ fn letters(
     found
 }
 
-async fn until(what: &str, mut fact: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !fact().await {
-        assert!(Instant::now() < deadline, "within {LIMIT:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 /// Whether the agent's group has moved past the last message of a topic.
 fn has_passed(kafka: &KafkaSettings, agent: &str, topic: Topic, place: (i32, i64)) -> bool {
     let prober: BaseConsumer = kafka
@@ -241,7 +187,7 @@ async fn every_consumer_dead_letters_poison_and_processes_the_next_message() {
     kafka::create_topics(&kafka).await.expect("topics");
     let epoch = Uuid::from_u128(u128::from(std::process::id())).to_string();
     kafka::ensure_epoch(&kafka, &epoch).await.expect("an epoch");
-    let (_postgres, url) = database().await;
+    let (_postgres, url) = database("poison").await;
 
     let producer = Producer::new(&kafka).expect("a producer");
     let mut lasts: BTreeMap<Topic, (i32, i64)> = BTreeMap::new();
@@ -264,11 +210,10 @@ async fn every_consumer_dead_letters_poison_and_processes_the_next_message() {
         lasts.insert(*topic, place);
     }
 
-    let agents: Vec<Child> = READERS
+    let _agents: Vec<Running> = READERS
         .iter()
-        .map(|(agent, _)| start(agent, &kafka, &url))
+        .map(|(agent, _)| Running(start(agent, &kafka, &url)))
         .collect();
-    let _agents = Agents(agents);
     let expected: usize = READERS
         .iter()
         .flat_map(|(_, topics)| topics.iter())
@@ -296,7 +241,7 @@ async fn every_consumer_dead_letters_poison_and_processes_the_next_message() {
     for (agent, topics) in READERS {
         for topic in *topics {
             let what = format!("{agent} goes on after the poison on {}", topic.name());
-            until(&what, async || {
+            until(&what, LIMIT, async || {
                 has_passed(&kafka, agent, *topic, lasts[topic])
             })
             .await;

@@ -21,6 +21,7 @@
 //!   headers.
 
 pub mod channels;
+pub mod clocks;
 pub mod config;
 pub mod decide;
 pub mod links;

@@ -39,7 +39,6 @@ pub mod decide;
 pub mod estimate;
 pub mod execution;
 pub mod executors;
-pub mod hands;
 pub mod order;
 pub mod policy;
 pub mod proof;

@@ -6,7 +6,6 @@ use crate::decide::{Advice, Core, Draft, ORDER, Performed, RETRIEVE, Retrieved, 
 use crate::estimate::Past;
 use crate::execution::{Check, EXECUTE, Execution, VERIFY};
 use crate::executors::Executors;
-use crate::hands::{Hands, StopFile};
 use crate::order::{self, Order};
 use crate::policy::Mode;
 use crate::proof::Proof;
@@ -32,7 +31,8 @@ pub struct Remediation {
     postgres: Postgres,
     knowledge: KnowledgeStore,
     model: Option<Arc<LlmClient>>,
-    hands: Hands,
+    executors: Executors,
+    proof: Proof,
 }
 
 const TOPICS: &[Topic] = &[
@@ -61,15 +61,13 @@ impl Remediation {
         let model = context.llm()?;
         say_mode(&config);
         let postgres = context.postgres().await?;
-        let hands = Hands {
-            stop: StopFile::new(&config),
-            executors: Executors::connect(&context.settings, postgres.clone())
-                .await?
-                .with_stop_file(config.stop_file.clone()),
-            proof: Proof::new(context.redis().await?, catalogue.clone()),
-        };
+        let executors = Executors::connect(&context.settings, postgres.clone())
+            .await?
+            .with_stop_file(config.stop_file.clone());
+        let proof = Proof::new(context.redis().await?, catalogue.clone());
         Ok(Remediation {
-            hands,
+            executors,
+            proof,
             core: Core {
                 catalogue,
                 namespace: config.namespace,
@@ -284,7 +282,7 @@ impl Agent for Remediation {
     /// Whether the stop file is there when a command is decided on.
     async fn context(&self, envelope: &Envelope) -> anyhow::Result<Value> {
         if matches!(envelope.event, Event::Command(_)) {
-            return Ok(json!({ "stopped": self.hands.stop.is_stopped() }));
+            return Ok(json!({ "stopped": self.executors.is_stopped().await }));
         }
         Ok(Value::Null)
     }
@@ -306,14 +304,14 @@ impl Agent for Remediation {
             }
             EXECUTE => {
                 let execution: Execution = serde_json::from_value(payload).map_err(permanent)?;
-                let done = self.hands.execute(&execution).await?;
-                let stopped = self.hands.stop.is_stopped();
+                let done = self.executors.execute(&execution).await?;
+                let stopped = self.executors.is_stopped().await;
                 serde_json::to_value(Performed { done, stopped }).map_err(permanent)
             }
             VERIFY => {
                 let check: Check = serde_json::from_value(payload).map_err(permanent)?;
-                let done = self.hands.verify(&check).await?;
-                let stopped = self.hands.stop.is_stopped();
+                let done = self.proof.verify(&check).await?;
+                let stopped = self.executors.is_stopped().await;
                 serde_json::to_value(Performed { done, stopped }).map_err(permanent)
             }
             other => Err(JobError::Permanent(anyhow::anyhow!(

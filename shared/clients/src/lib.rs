@@ -12,4 +12,5 @@ pub mod knowledge;
 pub mod llm;
 pub mod postgres;
 pub mod redis;
+pub mod signature;
 pub mod signed_link;

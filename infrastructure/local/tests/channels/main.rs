@@ -9,6 +9,8 @@
 //! takes 120.
 
 mod peer;
+#[path = "../support/mod.rs"]
+mod support;
 
 use midwatch_clients::kafka::{self, KafkaSettings, Producer};
 use midwatch_clients::postgres::Postgres;
@@ -18,8 +20,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::{Running, database, needed, until, variable};
 use uuid::Uuid;
 
 const INCIDENTS: u128 = 4;
@@ -31,44 +34,6 @@ const LIFE: [(&str, Topic); 5] = [
     ("resolved", Topic::IncidentsResolved),
     ("postmortem", Topic::PostmortemsGenerated),
 ];
-
-fn variable(name: &str) -> Option<String> {
-    std::env::vars()
-        .find(|(found, _)| found == name)
-        .map(|(_, value)| value)
-}
-
-fn needed(name: &str) -> String {
-    variable(name).unwrap_or_else(|| panic!("{name} is not set: run through `make test`"))
-}
-
-/// Ends the process, whatever becomes of the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.0.kill().is_ok() {
-            self.0.wait().expect("a killed child can be waited for");
-        }
-    }
-}
-
-async fn database() -> (Postgres, String) {
-    let base = needed("MIDWATCH_TEST_DATABASE_URL");
-    let admin = Postgres::connect(&base, 1)
-        .await
-        .expect("the test server answers");
-    let name = format!("channels_{}", std::process::id());
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
-        .execute(&admin.pool)
-        .await
-        .expect("a database of our own");
-    let (server, _) = base.rsplit_once('/').expect("a URL with a database");
-    let url = format!("{server}/{name}");
-    let postgres = Postgres::connect(&url, 4).await.expect("connected");
-    postgres.migrate().await.expect("the schema");
-    (postgres, url)
-}
 
 fn smtp(port: u16, folder: &Path) -> Running {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -135,24 +100,12 @@ fn agent(kafka: &KafkaSettings, database: &str, smtp: u16, folder: &Path, book: 
 /// A part of an incident's life: the golden message under its own ids.
 fn part(incident: Uuid, number: usize) -> (Topic, Vec<u8>) {
     let topic = LIFE[number].1;
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../shared/events/golden")
-        .join(format!("{}.v1.json", topic.name()));
-    let text = std::fs::read_to_string(path).expect("a golden file");
-    let mut event: Value = serde_json::from_str(&text).expect("JSON");
+    let mut event = support::golden(topic);
     event["event_id"] = json!(Uuid::from_u128(incident.as_u128() + number as u128 + 1));
     event["incident_id"] = json!(incident);
     event["short_id"] = json!(midwatch_events::ids::short_incident(incident));
     event["severity"] = json!("CRITICAL");
     (topic, serde_json::to_vec(&event).expect("JSON"))
-}
-
-async fn until(what: &str, limit: Duration, mut fact: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !fact().await {
-        assert!(Instant::now() < deadline, "within {limit:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 async fn count(postgres: &Postgres, status: &str) -> i64 {
@@ -182,7 +135,7 @@ async fn an_outage_of_every_channel_loses_doubles_and_disorders_nothing() {
     kafka::create_topics(&kafka).await.expect("topics");
     let epoch = Uuid::from_u128(u128::from(std::process::id())).to_string();
     kafka::ensure_epoch(&kafka, &epoch).await.expect("an epoch");
-    let (postgres, url) = database().await;
+    let (postgres, url) = database("channels").await;
     let folder = tempfile::tempdir().expect("a folder");
     let peer = Peer::default();
     let address = peer.serve().await;

@@ -3,11 +3,10 @@
 use super::board::{Post, cut};
 use super::book::Format;
 use super::http::Http;
-use hmac::{Hmac, KeyInit, Mac};
+use midwatch_clients::signature;
 use midwatch_runtime::agent::JobError;
 use midwatch_runtime::clock;
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 #[derive(Debug)]
 pub(super) struct Webhook {
@@ -30,8 +29,8 @@ impl Webhook {
             // The same for each try, so that a receiver can drop repeats.
             .header("idempotency-key", &post.notification.message_id);
         if let Some(secret) = &self.secret {
-            let signature = signature(secret, clock::now_ms() / 1000, &body);
-            request = request.header("x-midwatch-signature", signature);
+            let signed = signed(secret, clock::now_ms() / 1000, &body);
+            request = request.header("x-midwatch-signature", signed);
         }
         http.send(request.body(body)).await?;
         Ok("accepted".to_owned())
@@ -40,15 +39,9 @@ impl Webhook {
 
 /// `t=<seconds>,v1=<HMAC-SHA256 of "seconds.body" in hexadecimal digits>`: the
 /// time is signed as well, so that a receiver can refuse old messages.
-fn signature(secret: &str, seconds: i64, body: &[u8]) -> String {
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
-    mac.update(seconds.to_string().as_bytes());
-    mac.update(b".");
-    mac.update(body);
-    let code = mac.finalize().into_bytes();
-    let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+fn signed(secret: &str, seconds: i64, body: &[u8]) -> String {
+    let code = signature::of(secret, &seconds.to_string(), body);
+    format!("t={seconds},v1={code}")
 }
 
 fn document(post: &Post, format: Format) -> Value {
@@ -143,7 +136,7 @@ mod tests {
         // printf '%s' '1700000000.{"a":1}' | openssl dgst -sha256 -hmac secret
         let code = "49f24e537407743fa4a0242bb63b94b9a47ee99cbbe071ccd8a22550ae411686";
         assert_eq!(
-            signature("secret", 1_700_000_000, br#"{"a":1}"#),
+            signed("secret", 1_700_000_000, br#"{"a":1}"#),
             format!("t=1700000000,v1={code}")
         );
     }

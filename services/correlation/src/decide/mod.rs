@@ -2,6 +2,7 @@
 
 mod after;
 mod announce;
+mod around;
 mod aside;
 pub mod belong;
 mod commands;

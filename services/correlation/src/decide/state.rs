@@ -1,44 +1,13 @@
 //! What correlation remembers of one environment.
 
+pub use super::around::Surroundings;
 use super::severity::Told;
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Severity, Transition};
-use midwatch_events::incident::{
-    Declared, GroupedAnomaly, IncidentChange, LogExcerpt, MetricReading,
-};
-use midwatch_events::raw::{RawDeployment, RawKubernetes};
-use midwatch_events::topology::Topology;
+use midwatch_events::incident::{Declared, GroupedAnomaly, IncidentChange};
 use midwatch_events::{IncidentHeader, ids};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
-
-/// What the shell read for an anomaly: the surroundings that a decision needs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Surroundings {
-    /// Catalogue and spans together.
-    pub topology: Topology,
-    /// Of the whole environment, within the deployment window, oldest first.
-    pub deployments: Vec<RawDeployment>,
-    /// Of the last fifteen minutes, oldest first.
-    pub kubernetes: Vec<RawKubernetes>,
-    /// The last readings of the anomaly's metric.
-    pub recent_metrics: Vec<MetricReading>,
-    /// The last lines at WARN or above of the anomaly's service.
-    pub recent_errors: Vec<LogExcerpt>,
-    /// Mean request rate per service, requests per second, where recorded.
-    pub request_rates: BTreeMap<String, f64>,
-    /// `P0`, `P1`, … per service, where the catalogue says so.
-    #[serde(default)]
-    pub criticality: BTreeMap<String, String>,
-    /// When the anomaly's series really began to change, where its readings
-    /// tell.
-    #[serde(default)]
-    pub onset: Option<Began>,
-    /// By what the requests to the anomaly's service have multiplied within
-    /// twenty minutes, where they are known.
-    #[serde(default)]
-    pub load: Option<f64>,
-}
 
 /// When a series began to change: an estimate and its interval, event time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,29 +249,6 @@ pub fn grouped(anomaly: &Anomaly, reason: String) -> GroupedAnomaly {
         reason,
         cleared_at_ms: (anomaly.transition == Transition::Cleared)
             .then_some(anomaly.detected_at_ms),
-    }
-}
-
-/// Changes kept per group: an incident with more of them than this has other
-/// troubles than a long list.
-const CHANGES_LIMIT: usize = 100;
-
-impl Surroundings {
-    /// Adds changes that are not known yet.
-    pub fn add_changes(&mut self, deployments: Vec<RawDeployment>, kubernetes: Vec<RawKubernetes>) {
-        for deployment in deployments {
-            if self.deployments.len() < CHANGES_LIMIT && !self.deployments.contains(&deployment) {
-                self.deployments.push(deployment);
-            }
-        }
-        for event in kubernetes {
-            if self.kubernetes.len() < CHANGES_LIMIT && !self.kubernetes.contains(&event) {
-                self.kubernetes.push(event);
-            }
-        }
-        self.deployments
-            .sort_by_key(|deployment| deployment.timestamp_ms);
-        self.kubernetes.sort_by_key(|event| event.timestamp_ms);
     }
 }
 

@@ -97,7 +97,7 @@ impl Executors {
 
     /// Whether the stop file is there. One that cannot be looked at counts as
     /// there: whoever asks for a stop must not depend on permissions.
-    async fn is_stopped(&self) -> bool {
+    pub async fn is_stopped(&self) -> bool {
         match &self.stop_file {
             Some(file) => tokio::fs::try_exists(file).await.unwrap_or(true),
             None => false,

@@ -12,12 +12,11 @@ use super::hand::{Acted, Acting, Hand, Prepared, Seen, Stop};
 use super::silence::Alertmanager;
 use crate::execution::Execution;
 use async_trait::async_trait;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use midwatch_clients::signature;
 use midwatch_events::action::ActionKind;
 use midwatch_runtime::clock;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::{Value, json};
-use sha2::Sha256;
 use std::fmt;
 use std::time::Duration;
 
@@ -175,7 +174,7 @@ impl Webhook {
                 .header("content-type", "application/json")
                 .header("idempotency-key", &execution.key)
                 .header("x-midwatch-timestamp", &at)
-                .header("x-midwatch-signature", signature(&self.secret, &at, &body))
+                .header("x-midwatch-signature", signed(&self.secret, &at, &body))
                 .body(body.clone())
                 .send()
                 .await;
@@ -196,13 +195,8 @@ impl Webhook {
 
 /// The signature of a body at a time.
 #[must_use]
-pub fn signature(secret: &str, at: &str, body: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key has a length");
-    mac.update(at.as_bytes());
-    mac.update(b".");
-    mac.update(body.as_bytes());
-    let digest = mac.finalize().into_bytes();
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+pub fn signed(secret: &str, at: &str, body: &str) -> String {
+    let digits = signature::of(secret, at, body.as_bytes());
     format!("sha256={digits}")
 }
 
@@ -280,7 +274,7 @@ mod tests {
     fn the_signature_is_what_another_program_computes() {
         // printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac 0123456789abcdef
         let expected = "9eb18f493f8ec135d9eb2dad817c369bb4e9cbfa818657897a7437c1cd8c3a23";
-        let made = signature("0123456789abcdef", "1700000000", "{\"a\":1}");
+        let made = signed("0123456789abcdef", "1700000000", "{\"a\":1}");
         assert_eq!(made, format!("sha256={expected}"));
     }
 

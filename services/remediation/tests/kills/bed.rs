@@ -8,7 +8,7 @@ use crate::support::{database, execution};
 use midwatch_clients::postgres::Postgres;
 use midwatch_events::action::{ActionKind, Executor};
 use midwatch_remediation::execution::{Execution, Outcome};
-use midwatch_remediation::executors::webhook::signature;
+use midwatch_remediation::executors::webhook::signed;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -350,7 +350,7 @@ async fn receiver(received: Arc<Mutex<Vec<String>>>, watcher: Watcher) -> String
         let (received, watcher) = (Arc::clone(&received), Arc::clone(&watcher));
         Box::pin(async move {
             let body = String::from_utf8_lossy(&asked.body).into_owned();
-            let expected = signature(SECRET, &asked.headers["x-midwatch-timestamp"], &body);
+            let expected = signed(SECRET, &asked.headers["x-midwatch-timestamp"], &body);
             if asked.headers["x-midwatch-signature"] != expected {
                 return Reply::json(401, &json!("the signature is wrong"));
             }
