@@ -21,11 +21,11 @@ const docs = join(projectRoot, "docs");
 const browser = await openBrowser();
 
 /** Saves what a page shows, after `prepare`, in a window of `viewport`. */
-async function picture(name, url, { viewport = DESK, prepare, expect } = {}) {
+async function picture(name, url, { viewport = DESK, prepare, expect, scheme = "light" } = {}) {
   const path = join(docs, `${name}.png`);
   await withPage(browser, url, { viewport, expect }, async (page) => {
     await page.emulateMediaFeatures([
-      { name: "prefers-color-scheme", value: "light" },
+      { name: "prefers-color-scheme", value: scheme },
       { name: "prefers-reduced-motion", value: "reduce" },
     ]);
     await page.waitForNetworkIdle({ idleTime: 500, timeout: 15_000 });
@@ -37,6 +37,8 @@ async function picture(name, url, { viewport = DESK, prepare, expect } = {}) {
   if (size > LARGEST_BYTES) throw new Error(`${path} has ${size} bytes; make its window smaller`);
 }
 
+/** The width of a reading pane. */
+const MAIL = { width: 680, height: 860, deviceScaleFactor: 1 };
 const tall = (height) => ({ ...DESK, height });
 const isLive = (page) => inPage(page, "the page is live", 10_000, () => document.querySelector(".live.on") !== null);
 
@@ -91,7 +93,20 @@ try {
   await picture("topics", `${stack.topics}/`, { prepare: hasRates });
   await picture("topic", `${stack.topics}/topics/anomalies.detected`, { prepare: openFirst });
 
-  const [plan] = (await inboxMails(over.short_id)).filter(({ subject }) => subject.startsWith("🛠"));
+  // The five mails by themselves, as programs and phones show them.
+  mkdirSync(join(docs, "mails"), { recursive: true });
+  const mails = await inboxMails(over.short_id);
+  for (const [stage, sign] of [["1-opened", "🚨"], ["2-cause", "🔍"], ["3-plan", "🛠"], ["4-resolved", "✅"], ["5-postmortem", "📋"]]) {
+    const { id } = mails.find(({ subject }) => subject.startsWith(sign));
+    for (const [look, options] of [
+      ["light", { viewport: MAIL }],
+      ["dark", { viewport: MAIL, scheme: "dark" }],
+      ["phone", { viewport: { ...MAIL, width: PHONE.width } }],
+    ]) {
+      await picture(`mails/${stage}-${look}`, `${stack.inbox}/email/${id}/html`, { ...options, expect: [/^console|^request failed/] });
+    }
+  }
+  const [plan] = mails.filter(({ subject }) => subject.startsWith("🛠"));
   // The inbox is another project's page; what it logs is not ours.
   await picture("mail", `${stack.inbox}/#/email/${plan.id}`, { expect: [/^console|^request failed/] });
 } finally {

@@ -32,6 +32,10 @@ pub fn of(opened: &IncidentOpened) -> Option<Vec<u8>> {
         })
         .map(|reading| (reading.at_ms, reading.value))
         .collect();
+    // The readings were copied before the one that raised the alarm was kept.
+    if opened.observed_value.is_finite() {
+        points.push((opened.header.detected_at_ms, opened.observed_value));
+    }
     points.sort_by_key(|(at_ms, _)| *at_ms);
     points.dedup_by_key(|(at_ms, _)| *at_ms);
     let surplus = points.len().saturating_sub(MOST);

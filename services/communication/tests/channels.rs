@@ -8,7 +8,8 @@ use fixtures::{AT, connections, core, hear, raised};
 use midwatch_clients::signed_link;
 use midwatch_communication::channels::{Book, Post, Signal};
 use midwatch_communication::decide::{Core, Mail, State};
-use midwatch_events::incident::IncidentChange;
+use midwatch_communication::picture;
+use midwatch_events::incident::{IncidentChange, MetricReading};
 use midwatch_events::{Event, Severity};
 use midwatch_runtime::agent::{Input, Job, Moment};
 use midwatch_runtime::effect::{Effect, Notification};
@@ -341,4 +342,33 @@ fn another_plan_is_shown_on_channels_and_mailed_again_only_for_its_link() {
             .count();
         assert_eq!(again, mails);
     }
+}
+
+/// Pixels of a PNG that are of the colour of what is out of range.
+fn red(png: &[u8]) -> usize {
+    let map = tiny_skia::Pixmap::decode_png(png).expect("a PNG");
+    let is_red = |pixel: &&tiny_skia::PremultipliedColorU8| {
+        pixel.red() > 200 && pixel.green() < 80 && pixel.alpha() == 255
+    };
+    map.pixels().iter().filter(is_red).count()
+}
+
+#[test]
+fn the_picture_shows_the_reading_that_raised_the_alarm() {
+    let mut opened = connections().opened;
+    let service = opened.header.primary_service().to_owned();
+    opened.recent_metrics = (0..20)
+        .map(|index| MetricReading {
+            service: service.clone(),
+            metric_name: opened.trigger_metric.clone(),
+            at_ms: opened.header.detected_at_ms - 10_000 * (20 - index),
+            value: opened.baseline_value,
+        })
+        .collect();
+    let shown = red(&picture::of(&opened).expect("twenty readings and the alarm"));
+    opened.observed_value = opened.baseline_value;
+    let calm = red(&picture::of(&opened).expect("the same without an alarm"));
+    assert!(shown > calm, "{shown} red pixels with it, {calm} without");
+    opened.recent_metrics.truncate(2);
+    assert_eq!(picture::of(&opened), None, "three readings show no course");
 }

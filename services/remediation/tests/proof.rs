@@ -155,7 +155,7 @@ fn every_verdict_has_its_case() {
     let falls = after(&[70.0, 50.0, 33.0, 30.0]);
     let rises = [50.0, 60.0, 70.0, 80.0, 90.0, 96.0];
     let returns = [99.0, 98.0, 93.0, 84.0, 75.0, 66.0];
-    let cases: [(&str, &[f64], &[f64], VerificationVerdict); 9] = [
+    let cases: [(&str, &[f64], &[f64], VerificationVerdict); 13] = [
         ("fixed", &HIGH, &falls, Improved),
         ("fixed while it still rose", &rises, &falls, Improved),
         ("nothing changed", &HIGH, &after(&[90.0]), NotImproved),
@@ -180,6 +180,25 @@ fn every_verdict_has_its_case() {
             NotProvable,
         ),
         ("too late to see it", &[88.0, 91.0], &falls, NotProvable),
+        (
+            "too early to see it grow",
+            &[50.0, 52.0],
+            &after(&[80.0]),
+            NotImproved,
+        ),
+        (
+            "two show that it is still there",
+            &[88.0, 91.0],
+            &after(&[90.0]),
+            NotImproved,
+        ),
+        ("one shows it, too", &[88.0], &after(&[90.0]), NotImproved),
+        (
+            "before the first reading",
+            &[],
+            &after(&[90.0]),
+            NotProvable,
+        ),
     ];
     for (name, before, after, expected) in cases {
         let found = settled(&check(), &series(before, after), &[]);

@@ -138,7 +138,12 @@ impl Core {
         let root_cause = if case.is_conclusive() {
             rca.top_root_cause.clone()
         } else {
-            format!("not established; strongest lead: {}", rca.top_root_cause)
+            // The verdict says that it is inconclusive already.
+            let lead = rca.top_root_cause.as_str();
+            let lead = lead
+                .strip_prefix("inconclusive; most likely ")
+                .unwrap_or(lead);
+            format!("not established; strongest lead: {lead}")
         };
         let plan = RemediationPlan {
             header: rca.header.clone(),

@@ -56,11 +56,8 @@ impl Spans {
 
     /// Why there is nothing that an action could have changed, if so.
     pub fn nothing_to_compare(&self, check: &Check) -> Option<String> {
-        if self.before.len() < MIN_BEFORE {
-            return Some(format!(
-                "there are only {} readings from the onset to the action, and it takes {MIN_BEFORE}",
-                self.before.len()
-            ));
+        if self.before.is_empty() {
+            return Some("there is no reading from the onset to the action".to_owned());
         }
         let level = median(&values(&self.before));
         let excess = self.excess(level);
@@ -72,6 +69,11 @@ impl Spans {
                 figure(self.baseline)
             )
         })
+    }
+
+    /// Whether there are too few readings before the action to tell a change.
+    fn is_short(&self) -> bool {
+        self.before.len() < MIN_BEFORE
     }
 
     /// The part of the excess that went away; negative where it grew.
@@ -203,43 +205,53 @@ pub(super) fn at_last(check: &Check, spans: &Spans, beside: Option<&Beside>) -> 
 }
 
 /// The verdict, and why in half a sentence.
-fn verdict(
-    spans: &Spans,
-    beside: Option<&Beside>,
-    level: f64,
-) -> (VerificationVerdict, &'static str) {
+fn verdict(spans: &Spans, beside: Option<&Beside>, level: f64) -> (VerificationVerdict, String) {
     let (p_value, _) = rank_sum(&values(&spans.before), &values(&spans.after));
     let is_sure = p_value < level;
     let gone = spans.gone();
     let beyond = beside.map(|beside| spans.gone_beyond(beside));
     if gone >= LEAST_GONE {
+        if spans.is_short() {
+            let count = spans.before.len();
+            let why = format!(
+                "there are only {count} readings from the onset to the action, and it takes \
+                 {MIN_BEFORE} to tell a change"
+            );
+            return (VerificationVerdict::NotProvable, why);
+        }
         if !is_sure {
             let why = "the readings are too few or too scattered to rule out chance";
-            return (VerificationVerdict::NotProvable, why);
+            return (VerificationVerdict::NotProvable, why.to_owned());
         }
         if spans.was_returning() {
             let why = "it had begun to return before the action";
-            return (VerificationVerdict::RecoveredByItself, why);
+            return (VerificationVerdict::RecoveredByItself, why.to_owned());
         }
         if beyond.is_some_and(|beyond| beyond < LEAST_GONE) {
             let why = "the untouched series moved alike";
-            return (VerificationVerdict::NotProvable, why);
+            return (VerificationVerdict::NotProvable, why.to_owned());
         }
-        return (VerificationVerdict::Improved, "");
+        return (VerificationVerdict::Improved, String::new());
     }
-    if gone <= -LEAST_WORSE && is_sure {
+    if gone <= -LEAST_WORSE && is_sure && !spans.is_short() {
         if beyond.is_some_and(|beyond| beyond > -LEAST_WORSE) {
             let why = "the untouched series moved alike";
-            return (VerificationVerdict::NotProvable, why);
+            return (VerificationVerdict::NotProvable, why.to_owned());
         }
         let why = if spans.was_rising() {
             "it was getting worse before the action, too, so that the action need not be why"
         } else {
             ""
         };
-        return (VerificationVerdict::Worse, why);
+        return (VerificationVerdict::Worse, why.to_owned());
     }
-    (VerificationVerdict::NotImproved, "")
+    // That the excess is still there takes no test and no third reading.
+    let why = if gone <= -LEAST_WORSE && spans.is_short() {
+        format!("it takes {MIN_BEFORE} readings before the action to call it worse")
+    } else {
+        String::new()
+    };
+    (VerificationVerdict::NotImproved, why)
 }
 
 fn report(check: &Check, spans: &Spans, beside: Option<&Beside>, level: f64) -> Verification {
@@ -276,7 +288,7 @@ fn report(check: &Check, spans: &Spans, beside: Option<&Beside>, level: f64) -> 
     }
     if !why.is_empty() {
         summary.push_str("; ");
-        summary.push_str(why);
+        summary.push_str(&why);
     }
     summary.push('.');
     Verification {

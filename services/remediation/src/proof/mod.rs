@@ -19,9 +19,11 @@ use crate::execution::Check;
 use finding::Spans;
 use midwatch_events::action::Verification;
 
-/// Readings before the action at least. With three of them and five after, the
-/// smallest p-value that the test can give is 0.036; with two it would take
-/// eight readings to get below [`LEVEL`] at all.
+/// Readings before the action at least, to tell a change from it. With three of
+/// them and five after, the smallest p-value that the test can give is 0.036;
+/// with two it would take eight readings to get below [`LEVEL`] at all. One is
+/// enough to tell that an excess is still there: whoever approves within
+/// seconds of the alarm learns that, too.
 pub const MIN_BEFORE: usize = 3;
 /// Readings after the action at least, the first one not counted: it mixes
 /// both states.
