@@ -91,17 +91,33 @@ pub(super) fn summary(facts: &Facts, records: &Records) -> Vec<Statement> {
         .is_some_and(|anomaly| anomaly.detected_at_ms == facts.resolved.header.detected_at_ms)
         && facts.declared.is_none();
     if !told {
-        sentences.push(say(
-            records,
-            "The incident was detected at {}.",
-            &[time(&id, "/resolved/detected_at_ms")],
-            &[],
-        ));
+        sentences.push(detected(facts, records, &id));
     }
     sentences.push(over_at(facts, records, &id, opened));
     sentences.push(cause(facts, records));
     sentences.push(Some(ending(facts, records)));
     sentences.into_iter().flatten().collect()
+}
+
+/// When, and by which sign where the trail has it: another one than the trigger
+/// may have come first.
+fn detected(facts: &Facts, records: &Records, id: &str) -> Option<Statement> {
+    let at_ms = facts.resolved.header.detected_at_ms;
+    let mut wants = vec![time(id, "/resolved/detected_at_ms")];
+    let first = facts
+        .anomalies
+        .iter()
+        .find(|anomaly| anomaly.detected_at_ms == at_ms && facts.declared.is_none());
+    let Some(first) = first else {
+        return say(records, "The incident was detected at {}.", &wants, &[]);
+    };
+    let first = first.anomaly_id.to_string();
+    wants.extend([
+        code(&first, "/anomaly/trigger_metric"),
+        text(&first, "/anomaly/service"),
+    ]);
+    let words = "The incident was detected at {}, by {} of {}.";
+    say(records, words, &wants, &[])
 }
 
 fn over_at(facts: &Facts, records: &Records, id: &str, opened: &str) -> Option<Statement> {
@@ -187,9 +203,15 @@ fn cause(facts: &Facts, records: &Records) -> Option<Statement> {
         .take(3)
         .map(|one| one.id.as_str())
         .collect();
+    // A model may end its hypothesis with a full stop; the rules do not.
+    let words = if first.hypothesis.trim_end().ends_with(['.', '!', '?']) {
+        "The most likely cause, with a confidence of {} %: {}"
+    } else {
+        "The most likely cause, with a confidence of {} %: {}."
+    };
     say(
         records,
-        "The most likely cause, with a confidence of {} %: {}",
+        words,
         &[
             at(Rule::Percent, &cause, "/cause/confidence"),
             text(&cause, "/cause/hypothesis"),
