@@ -83,6 +83,10 @@ test: ## Run all tests on real servers.
 	@echo 'the right step is approved and ends the fault; a wrong one is found out and undone'
 	@ONCE=1 APPROVE=1 SCENARIO=MEMORY_LEAK $(STACK_PROGRAM) run
 	@ONCE=1 APPROVE=wrong $(STACK_PROGRAM) run
+	@echo 'the second occurrence of a fault cites the first one and what worked'
+	@REOPEN_WINDOW_MINUTES=1 DUPLICATE_WINDOW_MINUTES=1 \
+		REMEDIATION_POLICY_FILE=$(CURDIR)/infrastructure/local/checks/second-policy.json \
+		$(STACK_PROGRAM) run --quiet --speed 4 -- python3 infrastructure/local/checks/second.py
 	@echo 'two faults that nobody scripted: the CPU of this machine, a paused agent'
 	@COLLECT_INTERVAL_MS=2000 $(STACK_PROGRAM) run --quiet --speed 6 -- python3 infrastructure/local/checks/unscripted.py
 	@echo 'the pages in a browser'

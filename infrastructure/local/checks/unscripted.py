@@ -18,77 +18,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 
-API = os.environ["MIDWATCH_API_URL"]
-INBOX = os.environ["MIDWATCH_INBOX_URL"]
-SIMULATOR = os.environ["MIDWATCH_SIMULATOR_URL"]
+from asking import SIMULATOR, Missing, fetch, incidents, stages, wait_for, watch_to_the_end
+
 # Twelve readings in a row above 90 % start the anomaly of a host's CPU.
 INTERVAL_S = int(os.environ.get("COLLECT_INTERVAL_MS", "10000")) / 1000
 STRESS_S = 12 * INTERVAL_S + 60
 PAUSED_AGENT = os.environ.get("PAUSED_AGENT", "investigation")
 
 
-class Missing(Exception):
-    """Something that should have been seen and was not."""
-
-
-def fetch(address, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(address, data=data)
-    if data is not None:
-        request.add_header("content-type", "application/json")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
-
-
-def wait_for(what, limit_s, look):
-    """The first truthy answer of `look`; asks twice a second."""
-    begun = time.monotonic()
-    while time.monotonic() - begun < limit_s:
-        found = look()
-        if found:
-            print(f"  {time.monotonic() - begun:6.1f} s  {what}", flush=True)
-            return found
-        time.sleep(0.5)
-    raise Missing(f"{what}: not within {limit_s:.0f} s")
-
-
-def incidents(environment):
-    return fetch(f"{API}/api/incidents?environment={environment}&limit=100")["items"]
-
-
 def on(service):
     return [
         one for one in incidents("local") if service in one["affected_services"]
     ]
-
-
-def mails(short_id):
-    return [mail for mail in fetch(f"{INBOX}/email") if short_id in mail["subject"]]
-
-
-def stages(short_id):
-    return {mail["subject"].split()[0].rstrip("\ufe0f") for mail in mails(short_id)}
-
-
-def watch_to_the_end(incident, limit_s):
-    """Follows an incident to its postmortem; the five mails in the end."""
-    short_id = incident["short_id"]
-    address = f"{API}/api/incidents/{incident['id']}"
-    wait_for(
-        f"{short_id} is resolved",
-        limit_s,
-        lambda: fetch(address)["status"] == "RESOLVED",
-    )
-    wait_for(
-        "all five mails of it are in the inbox",
-        60,
-        lambda: stages(short_id) >= set("🚨🔍🛠✅📋"),
-    )
-    for mail in mails(short_id):
-        print(f"            {mail['subject']}")
 
 
 def only_one(service):
