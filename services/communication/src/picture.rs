@@ -33,8 +33,14 @@ pub fn of(opened: &IncidentOpened) -> Option<Vec<u8>> {
         .map(|reading| (reading.at_ms, reading.value))
         .collect();
     // The readings were copied before the one that raised the alarm was kept.
+    let member = opened.grouped_anomalies.iter().find(|anomaly| {
+        anomaly.service == service && anomaly.trigger_metric == opened.trigger_metric
+    });
+    let alarm_ms = member
+        .and_then(|anomaly| anomaly.observed_at_ms)
+        .unwrap_or(opened.header.detected_at_ms);
     if opened.observed_value.is_finite() {
-        points.push((opened.header.detected_at_ms, opened.observed_value));
+        points.push((alarm_ms, opened.observed_value));
     }
     points.sort_by_key(|(at_ms, _)| *at_ms);
     points.dedup_by_key(|(at_ms, _)| *at_ms);
@@ -54,7 +60,7 @@ pub fn of(opened: &IncidentOpened) -> Option<Vec<u8>> {
         opened.baseline_value - spread,
         opened.baseline_value + spread,
     );
-    draw(&points, band, opened.header.detected_at_ms)
+    draw(&points, band, alarm_ms)
 }
 
 /// Where moments and values lie on the picture.

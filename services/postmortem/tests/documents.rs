@@ -290,6 +290,15 @@ fn the_first_sentence_is_about_the_triggers_own_series() {
 }
 
 #[test]
+fn a_reading_that_came_after_the_detection_has_its_own_time() {
+    let mut facts = facts(&connections());
+    facts.anomalies[0].observed_at_ms = Some(DETECTED + 10_000);
+    let text = text(&facts);
+    let own = "it was detected at 14:03:20 and read 88 at 14:03:30 against a baseline of 30.2.";
+    assert!(text.contains(own), "{text}");
+}
+
+#[test]
 fn a_mail_that_some_were_refused_is_not_counted_as_delivered() {
     let mut facts = facts(&connections());
     facts.mails[0].error = Some("not delivered to b@example.com: 550".to_owned());

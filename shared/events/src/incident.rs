@@ -133,7 +133,11 @@ pub struct GroupedAnomaly {
     pub baseline_value: f64,
     pub deviation_sigma: f64,
     pub onset_ms: i64,
+    /// Event time of its first detection, which `description` tells of.
     pub detected_at_ms: i64,
+    /// Event time of `observed_value`, where it got worse after its detection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at_ms: Option<i64>,
     pub description: String,
     /// Why correlation put it into this incident.
     pub reason: String,

@@ -67,6 +67,7 @@ fn grouped(anomaly: &Anomaly) -> GroupedAnomaly {
         detected_at_ms: anomaly.detected_at_ms,
         description: String::new(),
         reason: String::new(),
+        observed_at_ms: None,
         cleared_at_ms: None,
     }
 }

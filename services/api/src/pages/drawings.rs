@@ -106,7 +106,7 @@ async fn reading(
         return Ok(Some(Reading {
             service: anomaly.service.clone(),
             metric: anomaly.trigger_metric.clone(),
-            at_ms: anomaly.detected_at_ms,
+            at_ms: anomaly.observed_at_ms.unwrap_or(anomaly.detected_at_ms),
         }));
     }
     let found = read::records_by_id(&app.pool, incident, &[id.to_owned()]).await?;

@@ -133,6 +133,7 @@ fn group(
         detected_at_ms: at_ms,
         description: String::new(),
         reason: String::new(),
+        observed_at_ms: None,
         cleared_at_ms: None,
     };
     let mut group = Group::bare(id, environment, vec![nobody], around);

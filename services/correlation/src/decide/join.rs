@@ -340,9 +340,10 @@ impl Core {
     }
 }
 
-/// Takes a transition into a member. What the anomaly was opened on stays its
-/// reading: the reading that cleared it, or the lack of one, says nothing about
-/// how bad it was.
+/// Takes a transition into a member. Its reading is the worst one of those that
+/// opened it or made it worse, with its time; when and by what it was detected
+/// stays. The reading that cleared it, or the lack of one, says nothing about how
+/// bad it was.
 pub(super) fn take_transition(member: &mut GroupedAnomaly, anomaly: &Anomaly) {
     member.onset_ms = member.onset_ms.min(anomaly.onset_ms);
     match anomaly.transition {
@@ -351,12 +352,14 @@ pub(super) fn take_transition(member: &mut GroupedAnomaly, anomaly: &Anomaly) {
         Transition::Started | Transition::Worsened => {
             member.cleared_at_ms = None;
             if anomaly.deviation_sigma.abs() > member.deviation_sigma.abs() {
-                let (reason, onset_ms) = (member.reason.clone(), member.onset_ms);
-                let severity = member.severity.max(anomaly.severity);
                 *member = GroupedAnomaly {
-                    onset_ms,
-                    severity,
-                    ..grouped(anomaly, reason)
+                    onset_ms: member.onset_ms,
+                    severity: member.severity.max(anomaly.severity),
+                    detected_at_ms: member.detected_at_ms,
+                    observed_at_ms: (anomaly.detected_at_ms != member.detected_at_ms)
+                        .then_some(anomaly.detected_at_ms),
+                    description: member.description.clone(),
+                    ..grouped(anomaly, member.reason.clone())
                 };
             }
             member.severity = member.severity.max(anomaly.severity);

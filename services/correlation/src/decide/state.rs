@@ -247,6 +247,7 @@ pub fn grouped(anomaly: &Anomaly, reason: String) -> GroupedAnomaly {
         detected_at_ms: anomaly.detected_at_ms,
         description: anomaly.description.clone(),
         reason,
+        observed_at_ms: None,
         cleared_at_ms: (anomaly.transition == Transition::Cleared)
             .then_some(anomaly.detected_at_ms),
     }

@@ -67,6 +67,32 @@ fn a_storm_of_five_hundred_along_the_graph_is_one_incident_with_a_reason_for_eac
     assert_eq!(story.opened.len(), 1);
 }
 
+#[test]
+fn what_gets_worse_keeps_its_detection_and_tells_when_it_was_read() {
+    let mut story = Story::new();
+    let first = anomaly("payment-service", AnomalyType::LatencySpike, "p99", 0);
+    let worse = Anomaly {
+        transition: Transition::Worsened,
+        detected_at_ms: first.detected_at_ms + 10_000,
+        observed_value: first.observed_value * 2.0,
+        deviation_sigma: first.deviation_sigma * 2.0,
+        description: "it went on".to_owned(),
+        ..first.clone()
+    };
+    story.hear(first.clone());
+    story.hear(worse.clone());
+    story.settle();
+    let member = &story.opened[0].grouped_anomalies[0];
+    assert_eq!(member.detected_at_ms, first.detected_at_ms);
+    assert_eq!(member.description, first.description);
+    assert_eq!(member.observed_at_ms, Some(worse.detected_at_ms));
+    assert_eq!(
+        member.observed_value.to_bits(),
+        worse.observed_value.to_bits()
+    );
+    assert_eq!(story.opened[0].header.detected_at_ms, first.detected_at_ms);
+}
+
 /// Each pair breaks in the same second; the number of incidents.
 fn at_once() -> [(&'static str, Vec<Anomaly>, usize); 9] {
     [

@@ -45,6 +45,7 @@ pub fn member(
         detected_at_ms: T0 + at_s * 1_000,
         description: format!("{metric} of {service} left its range"),
         reason: "test".to_owned(),
+        observed_at_ms: None,
         cleared_at_ms: None,
     }
 }

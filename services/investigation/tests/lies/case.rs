@@ -36,6 +36,7 @@ fn member(service: &str, kind: AnomalyType, metric: &str, at_s: i64, sigma: f64)
         detected_at_ms: T0 + at_s * 1_000,
         description: format!("{metric} of {service} left its range"),
         reason: "test".to_owned(),
+        observed_at_ms: None,
         cleared_at_ms: None,
     }
 }

@@ -170,9 +170,18 @@ fn began(facts: &Facts, records: &Records) -> Option<Statement> {
             text(&id, "/trigger/service"),
             time(&onset.0, onset.2),
             number(&id, "/trigger/observed_value"),
-            number(&id, "/trigger/baseline_value"),
         ]);
-        let words = "{} of {} left its normal range; it was detected at {} reading {} against a baseline of {}.";
+        // What announced the incident may be a reading after the first one.
+        let later = facts
+            .trigger_anomaly()
+            .is_some_and(|own| own.observed_at_ms.is_some());
+        let words = if later {
+            wants.push(time(&onset.0, "/anomaly/observed_at_ms"));
+            "{} of {} left its normal range; it was detected at {} and read {} at {} against a baseline of {}."
+        } else {
+            "{} of {} left its normal range; it was detected at {} reading {} against a baseline of {}."
+        };
+        wants.push(number(&id, "/trigger/baseline_value"));
         return say(records, &format!("{since} {words}"), &wants, &[]);
     }
     wants.extend([

@@ -111,6 +111,15 @@ fn telemetry(facts: &Facts) -> Vec<Row> {
             ];
             let (words, rest) = if anomaly.trigger_metric.contains(':') {
                 ("First {} of {}.", Vec::new())
+            } else if anomaly.observed_at_ms.is_some() {
+                (
+                    "First reading of {} of {} out of range; detected at {}, {} at {}.",
+                    vec![
+                        time(&id, "/anomaly/detected_at_ms"),
+                        number(&id, "/anomaly/observed_value"),
+                        time(&id, "/anomaly/observed_at_ms"),
+                    ],
+                )
             } else {
                 (
                     "First reading of {} of {} out of range; detected as {} at {}.",
