@@ -377,6 +377,46 @@ async fn a_reopened_incident_has_no_end() {
 }
 
 #[tokio::test]
+async fn old_messages_are_forgotten_except_those_of_an_incident() {
+    let postgres = database("prune").await;
+    let id = ids::derive(&["prune"]);
+    let mut tx = postgres.begin().await.expect("a transaction");
+    incident::open(&mut tx, &header(id), &json!({}), &json!({}))
+        .await
+        .expect("opened");
+    tx.commit().await.expect("committed");
+    let rows = [
+        (id.to_string(), 9),
+        ("payment-service".to_owned(), 9),
+        ("payment-service".to_owned(), 7),
+        (Uuid::from_u128(10).to_string(), 9),
+    ];
+    for (number, (key, days)) in rows.iter().enumerate() {
+        sqlx::query(
+            "INSERT INTO outbox (event_id, agent, topic, key, headers, payload, sent_at)
+             VALUES ($1, 'a', 't', $2, '{}', '{}', now() - make_interval(days => $3))",
+        )
+        .bind(Uuid::from_u128(number as u128))
+        .bind(key)
+        .bind(*days)
+        .execute(&postgres.pool)
+        .await
+        .expect("kept");
+    }
+    assert_eq!(
+        delivery::prune_outbox(&postgres.pool)
+            .await
+            .expect("pruned"),
+        2
+    );
+    let left: Vec<String> = sqlx::query_scalar("SELECT key FROM outbox ORDER BY id")
+        .fetch_all(&postgres.pool)
+        .await
+        .expect("read");
+    assert_eq!(left, [rows[0].0.clone(), rows[2].0.clone()]);
+}
+
+#[tokio::test]
 async fn a_url_that_is_none_is_named() {
     let error = Postgres::connect("not a url", 1)
         .await

@@ -223,14 +223,17 @@ pub async fn outbox_depth(pool: &PgPool, agent: &str) -> Result<i64, PostgresErr
     Ok(row.count)
 }
 
-/// Forgets sent messages older than eight days, a thousand at a time.
+/// Forgets sent messages older than eight days, a thousand at a time; not those
+/// of an incident, which stay as long as it does, so that it can be exported
+/// whole however old it is.
 ///
 /// # Errors
 /// The database is away.
 pub async fn prune_outbox(pool: &PgPool) -> Result<u64, PostgresError> {
     let done = sqlx::query!(
         "DELETE FROM outbox WHERE id IN (
-             SELECT id FROM outbox WHERE sent_at < now() - INTERVAL '8 days' LIMIT 1000)"
+             SELECT id FROM outbox WHERE sent_at < now() - INTERVAL '8 days'
+                 AND key NOT IN (SELECT incidents.id::text FROM incidents) LIMIT 1000)"
     )
     .execute(pool)
     .await?;

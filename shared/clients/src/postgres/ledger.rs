@@ -17,8 +17,7 @@ pub struct StageCost {
     pub cost_usd: f64,
     /// Wall clock that models took, milliseconds.
     pub model_ms: i64,
-    /// Events published about the incident, and their bytes; those that the
-    /// outbox still holds (eight days).
+    /// Events published about the incident, and their bytes.
     pub events: i64,
     pub event_bytes: i64,
     /// Bytes kept in PostgreSQL: audit lines, records, mails, prompts and
