@@ -67,6 +67,8 @@ fn asked(core: &Core) -> (State, JobRequest, JobRequest) {
     assert!(no.lane.is_some() && no.lane != act.lane);
     let rejection: Rejection = serde_json::from_value(no.payload.clone()).expect("a rejection");
     assert_eq!(rejection.execution, execution(&act));
+    // The executor asks the policy about them again.
+    assert_eq!(rejection.execution.approvals[0].by, "maria");
     (state, act, no)
 }
 

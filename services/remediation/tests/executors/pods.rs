@@ -1,12 +1,17 @@
 //! Pods and nodes of the scripted API server.
 
 use crate::kubernetes::{act, action, cluster, look, looked, refusal};
+use crate::scripted::run;
 use crate::support::cluster::{Cluster, Fault, Stage, node, pod};
-use midwatch_events::action::ActionKind;
-use midwatch_remediation::execution::Execution;
+use crate::support::database;
+use midwatch_events::action::{ActionKind, Executor};
+use midwatch_remediation::execution::{Execution, NOT_OURS, OutcomeStatus};
+use midwatch_remediation::executors::Executors;
 use midwatch_remediation::executors::hand::{Acted, Hand, Prepared, Seen};
 use midwatch_remediation::executors::kubernetes::Kubernetes;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 fn not_ours(acted: Acted) -> String {
     match acted {
@@ -143,4 +148,25 @@ async fn a_node_is_cordoned_and_released() {
     release.is_undo = true;
     assert!(!looked(&act(&hand, &release).await));
     assert_eq!(cluster.object(&path)["spec"], json!({}));
+}
+
+#[tokio::test]
+async fn a_pod_that_somebody_else_ended_gives_an_outcome_without_credit() {
+    let (postgres, _) = database("act_not_ours").await;
+    let (cluster, hand, delete, _, path) = doomed().await;
+    let of_watcher = cluster.clone();
+    cluster.when(Stage::BeforeWrite, move |_| {
+        of_watcher.world().objects.remove(&path);
+    });
+    let hands: BTreeMap<Executor, Arc<dyn Hand>> =
+        BTreeMap::from([(Executor::Kubernetes, Arc::new(hand) as Arc<dyn Hand>)]);
+    let executors = Executors::new(hands, postgres, "0", "here");
+    let outcome = run(&executors, &delete).await;
+    assert_eq!(
+        (outcome.status, outcome.rule.as_str(), outcome.acted_at_ms),
+        (OutcomeStatus::Failed, NOT_OURS, None)
+    );
+    assert!(outcome.output.contains("nothing was changed here"));
+    // The record keeps whose it was not.
+    assert_eq!(run(&executors, &delete).await, outcome);
 }
