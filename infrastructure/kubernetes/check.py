@@ -1,4 +1,4 @@
-"""Renders base and laptop overlay with `kubectl kustomize` and checks what
+"""Renders base and overlays with `kubectl kustomize` and checks what
 comes out, without a cluster: against Kubernetes' published schemas, KEDA's
 fields, and what the manifests promise to each other and to the services.
 
@@ -156,8 +156,10 @@ def hardening(items):
     """No process has rights or room that it does not need."""
     for item in of_kind(items, *WORKLOADS):
         spec = pod(item)
-        if spec.get("automountServiceAccountToken") is not False:
-            yield f"{name_of(item)}: a token is mounted"
+        # Only what acts on the cluster talks to it, under an account with rights of its own.
+        acts = is_ours(item) and service_name(item) == "remediation" and of_kind(items, "RoleBinding")
+        if spec.get("automountServiceAccountToken") is not bool(acts):
+            yield f"{name_of(item)}: a token is mounted, or missing"
         for container in spec["containers"]:
             bounds = container.get("resources", {})
             if not (bounds.get("requests", {}).keys() >= {"cpu", "memory"} and "memory" in bounds.get("limits", {})):
@@ -365,7 +367,65 @@ def secrets(items):
                 yield f"{name_of(item)}: {key} has no business here"
 
 
-RULES = [schemas, completeness, hardening, labels, probes, programs, slots, network, scaling, secrets]
+def needed():
+    """Rights of the executor, on workloads and on nodes, as sets of group,
+    resource and verb: a test holds rights.json to what it asks of a cluster."""
+    table = json.loads((HERE / "acting/rights.json").read_text())
+    found = {"workloads": set(), "nodes": set()}
+    for action, rights in table.items():
+        of_nodes = any(right["scope"] == "cluster" for right in rights)
+        for right in rights:
+            for verb in right["verbs"]:
+                found["nodes" if of_nodes else "workloads"].add((right["group"], right["resource"], verb))
+    return found
+
+
+def granted(role):
+    if any(rule.keys() != {"apiGroups", "resources", "verbs"} for rule in role["rules"]):
+        return None
+    return {(group, resource, verb) for rule in role["rules"] for group in rule["apiGroups"]
+            for resource in rule["resources"] for verb in rule["verbs"]}
+
+
+def rights(items):
+    """Who acts has the rights that the executor uses, and nobody has others."""
+    expected = {("Role", "midwatch-acting"): "workloads", ("ClusterRole", "midwatch-acting-nodes"): "nodes"}
+    account = {"kind": "ServiceAccount", "name": "midwatch-remediation", "namespace": "midwatch"}
+    roles = of_kind(items, "Role", "ClusterRole")
+    for role in roles:
+        metadata = role["metadata"]
+        part = expected.get((role["kind"], metadata["name"]))
+        if part is None:
+            yield f"{name_of(role)}: grants rights that nothing here uses"
+            continue
+        has, needs = granted(role), needed()[part]
+        if has is None or has != needs:
+            yield f"{name_of(role)}: too many {sorted((has or set()) - needs)}, too few {sorted(needs - (has or set()))}"
+        if role["kind"] == "Role":
+            for name, values in config(items).items():
+                if values.get("K8S_NAMESPACE", metadata["namespace"]) != metadata["namespace"]:
+                    yield f"{name_of(role)}: is for another namespace than {name} names"
+    for binding in of_kind(items, "RoleBinding", "ClusterRoleBinding"):
+        metadata, role = binding["metadata"], binding["roleRef"]
+        if (role["kind"], role["name"]) not in [(one["kind"], one["metadata"]["name"]) for one in roles
+                                                if one["metadata"].get("namespace") == metadata.get("namespace")]:
+            yield f"{name_of(binding)}: binds {role['kind']} {role['name']}, which is not there"
+        if binding["subjects"] != [account]:
+            yield f"{name_of(binding)}: is for {binding['subjects']}"
+    bound = len(of_kind(items, "RoleBinding", "ClusterRoleBinding"))
+    if bound != len(roles):
+        yield f"{len(roles)} roles and {bound} bindings"
+    if roles and not any(item["metadata"]["name"] == account["name"] for item in of_kind(items, "ServiceAccount")):
+        yield f"there is no account {account['name']}"
+    for item in of_kind(ours(items), "Deployment"):
+        acts = roles and service_name(item) == "remediation"
+        if environment(item, items).get("REMEDIATION_KUBECONFIG", "") != ("infer" if acts else ""):
+            yield f"{name_of(item)}: has rights that it does not use, or uses what it has not"
+        if acts and environment(item, items).get("REMEDIATION_MODE") != "dry-run":
+            yield f"{name_of(item)}: would carry out what nobody switched on"
+
+
+RULES = [schemas, completeness, hardening, labels, probes, programs, slots, network, scaling, secrets, rights]
 
 
 def find(items, kind, name):
@@ -391,24 +451,47 @@ BREAKS = {
 }
 
 
+def change_rights(kind, change):
+    return lambda items: change(of_kind(items, kind)[0])
+
+
+# The same for the rights, in the overlay that has them.
+RIGHTS_BREAKS = [
+    change_rights("Role", lambda role: role["rules"][0]["verbs"].append("delete")),
+    change_rights("Role", lambda role: role["rules"][0]["verbs"].remove("patch")),
+    change_rights("Role", lambda role: role["rules"].append({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]})),
+    change_rights("Role", lambda role: role["metadata"].update(namespace="kube-system")),
+    change_rights("ClusterRole", lambda role: role["rules"].pop()),
+    change_rights("ClusterRole", lambda role: role["metadata"].update(name="cluster-admin")),
+    change_rights("RoleBinding", lambda binding: binding["subjects"][0].update(name="midwatch-api")),
+    change_rights("ClusterRoleBinding", lambda binding: binding["roleRef"].update(name="cluster-admin")),
+    lambda items: items.remove(of_kind(items, "ClusterRoleBinding")[0]),
+    lambda items: [items.remove(role) for role in of_kind(items, "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")],
+]
+
+
 def main():
     program, problems, count = kubectl(), [], 0
-    for folder in ("base", "overlays/laptop"):
-        items = render(program, folder)
-        count += len(items)
-        for rule in RULES:
-            problems += [f"{folder}: {rule.__name__}: {line}" for line in rule(items)]
-    base = render(program, "base")
-    for rule in RULES:
-        broken = copy.deepcopy(base)
-        BREAKS[rule](broken)
-        if len(list(rule(broken))) <= len(list(rule(base))):
+    folders = {"base": RULES, "overlays/laptop": RULES, "overlays/acting": RULES, "overlays/acted-on": [schemas, rights]}
+    rendered = {folder: render(program, folder) for folder in folders}
+    for folder, rules in folders.items():
+        count += len(rendered[folder])
+        for rule in rules:
+            problems += [f"{folder}: {rule.__name__}: {line}" for line in rule(rendered[folder])]
+    breaks = [(rule, "base", change) for rule, change in BREAKS.items()]
+    breaks += [(rights, "overlays/acting", change) for change in RIGHTS_BREAKS]
+    for rule, folder, change in breaks:
+        broken = copy.deepcopy(rendered[folder])
+        change(broken)
+        if len(list(rule(broken))) <= len(list(rule(rendered[folder]))):
             problems.append(f"{rule.__name__}: does not notice what it is for")
+    if of_kind(rendered["base"], "Role", "ClusterRole"):
+        problems.append("base: acting is for whoever asks for it")
     for line in dict.fromkeys(problems):
         print(f"kubernetes: {line}", file=sys.stderr)
     if problems:
         return 1
-    print(f"kubernetes: {count} objects of base and laptop overlay, {len(RULES)} rules hold, each shown to notice a break")
+    print(f"kubernetes: {count} objects of base and overlays, {len(RULES)} rules hold, each shown to notice a break")
     return 0
 
 

@@ -1,8 +1,8 @@
 //! Settings of the remediation agent.
 
-use crate::policy::{self, Mode, Policy};
+use crate::policy::{Mode, Policy, Source};
 use midwatch_runtime::config::Settings;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Namespace of workloads where neither a Kubernetes record nor the catalogue
 /// names one.
@@ -34,6 +34,8 @@ pub struct Config {
     pub knowledge_dir: PathBuf,
     /// `REMEDIATION_POLICY_FILE` and `REMEDIATION_MODE`.
     pub policy: Policy,
+    /// Where it is read again before each action.
+    pub policy_source: Source,
     /// `REMEDIATION_STOP_FILE`: while it is there, nothing runs.
     pub stop_file: Option<PathBuf>,
     /// `SIM_ENVIRONMENT`, where actions go to the simulator.
@@ -58,10 +60,12 @@ impl Config {
             );
             DEFAULT_NAMESPACE.clone_into(&mut namespace);
         }
+        let (policy_source, policy) = read_policy(settings);
         Config {
             namespace,
             knowledge_dir: PathBuf::from(settings.text("KNOWLEDGE_DIR", "knowledge")),
-            policy: read_policy(settings),
+            policy,
+            policy_source,
             stop_file: settings.get("REMEDIATION_STOP_FILE").map(PathBuf::from),
             simulated_environment: settings.text("SIM_ENVIRONMENT", "simulation"),
             simulator_url: read_url(settings, "SIMULATOR_ACTIONS_URL"),
@@ -69,40 +73,30 @@ impl Config {
     }
 }
 
-/// The policy of the file, or the built-in one. `REMEDIATION_MODE=dry-run`
-/// makes everything a dry run whatever the file says; `live` is for the
-/// environments that the file does not name.
-fn read_policy(settings: &Settings) -> Policy {
-    let file = settings.get("REMEDIATION_POLICY_FILE");
-    let read = |path: &String| {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| format!("it cannot be read: {error}"))?;
-        policy::parse(&text)
-    };
-    let mut policy = match file.as_ref().map(|path| (path, read(path))) {
-        None => Policy::default(),
-        Some((_, Ok(policy))) => policy,
-        Some((path, Err(problem))) => {
-            let fix = format!("{problem}; mend the file, or unset the variable for dry runs only");
-            settings.problem("REMEDIATION_POLICY_FILE", path, &fix);
-            Policy::default()
-        }
+/// Where the policy comes from, and what it is now: of the file, or the
+/// built-in one.
+fn read_policy(settings: &Settings) -> (Source, Policy) {
+    let mut source = Source {
+        file: settings.get("REMEDIATION_POLICY_FILE").map(PathBuf::from),
+        mode: None,
     };
     if let Some(text) = settings.get("REMEDIATION_MODE") {
-        match Mode::parse(&text) {
-            Some(Mode::DryRun) => {
-                policy.mode = Mode::DryRun;
-                policy.environments.clear();
-            }
-            Some(Mode::Live) => policy.mode = Mode::Live,
-            None => settings.problem(
+        source.mode = Mode::parse(&text);
+        if source.mode.is_none() {
+            settings.problem(
                 "REMEDIATION_MODE",
                 &text,
                 "set it to dry-run or live, or unset it to go by the policy's file",
-            ),
+            );
         }
     }
-    policy
+    let policy = source.read().unwrap_or_else(|problem| {
+        let path = source.file.as_deref().unwrap_or_else(|| Path::new(""));
+        let fix = format!("{problem}; mend the file, or unset the variable for dry runs only");
+        settings.problem("REMEDIATION_POLICY_FILE", &path.to_string_lossy(), &fix);
+        Policy::default()
+    });
+    (source, policy)
 }
 
 fn read_url(settings: &Settings, name: &str) -> Option<String> {

@@ -1,5 +1,7 @@
 //! What an executor is asked to do, and what it says became of it.
 
+use crate::policy::Approval;
+use midwatch_events::OperatorCommand;
 use midwatch_events::action::{ExpectedEffect, TypedAction};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -10,6 +12,10 @@ pub const EXECUTE: &str = "execute_action";
 /// The job that looks whether an action helped; its payload is a [`Check`],
 /// its result a [`midwatch_events::action::Verification`].
 pub const VERIFY: &str = "verify_effect";
+
+/// The job that takes an action out before it begins; its payload is a
+/// [`Rejection`], its result a [`Withdrawal`].
+pub const WITHDRAW: &str = "withdraw_action";
 
 /// An action that is to be carried out once. The intent is on record before
 /// the job that carries this begins.
@@ -32,6 +38,10 @@ pub struct Execution {
     pub cool_down_ms: i64,
     /// Actions on all services per hour of wall clock.
     pub hourly_limit: u32,
+    /// Those who approved it; the policy is asked about them again before it
+    /// begins. Where they are absent, an action that needs any does not begin.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
 }
 
 /// How an execution ended.
@@ -44,15 +54,27 @@ pub enum OutcomeStatus {
     /// A limit that spans incidents does not allow it now: another action on
     /// the service, the cool-down, the hourly limit. `rule` names it.
     Refused,
-    /// A crash left it open and the world does not tell. A person must look.
+    /// A crash left it open and the world does not tell, or it was done in part
+    /// only. A person must look.
     Unknown,
 }
+
+/// Somebody else had done it before this action could: nothing was changed
+/// here, and whatever gets better is not this action's merit.
+pub const NOT_OURS: &str = "not_ours";
+/// It was done, but not to its end; the output names what is left.
+pub const IN_PART: &str = "in_part";
+
+/// Of what was refused: an operator took it out before it began.
+pub const REJECTED: &str = "rejected";
 
 /// What became of an [`Execution`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub status: OutcomeStatus,
-    /// The limit that refused; empty otherwise.
+    /// The rule that refused; of what failed, [`NOT_OURS`] where somebody else
+    /// had done it; of what is unknown, [`IN_PART`] where it did not come to
+    /// its end; empty otherwise.
     pub rule: String,
     /// What the executor printed or answered, redacted, at most 4 000
     /// characters.
@@ -62,6 +84,26 @@ pub struct Outcome {
     pub acted_at_ms: Option<i64>,
     /// Whether the outcome was found by looking at the world after a crash.
     pub reconciled: bool,
+}
+
+/// An operator's no to an action that is to be carried out and may not have
+/// begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rejection {
+    pub execution: Execution,
+    pub command: OperatorCommand,
+}
+
+/// What a [`Rejection`] came to, by the record of actions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "withdrawal", rename_all = "snake_case")]
+pub enum Withdrawal {
+    /// It had not begun, and will not.
+    Withdrawn,
+    /// Its intent is on record, and no outcome.
+    HasBegun,
+    /// It has its outcome: `done`, `failed`, `refused` or `unknown`.
+    HasEnded { status: String },
 }
 
 /// A question about an action's effect.

@@ -21,7 +21,10 @@
 //!   not count is refused by a rule that is named and audited;
 //! - the intent is on record before the job that acts begins, and one step of
 //!   an incident runs at a time; policy and catalogue are asked again right
-//!   before each start;
+//!   before each start, and the policy's file, as it is then, once more right
+//!   before the world is touched;
+//! - a rejection takes out what has not begun, and says so where it has;
+//! - what somebody else did in between is not told as done here;
 //! - what made it worse is taken back where the catalogue knows how and the
 //!   policy lets it; what waits then needs new approval;
 //! - a cause that is not established gives steps that only look, and so does

@@ -4,7 +4,7 @@ use crate::case::{Case, Observed};
 use crate::config::{Config, MIN_SIMILARITY, MODEL_TEMPERATURE, MODEL_TOKENS};
 use crate::decide::{Advice, Core, Draft, ORDER, Performed, RETRIEVE, Retrieved, State};
 use crate::estimate::Past;
-use crate::execution::{Check, EXECUTE, Execution, VERIFY};
+use crate::execution::{Check, EXECUTE, Execution, Rejection, VERIFY, WITHDRAW};
 use crate::executors::Executors;
 use crate::order::{self, Order};
 use crate::policy::Mode;
@@ -63,7 +63,8 @@ impl Remediation {
         let postgres = context.postgres().await?;
         let executors = Executors::connect(&context.settings, postgres.clone())
             .await?
-            .with_stop_file(config.stop_file.clone());
+            .with_stop_file(config.stop_file.clone())
+            .with_policy(config.policy_source.clone());
         let proof = Proof::new(context.redis().await?, catalogue.clone());
         Ok(Remediation {
             executors,
@@ -305,6 +306,12 @@ impl Agent for Remediation {
             EXECUTE => {
                 let execution: Execution = serde_json::from_value(payload).map_err(permanent)?;
                 let done = self.executors.execute(&execution).await?;
+                let stopped = self.executors.is_stopped().await;
+                serde_json::to_value(Performed { done, stopped }).map_err(permanent)
+            }
+            WITHDRAW => {
+                let rejection: Rejection = serde_json::from_value(payload).map_err(permanent)?;
+                let done = self.executors.withdraw(&rejection).await?;
                 let stopped = self.executors.is_stopped().await;
                 serde_json::to_value(Performed { done, stopped }).map_err(permanent)
             }

@@ -6,6 +6,7 @@ mod fixtures;
 use fixtures::{AT, connections, found, live_core, typed_pool_runbook};
 use midwatch_events::action::{RiskClass, TypedAction};
 use midwatch_remediation::decide::State;
+use midwatch_remediation::execution::Execution;
 use midwatch_remediation::policy::{Approval, Policy, Ruling, Wish, parse};
 
 /// 2026-11-20, a Friday, 12:00 and 20:00 UTC; and the Saturday after.
@@ -320,5 +321,144 @@ fn a_bad_file_is_refused_with_its_place() {
     ] {
         let error = parse(text).expect_err(text);
         assert!(error.contains(told), "{text}: {error}");
+    }
+}
+
+/// What became of the policy while an action of the shop, which maria (and jan,
+/// where two are needed) approved, waited; and the rule that stops it then.
+const LATER: [(&str, RiskClass, i64, &str); 13] = [
+    (
+        "{\"environments\": {\"shop\": \"live\"}}",
+        RiskClass::Disruptive,
+        NOON,
+        "",
+    ),
+    ("{\"mode\": \"live\"}", RiskClass::Destructive, SATURDAY, ""),
+    (FILE, RiskClass::Disruptive, NOON, ""),
+    (FILE, RiskClass::Disruptive, EVENING, "business_hours"),
+    (FILE, RiskClass::Destructive, SATURDAY, "business_hours"),
+    (FILE, RiskClass::LowRisk, CHRISTMAS, "freeze_window"),
+    (
+        "{\"mode\": \"dry-run\"}",
+        RiskClass::LowRisk,
+        NOON,
+        "dry_run",
+    ),
+    (
+        "{\"mode\": \"live\", \"stop\": true}",
+        RiskClass::ReadOnly,
+        NOON,
+        "global_stop",
+    ),
+    (
+        "{\"mode\": \"live\", \"forbidden\": [\"raise_pool_size\"]}",
+        RiskClass::Disruptive,
+        NOON,
+        "forbidden_kind",
+    ),
+    (
+        "{\"mode\": \"live\", \"classes\": {\"low-risk\": {\"approvals\": 2}}}",
+        RiskClass::LowRisk,
+        NOON,
+        "more_approvals",
+    ),
+    (
+        "{\"mode\": \"live\", \"classes\": {\"disruptive\": {\"approvers\": [\"jan\"]}}}",
+        RiskClass::Disruptive,
+        NOON,
+        "approver",
+    ),
+    (
+        "{\"mode\": \"live\", \"classes\": {\"disruptive\": {\"approvers\": []}}}",
+        RiskClass::Disruptive,
+        NOON,
+        "approver",
+    ),
+    (
+        "{\"mode\": \"live\"}",
+        RiskClass::Disruptive,
+        CHRISTMAS + 1,
+        "expired",
+    ),
+];
+
+#[test]
+fn what_was_approved_is_asked_about_again_before_it_begins() {
+    for (text, risk, at, rule) in LATER {
+        let policy = parse(text).unwrap_or_else(|problem| panic!("{text}: {problem}"));
+        let mut execution = waiting(risk, CHRISTMAS + 1);
+        if risk != RiskClass::Destructive {
+            execution.approvals.truncate(1);
+        }
+        let found = policy.lets_begin(&execution, at, false);
+        assert_eq!(
+            found.map_or_else(|refusal| refusal.rule, |()| ""),
+            rule,
+            "{text}"
+        );
+        let stopped = policy.lets_begin(&execution, at, true);
+        assert_eq!(stopped.map_err(|refusal| refusal.rule), Err("global_stop"));
+    }
+}
+
+#[test]
+fn an_undo_is_asked_about_only_what_holds_for_undos() {
+    for (text, at, rule) in [
+        (FILE, CHRISTMAS, ""),
+        (FILE, EVENING, ""),
+        ("{\"mode\": \"live\"}", NOON, ""),
+        ("{\"mode\": \"dry-run\"}", NOON, "dry_run"),
+        ("{\"mode\": \"live\", \"stop\": true}", NOON, "global_stop"),
+        (
+            "{\"mode\": \"live\", \"forbidden\": [\"raise_pool_size\"]}",
+            NOON,
+            "forbidden_kind",
+        ),
+    ] {
+        let mut undo = waiting(RiskClass::Disruptive, 0);
+        undo.approvals.clear();
+        undo.is_undo = true;
+        let found = parse(text).expect(text).lets_begin(&undo, at, false);
+        assert_eq!(
+            found.map_or_else(|refusal| refusal.rule, |()| ""),
+            rule,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_rehearsal_stays_one_and_heeds_the_policy_too() {
+    let mut rehearsal = waiting(RiskClass::Disruptive, i64::MAX);
+    rehearsal.dry_run = true;
+    let policy = Policy::default();
+    assert_eq!(policy.lets_begin(&rehearsal, NOON, false), Ok(()));
+    rehearsal.approvals.clear();
+    let refusal = policy.lets_begin(&rehearsal, NOON, false);
+    assert_eq!(
+        refusal.map_err(|refusal| refusal.rule),
+        Err("more_approvals")
+    );
+}
+
+/// A larger pool in the shop that maria and jan approved.
+fn waiting(risk: RiskClass, until_ms: i64) -> Execution {
+    let approval = |by: &str| Approval {
+        by: by.to_owned(),
+        credential_id: format!("sha256:{by}"),
+        until_ms,
+    };
+    Execution {
+        key: "k".to_owned(),
+        incident_id: uuid::Uuid::nil(),
+        environment: "shop".to_owned(),
+        plan_id: uuid::Uuid::nil(),
+        step_id: "S2".to_owned(),
+        action: TypedAction { risk, ..action() },
+        is_undo: false,
+        dry_run: false,
+        cool_down_ms: 0,
+        hourly_limit: 1,
+        approvals: vec![approval("maria"), approval("jan")],
     }
 }

@@ -74,6 +74,7 @@ fn execution(key: &str, kind: ActionKind, service: &str) -> Execution {
         dry_run: false,
         cool_down_ms: 0,
         hourly_limit: 10,
+        approvals: Vec::new(),
     }
 }
 

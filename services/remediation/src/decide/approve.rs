@@ -21,10 +21,10 @@ const MAX_NONCES: usize = 1_000;
 const NAME: usize = 64;
 
 /// A typed step of the current plan.
-struct Subject {
-    plan: Box<RemediationPlan>,
-    step: ActionStep,
-    action: TypedAction,
+pub(super) struct Subject {
+    pub plan: Box<RemediationPlan>,
+    pub step: ActionStep,
+    pub action: TypedAction,
 }
 
 impl Core {
@@ -38,7 +38,7 @@ impl Core {
     ) -> Vec<Effect> {
         let heard = match command.command.as_str() {
             "approve" => self.approve(state, at, command, stopped),
-            "reject" => reject(state, at, command),
+            "reject" => self.reject(state, at, command),
             _ => return Vec::new(),
         };
         heard.unwrap_or_else(|refusal| refuse(state, at, command, &refusal))
@@ -133,7 +133,11 @@ impl Core {
 
 /// Whether a command may be looked at: it came in time, and its link was not
 /// used before. Uses the link up.
-fn take_up(state: &mut State, at: Moment, command: &OperatorCommand) -> Result<(), Refusal> {
+pub(super) fn take_up(
+    state: &mut State,
+    at: Moment,
+    command: &OperatorCommand,
+) -> Result<(), Refusal> {
     if command.expires_at_ms <= at.wall_ms {
         return Err(Refusal::new("expired", "the command came after its time"));
     }
@@ -161,7 +165,7 @@ fn take_up(state: &mut State, at: Moment, command: &OperatorCommand) -> Result<(
 }
 
 /// The typed step that a command is about.
-fn subject(state: &State, command: &OperatorCommand) -> Result<Subject, Refusal> {
+pub(super) fn subject(state: &State, command: &OperatorCommand) -> Result<Subject, Refusal> {
     if state.merged {
         return Err(Refusal::new(
             "incident_over",
@@ -267,57 +271,13 @@ fn with_missing(mut line: Effect, missing: u32) -> Effect {
     line
 }
 
-/// A person says no: every approval of the step is taken back. It may be
-/// approved anew.
-fn reject(
-    state: &mut State,
+/// A command that is not obeyed, aloud.
+pub(super) fn refuse(
+    state: &State,
     at: Moment,
     command: &OperatorCommand,
-) -> Result<Vec<Effect>, Refusal> {
-    take_up(state, at, command)?;
-    let Subject { plan, step, .. } = subject(state, command)?;
-    let progress = state.steps.entry(step.step_id.clone()).or_default();
-    if !matches!(progress.stage, Stage::Open | Stage::Queued) {
-        return Err(Refusal::new(
-            "step_done",
-            "this step is on its way or was carried out already; a rejection comes too late",
-        ));
-    }
-    progress.stage = Stage::Open;
-    progress.approvals.clear();
-    state.queue.retain(|waiting| *waiting != step.step_id);
-    let details = ActionDetails {
-        plan_hash: plan.plan_hash.clone(),
-        typed: step.typed.clone(),
-        credential_id: command.credential_id.clone(),
-        channel: command.details.channel.clone(),
-        rule: "rejected".to_owned(),
-        ..ActionDetails::default()
-    };
-    let about = About {
-        header: &plan.header,
-        plan_id: plan.plan_id,
-        step_id: &step.step_id,
-        by: &command.by,
-        at_ms: at.event_ms,
-    };
-    let reason = if command.reason.is_empty() {
-        "no reason was given"
-    } else {
-        &command.reason
-    };
-    let summary = format!(
-        "{} rejected {} ({}): {reason}",
-        command.by, step.step_id, step.action
-    );
-    Ok(vec![
-        said(at, command, "ACTION_REFUSED", &summary, "rejected"),
-        about.publish("refused", reason, "rejected", details),
-    ])
-}
-
-/// A command that is not obeyed, aloud.
-fn refuse(state: &State, at: Moment, command: &OperatorCommand, refusal: &Refusal) -> Vec<Effect> {
+    refusal: &Refusal,
+) -> Vec<Effect> {
     let target: String = command.target.chars().take(NAME).collect();
     let summary = format!(
         "{} asked to {} {target:?}, which is refused ({}): {}",
@@ -350,7 +310,13 @@ fn refuse(state: &State, at: Moment, command: &OperatorCommand, refusal: &Refusa
 }
 
 /// The audit line of a command.
-fn said(at: Moment, command: &OperatorCommand, kind: &str, summary: &str, rule: &str) -> Effect {
+pub(super) fn said(
+    at: Moment,
+    command: &OperatorCommand,
+    kind: &str,
+    summary: &str,
+    rule: &str,
+) -> Effect {
     let details = &command.details;
     let payload = json!({
         "command": command.command,

@@ -5,7 +5,9 @@ use super::approve::drop_open;
 use super::trail;
 use super::{Acting, Core, Performed, Stage, State};
 use crate::catalogue::{self, Refusal};
-use crate::execution::{Check, EXECUTE, Execution, Outcome, OutcomeStatus, VERIFY};
+use crate::execution::{
+    Check, EXECUTE, Execution, IN_PART, NOT_OURS, Outcome, OutcomeStatus, VERIFY,
+};
 use crate::policy::{Ruling, Wish};
 use midwatch_events::action::TypedAction;
 use midwatch_events::artifact::{ArtifactKind, ArtifactStatus};
@@ -82,9 +84,37 @@ impl Core {
             is_undo: false,
             verifying: false,
             onset_ms: published.onset_ms,
+            approvals: progress.approvals,
         };
         let action = action.clone();
         self.act(state, at, acting, action, "approved")
+    }
+
+    /// What an executor is asked to do.
+    pub(super) fn execution(&self, acting: &Acting, action: TypedAction) -> Execution {
+        let undo = acting.is_undo;
+        Execution {
+            key: acting.key.clone(),
+            incident_id: acting.header.incident_id,
+            environment: acting.header.environment.clone(),
+            plan_id: acting.plan_id,
+            step_id: acting.step.step_id.clone(),
+            is_undo: undo,
+            dry_run: acting.dry_run,
+            // What was made worse is taken back at once.
+            cool_down_ms: if undo {
+                0
+            } else {
+                self.policy.cool_down_for(&action.service)
+            },
+            hourly_limit: if undo {
+                u32::MAX
+            } else {
+                self.policy.hourly_limit
+            },
+            approvals: acting.approvals.clone(),
+            action,
+        }
     }
 
     /// Writes the intent down and starts the job.
@@ -98,28 +128,7 @@ impl Core {
     ) -> Vec<Effect> {
         let command = catalogue::command(&action);
         let service = action.service.clone();
-        let undo = acting.is_undo;
-        let execution = Execution {
-            key: acting.key.clone(),
-            incident_id: acting.header.incident_id,
-            environment: acting.header.environment.clone(),
-            plan_id: acting.plan_id,
-            step_id: acting.step.step_id.clone(),
-            is_undo: undo,
-            dry_run: acting.dry_run,
-            // What was made worse is taken back at once.
-            cool_down_ms: if undo {
-                0
-            } else {
-                self.policy.cool_down_for(&service)
-            },
-            hourly_limit: if undo {
-                u32::MAX
-            } else {
-                self.policy.hourly_limit
-            },
-            action,
-        };
+        let execution = self.execution(&acting, action);
         let input = trail::proposal_id(acting.header.incident_id, acting.plan_id);
         let body = json!(execution);
         let what = if acting.dry_run { "Dry run: " } else { "" };
@@ -208,7 +217,7 @@ impl Core {
     }
 
     /// Notes how far the step came, where the plan is still the same.
-    fn settle(&self, state: &mut State, acting: &Acting, stage: Stage) {
+    pub(super) fn settle(&self, state: &mut State, acting: &Acting, stage: Stage) {
         let current = state
             .plan
             .as_ref()
@@ -265,6 +274,7 @@ impl Core {
         let acting = Acting {
             key: key(acting.plan_id, &acting.step.step_id, "undo", 0),
             by: "policy".to_owned(),
+            approvals: Vec::new(),
             is_undo: true,
             verifying: false,
             ..acting.clone()
@@ -322,6 +332,12 @@ fn told(at: Moment, acting: &Acting, outcome: &Outcome) -> Vec<Effect> {
         ),
         OutcomeStatus::Done if acting.is_undo => ("undone", "ACTION_UNDONE", Some(true), "undone"),
         OutcomeStatus::Done => ("outcome", "ACTION_EXECUTED", Some(true), "done"),
+        OutcomeStatus::Failed if outcome.rule == NOT_OURS => (
+            "outcome",
+            "ACTION_FAILED",
+            Some(false),
+            "not ours: somebody else had done it; nothing was changed",
+        ),
         OutcomeStatus::Failed => (
             "outcome",
             "ACTION_FAILED",
@@ -329,6 +345,12 @@ fn told(at: Moment, acting: &Acting, outcome: &Outcome) -> Vec<Effect> {
             "failed; nothing was changed",
         ),
         OutcomeStatus::Refused => ("refused", "ACTION_REFUSED", None, "refused"),
+        OutcomeStatus::Unknown if outcome.rule == IN_PART => (
+            "outcome",
+            "ACTION_FAILED",
+            None,
+            "done in part only; a person must look",
+        ),
         OutcomeStatus::Unknown => (
             "outcome",
             "ACTION_FAILED",

@@ -11,11 +11,12 @@ mod execute;
 mod plan;
 mod trail;
 mod verify;
+mod withdraw;
 
 use crate::case::Observed;
 use crate::catalogue::Known;
 use crate::estimate::Past;
-use crate::execution::{EXECUTE, VERIFY};
+use crate::execution::{EXECUTE, VERIFY, WITHDRAW};
 use crate::order::Order;
 use crate::policy::{Approval, Policy};
 use crate::steps::Effective;
@@ -128,6 +129,9 @@ pub struct Acting {
     /// Whether the effect is being looked at.
     pub verifying: bool,
     pub onset_ms: i64,
+    /// Those who approved, for the question right before it begins.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
 }
 
 /// What the retrieval job returns.
@@ -168,7 +172,7 @@ pub struct Advice {
     pub order: Option<Order>,
 }
 
-/// What the jobs EXECUTE and VERIFY return.
+/// What the jobs EXECUTE, VERIFY and WITHDRAW return.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Performed<T> {
     #[serde(flatten)]
@@ -205,6 +209,7 @@ impl Core {
                 ORDER => self.ordered(state, at, &job, result),
                 EXECUTE => self.executed(state, at, &job, result),
                 VERIFY => self.verified(state, at, &job, result),
+                WITHDRAW => self.withdrawn(state, at, &job, result),
                 _ => Vec::new(),
             },
             Input::Timer { .. } => Vec::new(),

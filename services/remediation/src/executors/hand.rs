@@ -46,6 +46,11 @@ pub enum Acted {
     },
     /// The executor said no; nothing was changed.
     Refused(String),
+    /// The world is as it should become, but somebody else made it so before
+    /// this action could; nothing was changed here.
+    NotOurs(String),
+    /// It was done, but not to its end; says what is left.
+    InPart(String),
     /// It may have been done, in part too.
     Unclear(String),
 }

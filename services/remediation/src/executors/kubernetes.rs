@@ -4,10 +4,12 @@
 //! object as it was read, and adds the action's key to the annotation
 //! [`ACTION`]. So the server takes it at most once, however often and from
 //! however many processes it is sent, and anybody can see later whether it was
-//! taken. What ends a pod names its uid.
+//! taken. What ends a pod names its uid, and where one is ended alone its
+//! version, so that somebody else's deletion does not pass for ours.
 
 mod api;
 mod change;
+mod drain;
 mod pods;
 mod settings;
 
@@ -134,7 +136,7 @@ impl Kubernetes {
             Err(reason) => return Acted::Refused(reason),
         };
         match self.change(execution).await {
-            Acted::Done { done, .. } => pods::evict_all(&self.api, node, &done.output).await,
+            Acted::Done { done, .. } => drain::evict_all(&self.api, node, &done.output).await,
             other => other,
         }
     }
@@ -169,11 +171,11 @@ impl Kubernetes {
         if kind == ActionKind::Cordon {
             return Ok(String::new());
         }
-        let pods = pods::on_node(&self.api, node).await?;
-        if let Some(obstacle) = pods::obstacle(&pods) {
+        let pods = drain::on_node(&self.api, node).await?;
+        if let Some(obstacle) = pods.iter().find_map(drain::obstacle) {
             return Err(obstacle);
         }
-        let names: Vec<String> = pods.iter().map(pods::label).collect();
+        let names: Vec<String> = pods.iter().map(drain::label).collect();
         Ok(format!(
             "; then evict {} pods: {}",
             names.len(),
@@ -262,7 +264,7 @@ impl Hand for Kubernetes {
                     .arguments
                     .get("node")
                     .map_or("", String::as_str);
-                pods::look_drain(&self.api, node, acting).await
+                drain::look_drain(&self.api, node, acting).await
             }
             Some(at_ms) => Seen::Done(mark(at_ms, &target.name)),
         }

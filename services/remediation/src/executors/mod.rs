@@ -11,19 +11,24 @@ mod connect;
 pub mod hand;
 pub mod kubernetes;
 pub mod local;
+mod outcomes;
 pub mod silence;
 pub mod simulated;
 pub mod simulator;
 pub mod webhook;
+mod withdraw;
 
-use crate::execution::{Execution, Outcome, OutcomeStatus};
-use hand::{Acted, Done, Hand, Prepared, Seen, Stop, tidy};
-use midwatch_clients::postgres::executions::{self, Acting, Begun, Ended, Intent, Owner};
+use crate::catalogue::Refusal;
+use crate::execution::{Execution, IN_PART, NOT_OURS, Outcome, OutcomeStatus, REJECTED};
+use crate::policy::{Policy, Source};
+use hand::{Acted, Hand, Prepared, Seen, Stop};
+use midwatch_clients::postgres::executions::{self, Acting, Begun, Intent, Owner};
 use midwatch_clients::postgres::{Postgres, PostgresError};
 use midwatch_events::action::{ActionKind, Executor};
 use midwatch_runtime::JobError;
 use midwatch_runtime::clock;
-use serde_json::{Value, json};
+use outcomes::{done, ended, failed, intent, outcome, refused, said, unknown, word};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,6 +59,8 @@ pub struct Executors {
     machine: String,
     /// While this file is there, nothing is begun.
     stop_file: Option<PathBuf>,
+    /// What is asked again right before an action begins.
+    policy: Option<Source>,
 }
 
 /// What a finished try comes to.
@@ -83,6 +90,7 @@ impl Executors {
             },
             machine: machine.to_owned(),
             stop_file: None,
+            policy: None,
         }
     }
 
@@ -92,6 +100,15 @@ impl Executors {
     #[must_use]
     pub fn with_stop_file(mut self, file: Option<PathBuf>) -> Executors {
         self.stop_file = file;
+        self
+    }
+
+    /// The same, asking the policy as it is written then right before an action
+    /// begins. What it does not allow any more is refused by its rule; where it
+    /// cannot be read, by the rule `policy_file`.
+    #[must_use]
+    pub fn with_policy(mut self, source: Source) -> Executors {
+        self.policy = Some(source);
         self
     }
 
@@ -166,10 +183,14 @@ impl Executors {
         let action = json!(execution.action);
         let intent = intent(execution, &action);
         let ended = ended(&outcome);
-        executions::rehearsed(&self.postgres.pool, &intent, &self.owner, &ended)
+        let kept = executions::rehearsed(&self.postgres.pool, &intent, &self.owner, &ended)
             .await
             .map_err(database)?;
-        Ok(outcome)
+        Ok(if kept {
+            outcome
+        } else {
+            refused(REJECTED, "it was rejected before its dry run ended")
+        })
     }
 
     async fn carry_out(&self, execution: &Execution) -> Result<Outcome, JobError> {
@@ -198,7 +219,7 @@ impl Executors {
         execution: &Execution,
     ) -> Result<Result<Option<Acting>, Outcome>, JobError> {
         let action = json!(execution.action);
-        let intent = intent(execution, &action);
+        let intent = self.within_limits(intent(execution, &action)).await;
         let deadline = Instant::now() + HELD_LIMIT;
         loop {
             let begun = executions::begin(&self.postgres.pool, &intent, &self.owner).await;
@@ -286,11 +307,12 @@ impl Executors {
             Err(Stop::No(reason)) if may_be_half_done => return Ok(Some(unknown(&reason))),
             Err(Stop::No(reason)) => return Ok(Some(failed(reason))),
         };
-        if self.is_stopped().await {
+        if let Err(refusal) = self.is_allowed(execution).await {
+            tracing::warn!(key = %execution.key, %refusal, "an approved action does not begin");
             return Ok(Some(if may_be_half_done {
-                unknown("the stop file is there, and an earlier try had begun")
+                unknown(&format!("{refusal}; and an earlier try had begun"))
             } else {
-                refused("global_stop", "the stop file is there")
+                refused(refusal.rule, &refusal.words)
             }));
         }
         let marked = executions::mark_acting(
@@ -310,12 +332,50 @@ impl Executors {
         }))
     }
 
+    /// The intent with the tighter of the limits at the approval and those of
+    /// now. A policy that cannot be read stops the action later on, once it is
+    /// known that no earlier try had begun.
+    async fn within_limits<'a>(&self, intent: Intent<'a>) -> Intent<'a> {
+        let now = match &self.policy {
+            Some(source) if !intent.is_undo => source.now().await.ok(),
+            _ => None,
+        };
+        let Some(policy) = now else { return intent };
+        let cool_down_ms = policy.cool_down_for(intent.service);
+        Intent {
+            cool_down_ms: intent.cool_down_ms.max(cool_down_ms),
+            hourly_limit: intent.hourly_limit.min(policy.hourly_limit),
+            ..intent
+        }
+    }
+
+    /// Asks the stop file and the policy as they are now.
+    async fn is_allowed(&self, execution: &Execution) -> Result<(), Refusal> {
+        let stopped = self.is_stopped().await;
+        match &self.policy {
+            Some(source) => source
+                .now()
+                .await?
+                .lets_begin(execution, clock::now_ms(), stopped),
+            None => Policy::default().is_not_stopped(stopped),
+        }
+    }
+
     async fn act(&self, hand: &dyn Hand, execution: &Execution, prepared: &Prepared) -> Outcome {
         let acted = tokio::time::timeout(ACT_LIMIT, hand.act(execution, prepared)).await;
         let now_ms = clock::now_ms();
         match acted {
             Ok(Acted::Done { done: seen, looked }) => done(seen, looked, now_ms),
             Ok(Acted::Refused(reason)) => failed(reason),
+            Ok(Acted::NotOurs(reason)) => Outcome {
+                rule: NOT_OURS.to_owned(),
+                ..failed(reason)
+            },
+            Ok(Acted::InPart(reason)) => Outcome {
+                status: OutcomeStatus::Unknown,
+                rule: IN_PART.to_owned(),
+                ..said(&reason)
+            },
             Ok(Acted::Unclear(reason)) => unknown(&reason),
             Err(_) => {
                 let seconds = ACT_LIMIT.as_secs();
@@ -389,89 +449,6 @@ async fn check(hand: &dyn Hand, execution: &Execution) -> Result<Prepared, Stop>
                 "the checks did not end within {seconds} s"
             )))
         })
-}
-
-fn intent<'a>(execution: &'a Execution, action: &'a Value) -> Intent<'a> {
-    Intent {
-        key: &execution.key,
-        incident_id: execution.incident_id,
-        environment: &execution.environment,
-        service: &execution.action.service,
-        plan_id: execution.plan_id,
-        step_id: &execution.step_id,
-        kind: execution.action.kind.as_str(),
-        is_undo: execution.is_undo,
-        action,
-        cool_down_ms: execution.cool_down_ms,
-        hourly_limit: execution.hourly_limit,
-    }
-}
-
-fn said(text: &str) -> Outcome {
-    Outcome {
-        status: OutcomeStatus::Failed,
-        rule: String::new(),
-        output: tidy(text),
-        acted_at_ms: None,
-        reconciled: false,
-    }
-}
-
-fn refused(rule: &str, reason: &str) -> Outcome {
-    Outcome {
-        status: OutcomeStatus::Refused,
-        rule: rule.to_owned(),
-        ..said(reason)
-    }
-}
-
-fn failed(reason: String) -> Outcome {
-    said(&reason)
-}
-
-fn unknown(reason: &str) -> Outcome {
-    Outcome {
-        status: OutcomeStatus::Unknown,
-        ..said(&format!(
-            "it may have been done, or not; a person must look: {reason}"
-        ))
-    }
-}
-
-fn done(seen: Done, reconciled: bool, at_ms: i64) -> Outcome {
-    Outcome {
-        status: OutcomeStatus::Done,
-        acted_at_ms: Some(seen.at_ms.unwrap_or(at_ms)),
-        reconciled,
-        ..said(&seen.output)
-    }
-}
-
-fn word(status: OutcomeStatus) -> String {
-    let value = serde_json::to_value(status).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn ended(outcome: &Outcome) -> Ended {
-    Ended {
-        status: word(outcome.status),
-        rule: outcome.rule.clone(),
-        output: outcome.output.clone(),
-        acted_at_ms: outcome.acted_at_ms,
-        reconciled: outcome.reconciled,
-    }
-}
-
-fn outcome(ended: Ended) -> Result<Outcome, JobError> {
-    let status = serde_json::from_value(json!(ended.status))
-        .map_err(|error| permanent(format!("an outcome of this build is unknown: {error}")))?;
-    Ok(Outcome {
-        status,
-        rule: ended.rule,
-        output: ended.output,
-        acted_at_ms: ended.acted_at_ms,
-        reconciled: ended.reconciled,
-    })
 }
 
 fn permanent(text: String) -> JobError {

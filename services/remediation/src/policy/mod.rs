@@ -1,17 +1,22 @@
 //! The policy: who may approve what, when it may run, and what becomes of an
-//! action that made it worse. Pure; [`file`] reads it from JSON.
+//! action that made it worse. Pure, but for [`source`], which reads the file;
+//! [`file`] reads it from JSON.
 //!
 //! Rules, by the names that refusals carry: `global_stop`, `forbidden_kind`,
 //! `freeze_window`, `business_hours`, `approver`, `same_credential`,
-//! `same_person`. Limits that span incidents (the hourly limit, the cool-down,
+//! `same_person`; right before a start also `expired`, `more_approvals`,
+//! `dry_run` and, where the file cannot be used any more, `policy_file`. Limits that span incidents (the hourly limit, the cool-down,
 //! one action at a time on a service) are numbers here and enforced by whoever
 //! carries actions out.
 
+mod again;
 mod file;
 mod hours;
+mod source;
 
 pub use file::parse;
 pub use hours::Hours;
+pub use source::Source;
 
 use crate::catalogue::Refusal;
 use midwatch_events::action::{ActionKind, RiskClass, TypedAction};

@@ -90,6 +90,7 @@ fn output(acted: &Acted) -> &str {
     match acted {
         Acted::Done { done, .. } => &done.output,
         Acted::Refused(text) | Acted::Unclear(text) => text,
+        other => panic!("nothing that a host answers: {other:?}"),
     }
 }
 

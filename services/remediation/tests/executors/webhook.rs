@@ -111,6 +111,7 @@ async fn a_receiver_gets_signed_requests_and_its_answers_are_understood() {
             Acted::Done { .. } => "looked",
             Acted::Refused(_) => "refused",
             Acted::Unclear(_) => "unclear",
+            other => panic!("nothing that a webhook answers: {other:?}"),
         };
         assert_eq!(found, end, "{statuses:?}");
         assert_eq!(

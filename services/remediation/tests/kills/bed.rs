@@ -46,9 +46,10 @@ impl Kind {
         Kind::Script,
     ];
 
-    /// Whether the world tells afterwards if it was done.
+    /// Whether the world tells afterwards if it was done. Of a pod that is gone
+    /// it does not tell who ended it.
     pub fn can_be_seen(self) -> bool {
-        !matches!(self, Kind::Webhook | Kind::Script)
+        !matches!(self, Kind::Webhook | Kind::Script | Kind::Pod)
     }
 
     /// Whether the moment comes while this is done.
@@ -57,7 +58,6 @@ impl Kind {
             (_, Moment::Acting | Moment::AnyTime) => true,
             (Kind::Script, _) => false,
             (Kind::Webhook, moment) => !matches!(moment, Moment::FirstRead | Moment::SecondRead),
-            (Kind::Pod, moment) => moment != Moment::SecondRead,
             _ => true,
         }
     }

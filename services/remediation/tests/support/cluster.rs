@@ -54,9 +54,13 @@ pub enum Stage {
 
 pub type Watcher = Arc<dyn Fn(Stage, &Asked) + Send + Sync>;
 
+/// What a test does at a stage of a writing request.
+type Meddler = Box<dyn Fn(&Asked) + Send>;
+
 #[derive(Clone)]
 pub struct Cluster {
     world: Arc<Mutex<World>>,
+    meddler: Arc<Mutex<Option<(Stage, Meddler)>>>,
     pub url: String,
 }
 
@@ -70,12 +74,26 @@ impl Cluster {
     pub async fn watched(watcher: Watcher, pause: Duration) -> Cluster {
         let world: Arc<Mutex<World>> = Arc::default();
         let of_server = Arc::clone(&world);
+        let meddler: Arc<Mutex<Option<(Stage, Meddler)>>> = Arc::default();
+        let of_watcher = Arc::clone(&meddler);
+        let watcher: Watcher = Arc::new(move |stage, asked| {
+            watcher(stage, asked);
+            if let Some((at, meddle)) = &*of_watcher.lock().expect("no test panics with it")
+                && *at == stage
+            {
+                meddle(asked);
+            }
+        });
         let url = serve(move |asked| -> Answering {
             let (world, watcher) = (Arc::clone(&of_server), Arc::clone(&watcher));
             Box::pin(async move { answer(&world, &asked, &watcher, pause).await })
         })
         .await;
-        Cluster { world, url }
+        Cluster {
+            world,
+            meddler,
+            url,
+        }
     }
 
     pub fn world(&self) -> MutexGuard<'_, World> {
@@ -84,6 +102,12 @@ impl Cluster {
 
     pub fn put(&self, path: &str, object: Value) {
         self.world().put(path, object);
+    }
+
+    /// Lets somebody else act at this stage of every request.
+    pub fn when(&self, stage: Stage, meddle: impl Fn(&Asked) + Send + 'static) {
+        let mut meddler = self.meddler.lock().expect("no test panics with it");
+        *meddler = Some((stage, Box::new(meddle)));
     }
 
     pub fn object(&self, path: &str) -> Value {
@@ -219,6 +243,13 @@ impl World {
         };
         if preconditions["uid"].is_string() && preconditions["uid"] != object["metadata"]["uid"] {
             return status(409, "the UID in the precondition does not match");
+        }
+        let version = &preconditions["resourceVersion"];
+        if version.is_string() && *version != object["metadata"]["resourceVersion"] {
+            return status(
+                409,
+                "the resourceVersion in the precondition does not match",
+            );
         }
         let uid = object["metadata"]["uid"]
             .as_str()

@@ -77,5 +77,6 @@ pub fn execution(
         dry_run: false,
         cool_down_ms: 0,
         hourly_limit: 1_000,
+        approvals: Vec::new(),
     }
 }

@@ -334,8 +334,82 @@ pub async fn end(
     Ok(done.rows_affected() == 1)
 }
 
+/// What became of [`withdraw`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// It had not begun, and will not: it has the given outcome.
+    Now,
+    /// Its intent is on record, and no outcome.
+    Begun,
+    /// It has its outcome.
+    Ended { status: String, rule: String },
+}
+
+/// Gives an action an outcome before it begins, or finds out that it has
+/// begun. This and [`begin`] go through one gate, so that one of them is the
+/// first; a rehearsal has begun when it has ended.
+///
+/// # Errors
+/// The database is away.
+pub async fn withdraw(
+    pool: &PgPool,
+    intent: &Intent<'_>,
+    owner: &Owner,
+    dry_run: bool,
+    ended: &Ended,
+) -> Result<Withdrawn, PostgresError> {
+    let mut tx = pool.begin().await?;
+    sqlx::query!("SELECT pg_advisory_xact_lock($1) AS \"gate!: ()\"", GATE)
+        .fetch_one(&mut *tx)
+        .await?;
+    let key = if dry_run {
+        format!("dry-run:{}", intent.key)
+    } else {
+        intent.key.to_owned()
+    };
+    let done = sqlx::query!(
+        "INSERT INTO executions (key, incident_id, environment, service, plan_id, step_id, kind,
+             is_undo, dry_run, action, phase, status, rule, output, owner, lease_until, ended_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'outcome', $11, $12, $13, $14, now(),
+             now())
+         ON CONFLICT (key) DO NOTHING",
+        key,
+        intent.incident_id,
+        intent.environment,
+        intent.service,
+        intent.plan_id,
+        intent.step_id,
+        intent.kind,
+        intent.is_undo,
+        dry_run,
+        intent.action,
+        ended.status,
+        ended.rule,
+        ended.output,
+        owner.name()
+    )
+    .execute(&mut *tx)
+    .await?;
+    if done.rows_affected() == 1 {
+        tx.commit().await?;
+        return Ok(Withdrawn::Now);
+    }
+    let row = sqlx::query!("SELECT status, rule FROM executions WHERE key = $1", key)
+        .fetch_one(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(match row.status {
+        None => Withdrawn::Begun,
+        Some(status) => Withdrawn::Ended {
+            status,
+            rule: row.rule,
+        },
+    })
+}
+
 /// Writes what a rehearsal found; a later one of the same key replaces it. It
-/// holds nothing up and counts for no limit.
+/// holds nothing up and counts for no limit. `false`, and nothing is written,
+/// where it was taken out before by [`withdraw`].
 ///
 /// # Errors
 /// The database is away.
@@ -344,14 +418,15 @@ pub async fn rehearsed(
     intent: &Intent<'_>,
     owner: &Owner,
     ended: &Ended,
-) -> Result<(), PostgresError> {
-    sqlx::query!(
+) -> Result<bool, PostgresError> {
+    let done = sqlx::query!(
         "INSERT INTO executions (key, incident_id, environment, service, plan_id, step_id, kind,
              is_undo, dry_run, action, phase, status, output, owner, lease_until, ended_at)
          VALUES ('dry-run:' || $1::text, $2, $3, $4, $5, $6, $7, $8, TRUE, $9, 'outcome', $10, $11,
              $12, now(), now())
          ON CONFLICT (key) DO UPDATE SET status = excluded.status, output = excluded.output,
-             owner = excluded.owner, began_at = now(), ended_at = now()",
+             owner = excluded.owner, began_at = now(), ended_at = now()
+         WHERE executions.status <> 'refused'",
         intent.key,
         intent.incident_id,
         intent.environment,
@@ -367,5 +442,5 @@ pub async fn rehearsed(
     )
     .execute(pool)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }

@@ -1,38 +1,22 @@
-//! Ending pods: one that is named, or all of a node. A pod is only ever ended
-//! under the uid that was seen, so that its successor of the same name is safe.
+//! Ending one pod that is named, under the uid that was seen, so that its
+//! successor of the same name is safe.
 
 use super::api::{Api, Trouble};
 use super::change::name;
 use crate::execution::Execution;
-use crate::executors::hand::{Acted, Acting, Done, Prepared, Seen, Stop};
+use crate::executors::hand::{Acted, Prepared, Seen, Stop};
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::time::Instant;
 
-/// More pods are on no node of usual settings (110), and each costs requests.
-const MOST_PODS: usize = 500;
-/// How long evictions may take, disruption budgets included. More would outlast
-/// the job that waits for it.
-const DRAIN_LIMIT: Duration = Duration::from_secs(80);
 const PAUSE: Duration = Duration::from_millis(500);
 const TRIES: usize = 4;
-
-fn done(output: String, looked: bool) -> Acted {
-    Acted::Done {
-        done: Done {
-            output,
-            at_ms: None,
-        },
-        looked,
-    }
-}
 
 fn path(execution: &Execution) -> Result<String, String> {
     let (namespace, pod) = (name(execution, "namespace")?, name(execution, "pod")?);
     Ok(format!("/api/v1/namespaces/{namespace}/pods/{pod}"))
 }
 
-fn uid(pod: &Value) -> &str {
+pub(super) fn uid(pod: &Value) -> &str {
     pod["metadata"]["uid"].as_str().unwrap_or_default()
 }
 
@@ -41,11 +25,11 @@ fn is_ended(found: &Value, wanted: &str) -> bool {
     uid(found) != wanted || found["metadata"]["deletionTimestamp"].is_string()
 }
 
-fn has_controller(pod: &Value) -> bool {
+pub(super) fn has_controller(pod: &Value) -> bool {
     owners(pod).any(|owner| owner["controller"] == json!(true))
 }
 
-fn owners(pod: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn owners(pod: &Value) -> impl Iterator<Item = &Value> {
     let owners = pod["metadata"]["ownerReferences"].as_array();
     owners.into_iter().flatten()
 }
@@ -72,38 +56,72 @@ pub async fn check_delete(api: &Api, execution: &Execution) -> Result<Prepared, 
     })
 }
 
-/// Deletes the pod that was seen.
+/// What stands under the name of the pod that was seen.
+enum Found {
+    /// It, at this version, and nobody has ended it.
+    Alive(String),
+    /// It is ending, or gone, or another one has its name.
+    Ended,
+}
+
+async fn find(api: &Api, path: &str, wanted: &str) -> Result<Found, Trouble> {
+    match api.get(path).await {
+        Ok(pod) if is_ended(&pod, wanted) => Ok(Found::Ended),
+        Ok(pod) => {
+            let version = pod["metadata"]["resourceVersion"].as_str();
+            Ok(Found::Alive(version.unwrap_or_default().to_owned()))
+        }
+        Err(Trouble::Missing(_)) => Ok(Found::Ended),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// Deletes the pod that was seen. The request names its uid and its version,
+/// so that the server takes it only while nobody else has ended the pod: what
+/// it takes is ours, and what was ended before is not.
 pub async fn delete(api: &Api, execution: &Execution, observed: &Value) -> Acted {
     let path = match path(execution) {
         Ok(path) => path,
         Err(reason) => return Acted::Refused(reason),
     };
     let wanted = observed["uid"].as_str().unwrap_or_default();
-    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1",
-        "preconditions": {"uid": wanted}});
     let (mut lost, mut last) = (false, String::new());
-    for attempt in 0..TRIES {
+    for attempt in 0..=TRIES {
         if attempt > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        last = match api.delete(&path, &options).await {
-            Ok(_) => return done(format!("{path} of uid {wanted} is deleted"), false),
-            // Another pod has the name, or none has it.
-            Err(Trouble::Missing(_) | Trouble::Conflict(_)) => {
-                return done(format!("{path} of uid {wanted} is gone"), true);
+        let found = match find(api, &path, wanted).await {
+            // The last round only looks what became of the one before.
+            Ok(Found::Alive(_)) if attempt == TRIES => break,
+            Ok(Found::Alive(version)) => {
+                let options = json!({"kind": "DeleteOptions", "apiVersion": "v1",
+                    "preconditions": {"uid": wanted, "resourceVersion": version}});
+                api.delete(&path, &options).await
             }
-            Err(Trouble::No(reason)) if !lost => return Acted::Refused(reason),
-            Err(Trouble::Later(pause, reason)) => {
-                tokio::time::sleep(pause).await;
-                reason
-            }
+            Ok(Found::Ended) if lost => return Acted::Unclear(whose(&path, wanted)),
+            Ok(Found::Ended) => return Acted::NotOurs(elsewhere(&path, wanted)),
             Err(trouble) => {
-                lost |= matches!(trouble, Trouble::Lost(_));
-                trouble.to_string()
+                // A look that gets no answer has touched nothing.
+                let is_no = matches!(trouble, Trouble::No(_));
+                last = trouble.to_string();
+                if is_no {
+                    break;
+                }
+                continue;
             }
         };
-        if lost && let Seen::Done(done) = look_delete(api, execution, observed).await {
-            return Acted::Done { done, looked: true };
+        match found {
+            Ok(_) => return Acted::done(format!("{path} of uid {wanted} is deleted")),
+            Err(trouble) => {
+                last = trouble.to_string();
+                match trouble {
+                    Trouble::No(_) => break,
+                    Trouble::Later(pause, _) => tokio::time::sleep(pause).await,
+                    Trouble::Lost(_) => lost = true,
+                    // Gone, replaced, ended or only changed: the next look tells.
+                    Trouble::Missing(_) | Trouble::Conflict(_) | Trouble::Unreachable(_) => {}
+                }
+            }
         }
     }
     if lost {
@@ -113,7 +131,21 @@ pub async fn delete(api: &Api, execution: &Execution, observed: &Value) -> Acted
     }
 }
 
-/// Whether the pod that was seen is gone.
+fn elsewhere(path: &str, uid: &str) -> String {
+    format!(
+        "{path} of uid {uid} was ended by somebody else before this action could delete it; \
+         nothing was changed here"
+    )
+}
+
+fn whose(path: &str, uid: &str) -> String {
+    format!(
+        "{path} of uid {uid} is gone, and nothing shows whether this action or somebody else ended it"
+    )
+}
+
+/// Whether the pod that was seen is still there. The cluster does not keep who
+/// ended a pod, so that one that is gone proves nothing about this action.
 pub async fn look_delete(api: &Api, execution: &Execution, observed: &Value) -> Seen {
     let Some(wanted) = observed["uid"].as_str() else {
         return Seen::CannotTell("which pod was meant is not on record".to_owned());
@@ -122,137 +154,9 @@ pub async fn look_delete(api: &Api, execution: &Execution, observed: &Value) -> 
         Ok(path) => path,
         Err(reason) => return Seen::CannotTell(reason),
     };
-    let gone = Done {
-        output: format!("{path} of uid {wanted} is gone"),
-        at_ms: None,
-    };
-    match api.get(&path).await {
-        Ok(pod) if is_ended(&pod, wanted) => Seen::Done(gone),
-        Ok(_) => Seen::NotDone,
-        Err(Trouble::Missing(_)) => Seen::Done(gone),
+    match find(api, &path, wanted).await {
+        Ok(Found::Alive(_)) => Seen::NotDone,
+        Ok(Found::Ended) => Seen::CannotTell(whose(&path, wanted)),
         Err(trouble) => trouble.unseen(),
-    }
-}
-
-/// What draining a node would evict, and what forbids it.
-pub async fn on_node(api: &Api, node: &str) -> Result<Vec<Value>, String> {
-    let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}&limit={MOST_PODS}");
-    let list = api
-        .get(&path)
-        .await
-        .map_err(|trouble| trouble.to_string())?;
-    if list["metadata"]["continue"]
-        .as_str()
-        .is_some_and(|more| !more.is_empty())
-    {
-        return Err(format!("node {node} has more than {MOST_PODS} pods"));
-    }
-    let pods = list["items"].as_array().cloned().unwrap_or_default();
-    let stays = |pod: &Value| {
-        let is_mirror = pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string();
-        let is_over = matches!(
-            pod["status"]["phase"].as_str(),
-            Some("Succeeded" | "Failed")
-        );
-        is_mirror || is_over || owners(pod).any(|owner| owner["kind"] == "DaemonSet")
-    };
-    Ok(pods.into_iter().filter(|pod| !stays(pod)).collect())
-}
-
-/// A pod that would be lost, or its data.
-pub fn obstacle(pods: &[Value]) -> Option<String> {
-    pods.iter().find_map(|pod| {
-        let name = label(pod);
-        if !has_controller(pod) {
-            return Some(format!(
-                "nothing owns the pod {name}, so it would not come back"
-            ));
-        }
-        let volumes = pod["spec"]["volumes"].as_array();
-        let is_local = volumes.is_some_and(|all| all.iter().any(|one| one["emptyDir"].is_object()));
-        is_local.then(|| format!("the pod {name} keeps data on the node (emptyDir)"))
-    })
-}
-
-/// `namespace/name`.
-pub fn label(pod: &Value) -> String {
-    let text = |field: &str| {
-        pod["metadata"][field]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    format!("{}/{}", text("namespace"), text("name"))
-}
-
-/// Evicts every pod of a cordoned node and waits until they are gone. Going on
-/// with it after a crash repeats nothing: who is gone is not asked again.
-pub async fn evict_all(api: &Api, node: &str, cordoned: &str) -> Acted {
-    let deadline = Instant::now() + DRAIN_LIMIT;
-    let mut asked: Vec<String> = Vec::new();
-    let mut waits_for = String::new();
-    loop {
-        match on_node(api, node).await {
-            Ok(pods) if pods.is_empty() => {
-                let count = asked.len();
-                return done(
-                    format!("{cordoned}; {count} pods evicted: {}", asked.join(", ")),
-                    false,
-                );
-            }
-            Ok(pods) => {
-                for pod in &pods {
-                    let is_going = pod["metadata"]["deletionTimestamp"].is_string();
-                    waits_for = format!("{} is still ending", label(pod));
-                    if is_going {
-                        continue;
-                    }
-                    match evict(api, pod).await {
-                        Ok(()) => asked.push(label(pod)),
-                        Err(reason) => waits_for = reason,
-                    }
-                }
-            }
-            Err(reason) => waits_for = reason,
-        }
-        if Instant::now() >= deadline {
-            return Acted::Unclear(format!(
-                "{cordoned}; in part only, after {} s: {} pods evicted ({}), and {waits_for}. The \
-                 node stays cordoned.",
-                DRAIN_LIMIT.as_secs(),
-                asked.len(),
-                asked.join(", ")
-            ));
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-/// Asks for the eviction of one pod; a disruption budget may say not now.
-async fn evict(api: &Api, pod: &Value) -> Result<(), String> {
-    let (space, name) = (&pod["metadata"]["namespace"], &pod["metadata"]["name"]);
-    let (space, name) = (
-        space.as_str().unwrap_or_default(),
-        name.as_str().unwrap_or_default(),
-    );
-    let path = format!("/api/v1/namespaces/{space}/pods/{name}/eviction");
-    let body = json!({"apiVersion": "policy/v1", "kind": "Eviction",
-        "metadata": {"name": name, "namespace": space},
-        "deleteOptions": {"preconditions": {"uid": uid(pod)}}});
-    match api.post(&path, &body).await {
-        Ok(_) | Err(Trouble::Missing(_) | Trouble::Conflict(_)) => Ok(()),
-        Err(trouble) => Err(trouble.to_string()),
-    }
-}
-
-/// Whether a drain came to its end.
-pub async fn look_drain(api: &Api, node: &str, acting: &Acting) -> Seen {
-    match on_node(api, node).await {
-        Ok(pods) if pods.is_empty() => Seen::Done(Done {
-            output: format!("node/{node} is cordoned and empty"),
-            at_ms: Some(acting.at_ms),
-        }),
-        Ok(_) => Seen::NotDone,
-        Err(reason) => Seen::Away(reason),
     }
 }
