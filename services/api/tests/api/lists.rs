@@ -35,6 +35,7 @@ fn the_interface_document_describes_exactly_the_routes() {
             "sign-in",
             "sign-out",
             "actions",
+            "webhook",
         ];
         let both = ["/approve", "/api/incidents"].contains(&path.as_str());
         let posted = path
