@@ -88,6 +88,8 @@ async fn every_documented_field_is_there_and_no_other() {
         .await;
     assert_eq!(got(&plan["steps"][1]), fields("PlanStep"));
     assert_eq!(got(&incident["llm_calls"][0]), fields("ModelCallSummary"));
+    assert_eq!(got(&incident["costs"][0]), fields("StageCost"));
+    assert_eq!(got(&incident["review"]), fields("Review"));
     for (path, schema) in [
         ("/api/incidents", "IncidentSummary"),
         ("/api/agent-events", "AgentEvent"),
@@ -258,6 +260,29 @@ async fn an_incident_is_found_by_either_id_with_all_that_belongs_to_it() {
         json!({"metric": 266, "log": 1, "span": 1, "deployment": 1})
     );
     assert_eq!(by_id["llm_calls"][0]["cost_usd"], 0.0123);
+    let costs = by_id["costs"].as_array().unwrap();
+    let of = |stage: &str| costs.iter().find(|cost| cost["stage"] == stage).unwrap();
+    let model = of("investigation");
+    let spent = [
+        "model_calls",
+        "prompt_tokens",
+        "completion_tokens",
+        "model_ms",
+    ];
+    assert_eq!(
+        json!(spent.map(|name| &model[name])),
+        json!([2, 1_840 + 2_210, 40 + 212, 2 * 2_310])
+    );
+    assert_eq!(of("records")["model_calls"], 0);
+    assert!(of("records")["stored_bytes"].as_i64().unwrap() > 0);
+    let review = &by_id["review"];
+    let newest = [
+        &review["version"],
+        &review["status"],
+        &review["reviewed_by"],
+    ];
+    assert_eq!(json!(newest), json!([2, "reviewed", cast.line]));
+    assert_eq!(review["reviewed_at_ms"], cast.wall_ms + 90_000);
     let mails = by_id["mails"].as_array().unwrap();
     let stages: Vec<&str> = mails
         .iter()
