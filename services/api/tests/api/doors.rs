@@ -214,83 +214,55 @@ async fn what_pagerduty_did_not_sign_is_not_obeyed() {
     }
 }
 
+/// Events about the incident `id`, and about one that is over, with what
+/// PagerDuty is answered where no broker is.
+fn answered(id: Uuid, over: Uuid) -> Vec<(Value, u16, &'static str)> {
+    let with = |pointer: &str, value: Value| changed(id, pointer, value);
+    let ago = |ms: i64| json!(clock::rfc3339(clock::now_ms() - ms));
+    let kind = "/event/event_type";
+    let (key, at) = ("/event/data/incident_key", "/event/occurred_at");
+    let echo = json!("events_api_v2_inbound_integration_reference");
+    vec![
+        (with(kind, json!("incident.resolved")), 200, "ignored"),
+        (with(kind, json!("pagey.ping")), 200, "ignored"),
+        // What comes back of a snooze or an acknowledgement from here.
+        (with("/event/agent/type", echo), 200, "ignored"),
+        (with("/event/agent", Value::Null), 200, "ignored"),
+        // Keys of PagerDuty's own, and of other programs.
+        (with(key, json!(id.simple().to_string())), 200, "ignored"),
+        (with(key, json!("disk/db-1")), 200, "ignored"),
+        (with("/event/data", json!([])), 200, "ignored"),
+        (event(&clock::random_id().to_string()), 404, "not_found"),
+        (event(&over.to_string()), 409, "wrong_state"),
+        (with(at, ago(3_700_000)), 410, "stale_event"),
+        (with(at, ago(-3_700_000)), 410, "stale_event"),
+        (with(at, json!("yesterday")), 400, "bad_body"),
+        (with("/event/id", json!("")), 400, "bad_body"),
+        (json!({"event": {"id": "1"}}), 400, "bad_body"),
+        (json!([]), 400, "bad_body"),
+        // The one that passes.
+        (event(&id.to_string()), 503, "broker_unavailable"),
+    ]
+}
+
+fn changed(id: Uuid, pointer: &str, value: Value) -> Value {
+    let mut event = event(&id.to_string());
+    *event.pointer_mut(pointer).expect("a field") = value;
+    event
+}
+
 #[tokio::test]
 async fn pagerduty_is_told_to_come_again_only_where_that_helps() {
     let (server, operators) = alone("refused-page").await;
     let (open, over) = (Cast::usual("open", 3), Cast::usual("over", 2));
     write(&server.scratch.pool, &open, Stage::Opened).await;
     write(&server.scratch.pool, &over, Stage::Resolved).await;
-    let id = open.id.to_string();
-    let with = |pointer: &str, value: Value| {
-        let mut changed = event(&id);
-        *changed.pointer_mut(pointer).expect("a field") = value;
-        changed
-    };
-    let ago = |ms: i64| json!(clock::rfc3339(clock::now_ms() - ms));
-    for (body, status, what) in [
-        (
-            with("/event/event_type", json!("incident.resolved")),
-            200,
-            "ignored",
-        ),
-        (
-            with("/event/event_type", json!("pagey.ping")),
-            200,
-            "ignored",
-        ),
-        // What comes back of a snooze or an acknowledgement from here.
-        (
-            with(
-                "/event/agent/type",
-                json!("events_api_v2_inbound_integration_reference"),
-            ),
-            200,
-            "ignored",
-        ),
-        (with("/event/agent", Value::Null), 200, "ignored"),
-        // Keys of PagerDuty's own, and of other programs.
-        (
-            with(
-                "/event/data/incident_key",
-                json!(open.id.simple().to_string()),
-            ),
-            200,
-            "ignored",
-        ),
-        (
-            with("/event/data/incident_key", json!("disk/db-1")),
-            200,
-            "ignored",
-        ),
-        (with("/event/data", json!([])), 200, "ignored"),
-        (event(&clock::random_id().to_string()), 404, "not_found"),
-        (event(&over.id.to_string()), 409, "wrong_state"),
-        (
-            with("/event/occurred_at", ago(3_700_000)),
-            410,
-            "stale_event",
-        ),
-        (
-            with("/event/occurred_at", ago(-3_700_000)),
-            410,
-            "stale_event",
-        ),
-        (
-            with("/event/occurred_at", json!("yesterday")),
-            400,
-            "bad_body",
-        ),
-        (with("/event/id", json!("")), 400, "bad_body"),
-        (json!({"event": {"id": "1"}}), 400, "bad_body"),
-        (json!([]), 400, "bad_body"),
-        // The one that passes: the broker is away.
-        (event(&id), 503, "broker_unavailable"),
-    ] {
+    for (body, status, what) in answered(open.id, over.id) {
         let (found, told) = page(&server, &body).await;
         let said = told["error"]["code"].as_str().or(told["outcome"].as_str());
         assert_eq!((found, said), (status, Some(what)), "{body}: {told}");
     }
-    let large = with("/event/data/title", json!("x".repeat(256 * 1024)));
+    let large = changed(open.id, "/event/data/title", json!("x".repeat(256 * 1024)));
     assert_eq!(page(&server, &large).await.0, 413);
     server.stop().await;
     std::fs::remove_file(operators).expect("it is there");
