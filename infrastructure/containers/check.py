@@ -48,6 +48,8 @@ LEFT_OUT = {
     "APPROVAL_LINK_KEY_FILE": "a secret; an override file mounts it and names it",
     "SLACK_SIGNING_SECRET_FILE": "a secret; an override file mounts it and names it",
     "SLACK_RESPONSE_URL": "Slack's own address, but for tests",
+    "PAGERDUTY_WEBHOOK_SECRET_FILE": "a secret; an override file mounts it and names it",
+    "TELEGRAM_WEBHOOK_SECRET_FILE": "a secret; an override file mounts it and names it",
     "REMEDIATION_KUBECONFIG": "this stack has no cluster; an override file mounts a kubeconfig and names it",
     "REMEDIATION_LOCAL": "commands would run in the container and not on its host",
     "REMEDIATION_SCRIPTS_DIR": "as REMEDIATION_LOCAL",

@@ -130,6 +130,17 @@ export function inPage(page, what, limitMs, test, ...args) {
 export const text = (page, selector = "body") =>
   page.$eval(selector, (element) => element.textContent.replace(/\s+/g, " ").trim());
 
+/** Signs in on an incident's page. */
+export async function signIn(page, token) {
+  await page.waitForSelector("#operate input[name=token]");
+  await page.type("#operate input[name=token]", token);
+  await Promise.all([page.waitForNavigation(), page.click("#operate form button")]);
+}
+
+/** Ends the session on an incident's page. */
+export const signOut = (page) =>
+  Promise.all([page.waitForNavigation(), page.click("#operate form[action='/operator/sign-out'] button")]);
+
 /** What sticks out of the page's width, in words; empty when nothing does. */
 export function sideways(page, width) {
   return page.evaluate((width) => {

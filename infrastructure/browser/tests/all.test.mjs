@@ -14,3 +14,4 @@ await import("./hostile.mjs");
 await import("./phone.mjs");
 await import("./operate.mjs");
 await import("./decide.mjs");
+await import("./review.mjs");

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PHONE, inPage, text, withPage } from "../lib/browser.mjs";
 import { scoresAndReasons } from "../lib/charts.mjs";
-import { inboxMails, stack } from "../lib/stack.mjs";
+import { inboxMails, incident, stack } from "../lib/stack.mjs";
 import { VICTIM, victim, world } from "./world.mjs";
 
 const STAGES = ["🚨", "🔍", "🛠️", "✅", "📋"];
@@ -174,4 +174,23 @@ test("every link within the incident page has a target", () =>
       all.map((link) => link.getAttribute("href")).filter((href) => !document.getElementById(href.slice(1))),
     );
     assert.deepEqual(lost, []);
+  }));
+
+test("what it cost is told stage by stage, and adds up", () =>
+  onPage(async (page, found) => {
+    const { costs } = await incident(found.id);
+    const stages = costs.map(({ stage }) => stage);
+    for (const stage of ["communication", "correlation", "investigation", "postmortem", "records", "remediation"]) {
+      assert.ok(stages.includes(stage), `nothing of ${stage} among ${stages}`);
+    }
+    const named = stages.map((stage) => (stage === "records" ? "copied records" : stage));
+    assert.deepEqual(await texts(page, "#costs tbody td:first-child"), [...named, "All"]);
+    const sum = (field) => costs.reduce((all, cost) => all + cost[field], 0);
+    const tokens = sum("prompt_tokens") + sum("completion_tokens");
+    const shown = await texts(page, "#costs tr.sum td[data-label=Tokens]");
+    assert.deepEqual(shown, [tokens.toLocaleString("en-US")]);
+    assert.ok(sum("event_bytes") > 0 && sum("stored_bytes") > 0, JSON.stringify(costs));
+    const words = await text(page, "#costs > p");
+    const expected = sum("model_calls") === 0 ? /^0 tokens and \$0: no model was asked\./ : /^[\d,]+ tokens and \$/;
+    assert.match(words, expected);
   }));

@@ -1,7 +1,7 @@
 // What an operator asks for on the page of an incident, and the evidence graph.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PHONE, inPage, sideways, text, withPage } from "../lib/browser.mjs";
+import { PHONE, inPage, sideways, signIn, signOut, text, withPage } from "../lib/browser.mjs";
 import { stack } from "../lib/stack.mjs";
 import { FOREIGN, VICTIM, victim, world } from "./world.mjs";
 
@@ -10,13 +10,6 @@ const TOKEN = process.env.OPERATOR_TOKEN;
 const REFUSED = { expect: [/status of 401/] };
 
 const address = async (found) => `${stack.dashboard}/incidents/${(await found).id}`;
-
-/** Signs in on the incident's page. */
-async function signIn(page, token) {
-  await page.waitForSelector("#operate input[name=token]");
-  await page.type("#operate input[name=token]", token);
-  await Promise.all([page.waitForNavigation(), page.click("#operate form button")]);
-}
 
 test("a candidate's evidence is drawn, and each box leads to its source", async () => {
   const at = await address(victim());
@@ -110,7 +103,7 @@ test("an operator signs in, asks, and sees what came of it", async () => {
     await page.type("#operate input[name=reason]", "a test of the pages");
     await Promise.all([page.waitForNavigation(), page.click("#operate button[value=maintain]")]);
     assert.match(await text(page, "#operate [role=status]"), /^Maintain is on operator\.commands, partition \d+, offset \d+\./);
-    await Promise.all([page.waitForNavigation(), page.click("#operate form[action='/operator/sign-out'] button")]);
+    await signOut(page);
     assert.ok(await page.$("#operate input[name=token]"), "signed out");
   });
 });

@@ -1,6 +1,7 @@
 //! What operators ask of the agents: `POST /api/incidents/{id}/commands`,
 //! `POST /api/incidents`, `POST /api/maintenance`, and the forms of the incident
-//! page. One-time links and Slack's buttons publish through this, too.
+//! page. One-time links and the doors of other products ([`crate::doors`])
+//! publish through this, too.
 //!
 //! A command is checked against what the incident is now, published on
 //! `operator.commands` under the incident's id, and answered once the broker
@@ -34,7 +35,8 @@ use midwatch_events::decode::SCHEMA_VERSION;
 use midwatch_events::response::CommandDetails;
 use midwatch_events::{Envelope, Event, Meta, OperatorCommand};
 use midwatch_runtime::clock;
-use request::{channel, named, said, words};
+pub(crate) use request::words;
+use request::{channel, named, said};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -59,7 +61,7 @@ const REASON: usize = 1_000;
 /// Where a command comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct Way<'a> {
-    /// `api`, `cli`, `page`, `link`, `slack`.
+    /// `api`, `cli`, `page`, `link`, `slack`, `pagerduty`, `telegram`.
     pub channel: &'static str,
     /// The client's network address; empty where none is known.
     pub address: &'a str,

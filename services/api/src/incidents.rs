@@ -7,10 +7,12 @@ use crate::params::{Params, find_incident, incident_key};
 use axum::Json;
 use axum::extract::{Path, State};
 use midwatch_clients::postgres::artifacts;
+use midwatch_clients::postgres::ledger::{self, StageCost};
 use midwatch_clients::postgres::read::{
     self, AgentEvent, Email, EmailFilter, IncidentFilter, IncidentRow, IncidentSummary, ModelCall,
     Record, RecordFilter,
 };
+use midwatch_clients::postgres::review::{self, PostmortemVersion};
 use midwatch_events::artifact::Artifact;
 use midwatch_runtime::clock;
 use serde::Serialize;
@@ -119,6 +121,36 @@ pub struct Detail {
     /// How many records of each kind there are.
     pub records: BTreeMap<String, i64>,
     pub llm_calls: Vec<CallSummary>,
+    /// What each stage took, by its name.
+    pub costs: Vec<StageCost>,
+    /// How far the newest postmortem is; `null` before there is one.
+    pub review: Option<Review>,
+}
+
+/// How far people are with a postmortem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Review {
+    pub version: i32,
+    /// `draft`, `reviewed`, `published`.
+    pub status: String,
+    pub reviewed_by: Option<String>,
+    /// Wall clock.
+    pub reviewed_at_ms: Option<i64>,
+    pub published_by: Option<String>,
+    pub published_at_ms: Option<i64>,
+}
+
+impl From<PostmortemVersion> for Review {
+    fn from(newest: PostmortemVersion) -> Review {
+        Review {
+            version: newest.version,
+            status: newest.status,
+            reviewed_by: newest.reviewed_by,
+            reviewed_at_ms: newest.reviewed_at_ms,
+            published_by: newest.published_by,
+            published_at_ms: newest.published_at_ms,
+        }
+    }
 }
 
 /// What belongs to an incident besides its row.
@@ -131,6 +163,8 @@ pub struct Parts {
     pub calls: Vec<ModelCall>,
     /// In the order of writing.
     pub artifacts: Vec<Artifact>,
+    pub costs: Vec<StageCost>,
+    pub review: Option<Review>,
 }
 
 /// Reads what belongs to an incident.
@@ -157,6 +191,8 @@ pub async fn parts(app: &App, incident: Uuid) -> Result<Parts, ApiError> {
             .collect(),
         calls,
         artifacts,
+        costs: ledger::of_incident(&app.pool, incident).await?,
+        review: review::latest(&app.pool, incident).await?.map(Review::from),
     })
 }
 
@@ -194,6 +230,8 @@ impl Detail {
             mails: parts.mails,
             records: parts.records,
             llm_calls: parts.calls.into_iter().map(CallSummary::from).collect(),
+            costs: parts.costs,
+            review: parts.review,
         }
     }
 }

@@ -17,8 +17,9 @@
 //!   operator's command is published on `operator.commands`, for the agents to
 //!   obey ([`commands`]), and only for somebody with a credential: a token or a
 //!   trusted proxy's word ([`operators`]), a one-time link ([`approve`]), whose
-//!   use is a row in `approval_links_used`, or a known user's press of a button
-//!   in Slack ([`slack`]). Both tables have a pool of their own, whose role may
+//!   use is a row in `approval_links_used`, a known user's press of a button in
+//!   Slack ([`slack`]) or Telegram ([`telegram`]), or, to acknowledge only, a
+//!   person whom PagerDuty names ([`pagerduty`]). Both tables have a pool of their own, whose role may
 //!   write nothing else; all other database sessions are read-only;
 //! - only pages of this server and programs may ask ([`origin`]);
 //! - nothing that came from telemetry, a model or a mail becomes markup or
@@ -33,6 +34,7 @@ pub mod approve;
 pub mod caller;
 pub mod commands;
 pub mod dead_letters;
+pub mod doors;
 pub mod error;
 pub mod fleet;
 pub mod incidents;
@@ -41,6 +43,7 @@ pub mod known;
 pub mod live;
 pub mod operators;
 pub mod origin;
+pub mod pagerduty;
 pub mod pages;
 pub mod params;
 pub mod plan;
@@ -48,6 +51,7 @@ pub mod routes;
 pub mod series;
 pub mod setup;
 pub mod slack;
+pub mod telegram;
 pub mod topic_page;
 pub mod topics;
 
@@ -65,6 +69,7 @@ use midwatch_clients::signed_link::LinkKey;
 use midwatch_runtime::{ServiceContext, Shutdown};
 use operators::Operators;
 use origin::Origins;
+use pagerduty::PagerDuty;
 use pages::Pages;
 use series::Recent;
 use slack::Slack;
@@ -72,6 +77,7 @@ use sqlx::PgPool;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use telegram::Telegram;
 use topic_page::TopicPage;
 use topics::Topics;
 
@@ -97,6 +103,10 @@ pub struct App {
     pub link_key: Option<Arc<LinkKey>>,
     /// `None` where Slack's buttons are not taken.
     pub slack: Option<Arc<Slack>>,
+    /// `None` where PagerDuty's webhooks are not taken.
+    pub pagerduty: Option<Arc<PagerDuty>>,
+    /// `None` where Telegram's buttons are not taken.
+    pub telegram: Option<Arc<Telegram>>,
     /// How long an open incident stands for a new one on its service.
     pub duplicate_window_ms: i64,
     pub recent: Arc<Recent>,
@@ -123,6 +133,8 @@ impl App {
             operators: Arc::default(),
             link_key: None,
             slack: None,
+            pagerduty: None,
+            telegram: None,
             duplicate_window_ms: 60 * 60_000,
             recent: Arc::new(recent),
             topics: Arc::new(topics),

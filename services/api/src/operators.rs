@@ -4,7 +4,7 @@
 //!
 //! Each line of the file is `name token`, or `name:sha256` with the token's
 //! SHA-256 in hexadecimal digits, so that the file need not hold the token
-//! itself; `slack=…` and `mail=…` may follow. The file is read whenever somebody
+//! itself; `slack=…`, `telegram=…` and `mail=…` may follow. The file is read whenever somebody
 //! shows a credential: a line that is taken out ends its sessions as well.
 
 mod file;
@@ -40,8 +40,8 @@ const SESSIONS: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Operator {
     pub name: String,
-    /// The beginning of the token's SHA-256, or `slack:U123`, `proxy:ana`: tells
-    /// credentials apart and reveals none.
+    /// The beginning of the token's SHA-256, or `slack:U123`, `telegram:123`,
+    /// `pagerduty:P123`, `proxy:ana`: tells credentials apart and reveals none.
     pub credential_id: String,
 }
 
@@ -160,20 +160,40 @@ impl Operators {
     /// # Errors
     /// 403 where no operator is set up or nobody is called so.
     pub fn of_slack(&self, user: &str) -> Result<Operator, ApiError> {
+        self.of_user("slack", user, |one| &one.slack)
+    }
+
+    /// The operator with this user id of Telegram.
+    ///
+    /// # Errors
+    /// As [`Operators::of_slack`].
+    pub fn of_telegram(&self, user: i64) -> Result<Operator, ApiError> {
+        self.of_user("telegram", &user.to_string(), |one| &one.telegram)
+    }
+
+    /// The operator who is called `user` by another product.
+    fn of_user(
+        &self,
+        product: &str,
+        user: &str,
+        names: impl Fn(&Credential) -> &[String],
+    ) -> Result<Operator, ApiError> {
         let all = self.credentials()?;
-        let known = all.iter().find(|one| one.slack.iter().any(|id| id == user));
+        let known = all
+            .iter()
+            .find(|one| names(one).iter().any(|name| name == user));
         let known = known.ok_or_else(|| {
             metrics::counter!("midwatch_api_operators_refused_total").increment(1);
             ApiError {
                 status: StatusCode::FORBIDDEN,
                 code: "not_an_operator",
-                message: format!("the Slack user {user} is no operator here"),
-                hint: format!("add slack={user} to your line of OPERATOR_TOKENS_FILE"),
+                message: format!("the user {user} of {product} is no operator here"),
+                hint: format!("add {product}={user} to your line of OPERATOR_TOKENS_FILE"),
             }
         })?;
         Ok(Operator {
             name: known.name.clone(),
-            credential_id: format!("slack:{user}"),
+            credential_id: format!("{product}:{user}"),
         })
     }
 
@@ -398,7 +418,7 @@ mod tests {
     #[test]
     fn other_names_lead_to_the_operator_and_to_nobody_else() {
         let file = std::env::temp_dir().join(format!("aliases-{}", clock::random_id()));
-        let line = "ana correct-horse-battery slack=U0123ABCD mail=ana@example.com\n";
+        let line = "ana correct-horse-battery slack=U0123ABCD telegram=123 mail=ana@example.com\n";
         std::fs::write(&file, line).unwrap();
         let operators = Operators::new(Some(file.clone()), false);
         let ana = operators.of_slack("U0123ABCD").unwrap();
@@ -406,11 +426,22 @@ mod tests {
             (ana.name.as_str(), ana.credential_id.as_str()),
             ("ana", "slack:U0123ABCD")
         );
-        let other = operators.of_slack("U0123ABC").unwrap_err();
+        let same = operators.of_telegram(123).unwrap();
         assert_eq!(
-            (other.status.as_u16(), other.code),
-            (403, "not_an_operator")
+            (same.name.as_str(), same.credential_id.as_str()),
+            ("ana", "telegram:123")
         );
+        for other in [
+            operators.of_slack("U0123ABC"),
+            operators.of_slack("123"),
+            operators.of_telegram(12),
+        ] {
+            let other = other.unwrap_err();
+            assert_eq!(
+                (other.status.as_u16(), other.code),
+                (403, "not_an_operator")
+            );
+        }
         assert_eq!(
             operators.name_of_mail("Ana@Example.com").as_deref(),
             Some("ana")

@@ -10,6 +10,7 @@ pub mod cause;
 pub mod chain;
 pub mod chart;
 pub mod conclusion;
+pub mod costs;
 pub mod drawings;
 pub mod evidence;
 pub mod feed;
@@ -47,6 +48,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("proof.html", include_str!("../templates/proof.html")),
     ("chain.html", include_str!("../templates/chain.html")),
     ("calls.html", include_str!("../templates/calls.html")),
+    ("costs.html", include_str!("../templates/costs.html")),
     ("evidence.html", include_str!("../templates/evidence.html")),
     ("response.html", include_str!("../templates/response.html")),
     ("chart.html", include_str!("../templates/chart.html")),

@@ -3,7 +3,7 @@
 use crate::App;
 use crate::error::ApiError;
 use crate::{activity, agents, approve, commands, dead_letters, fleet, incidents, knowledge};
-use crate::{live, operators, pages, plan, series, slack};
+use crate::{live, operators, pagerduty, pages, plan, series, slack, telegram};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -34,6 +34,12 @@ pub const ROUTES: &[Route] = &[
     ("/approve", || get(approve::show).post(approve::press)),
     ("/slack/actions", || {
         post(slack::post).layer(DefaultBodyLimit::max(slack::BODY))
+    }),
+    ("/pagerduty/webhook", || {
+        post(pagerduty::post).layer(DefaultBodyLimit::max(pagerduty::BODY))
+    }),
+    ("/telegram/webhook", || {
+        post(telegram::post).layer(DefaultBodyLimit::max(telegram::BODY))
     }),
     ("/operator/sign-in", || post(operators::sign_in)),
     ("/operator/sign-out", || post(operators::sign_out)),

@@ -5,8 +5,10 @@ use crate::agents::{Prober, Source};
 use crate::fleet::CatalogueFile;
 use crate::operators::{Operators, Proxy};
 use crate::origin::Origins;
+use crate::pagerduty::PagerDuty;
 use crate::pages::Pages;
 use crate::slack::Slack;
+use crate::telegram::Telegram;
 use midwatch_clients::embeddings::EmbeddingsClient;
 use midwatch_clients::knowledge::KnowledgeStore;
 use midwatch_clients::signed_link::LinkKey;
@@ -23,6 +25,8 @@ pub struct Setup {
     operators: Operators,
     link_key: Option<LinkKey>,
     slack: Option<Slack>,
+    pagerduty: Option<PagerDuty>,
+    telegram: Option<Telegram>,
     duplicate_window_ms: i64,
     links: Vec<(&'static str, String)>,
 }
@@ -32,7 +36,8 @@ impl Setup {
     /// `EMBEDDINGS_URL` with their keys, `DASHBOARD_URL`, `TOPICS_URL`,
     /// `INBOX_URL`, `OPERATOR_TOKENS_FILE`, `OPERATOR_PROXY_HEADER`,
     /// `OPERATOR_PROXY_ADDRESSES`, `APPROVAL_LINK_KEY_FILE`,
-    /// `SLACK_SIGNING_SECRET_FILE`, `SLACK_RESPONSE_URL` and
+    /// `SLACK_SIGNING_SECRET_FILE`, `SLACK_RESPONSE_URL`,
+    /// `PAGERDUTY_WEBHOOK_SECRET_FILE`, `TELEGRAM_WEBHOOK_SECRET_FILE` and
     /// `DUPLICATE_WINDOW_MINUTES`; bad values are noted in `settings`.
     #[must_use]
     pub fn read(settings: &Settings) -> Setup {
@@ -63,6 +68,18 @@ impl Setup {
             operators: operators(settings, dashboard.as_deref()),
             link_key: link_key(settings),
             slack: slack(settings),
+            pagerduty: shared(
+                settings,
+                "PAGERDUTY_WEBHOOK_SECRET_FILE",
+                settings.get("PAGERDUTY_WEBHOOK_SECRET_FILE"),
+                PagerDuty::read,
+            ),
+            telegram: shared(
+                settings,
+                "TELEGRAM_WEBHOOK_SECRET_FILE",
+                settings.get("TELEGRAM_WEBHOOK_SECRET_FILE"),
+                Telegram::read,
+            ),
             duplicate_window_ms: i64::from(settings.number(
                 "DUPLICATE_WINDOW_MINUTES",
                 60_u32,
@@ -82,6 +99,8 @@ impl Setup {
         app.operators = Arc::new(self.operators);
         app.link_key = self.link_key.map(Arc::new);
         app.slack = self.slack.map(Arc::new);
+        app.pagerduty = self.pagerduty.map(Arc::new);
+        app.telegram = self.telegram.map(Arc::new);
         app.duplicate_window_ms = self.duplicate_window_ms;
         app.pages = Arc::new(Pages::with_links(&self.links));
     }
@@ -131,11 +150,24 @@ fn link_key(settings: &Settings) -> Option<LinkKey> {
 
 fn slack(settings: &Settings) -> Option<Slack> {
     let replies_to = settings.text("SLACK_RESPONSE_URL", "https://hooks.slack.com/");
-    let file = settings.get("SLACK_SIGNING_SECRET_FILE")?;
-    Slack::read(Path::new(&file), &replies_to)
+    let file = settings.get("SLACK_SIGNING_SECRET_FILE");
+    shared(settings, "SLACK_SIGNING_SECRET_FILE", file, |file| {
+        Slack::read(file, &replies_to)
+    })
+}
+
+/// What a door shares with its product; without a file it stays shut.
+fn shared<T>(
+    settings: &Settings,
+    name: &'static str,
+    file: Option<String>,
+    read: impl FnOnce(&Path) -> Result<T, String>,
+) -> Option<T> {
+    let file = file?;
+    read(Path::new(&file))
         .map_err(|problem| {
             let fix = format!("{problem}; name a readable file with the secret, or unset it");
-            settings.problem("SLACK_SIGNING_SECRET_FILE", &file, &fix);
+            settings.problem(name, &file, &fix);
         })
         .ok()
 }
@@ -177,6 +209,8 @@ mod tests {
             ("OPERATOR_PROXY_HEADER", "X-Forwarded-User"),
             ("APPROVAL_LINK_KEY_FILE", "/nowhere/key"),
             ("SLACK_SIGNING_SECRET_FILE", "/nowhere/secret"),
+            ("PAGERDUTY_WEBHOOK_SECRET_FILE", "/nowhere/pager"),
+            ("TELEGRAM_WEBHOOK_SECRET_FILE", "/nowhere/bot"),
         ]);
         let setup = Setup::read(&bad);
         assert_eq!(setup.links, [("Inbox", "http://127.0.0.1:8025".to_owned())]);
@@ -189,6 +223,8 @@ mod tests {
             "OPERATOR_PROXY_ADDRESSES",
             "APPROVAL_LINK_KEY_FILE is \"/nowhere/key\"",
             "SLACK_SIGNING_SECRET_FILE is \"/nowhere/secret\"",
+            "PAGERDUTY_WEBHOOK_SECRET_FILE is \"/nowhere/pager\"",
+            "TELEGRAM_WEBHOOK_SECRET_FILE is \"/nowhere/bot\"",
         ] {
             assert!(error.contains(name), "{name} in {error}");
         }

@@ -7,19 +7,19 @@
 
 use crate::App;
 use crate::caller::Caller;
-use crate::commands::{self, Request, Way};
+use crate::commands::{Request, Way};
+use crate::doors::{self, Secret};
 use crate::error::ApiError;
 use crate::operators::{Operator, unreadable};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use midwatch_clients::signature;
 use midwatch_events::ids;
 use midwatch_runtime::clock;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::Sha256;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,13 +30,9 @@ use uuid::Uuid;
 pub const BODY: usize = 256 * 1024;
 /// How old a request may be, and how far ahead its clock, in seconds.
 const AGE_S: u64 = 300;
-/// Slack waits three seconds for an answer.
-const PUBLISH_LIMIT: Duration = Duration::from_millis(2_500);
 const REPLY_LIMIT: Duration = Duration::from_secs(5);
 /// Replies under way at a time; beyond that only the log says what was said.
 const REPLIES: usize = 8;
-/// Characters of a secret at least; Slack's have 32.
-const SECRET: usize = 16;
 
 /// What Slack and this server share.
 #[derive(Debug)]
@@ -48,14 +44,6 @@ pub struct Slack {
     under_way: Arc<Semaphore>,
 }
 
-struct Secret(Vec<u8>);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Secret")
-    }
-}
-
 impl Slack {
     /// `secret` is the app's signing secret; replies go to addresses that begin
     /// with `replies_to`.
@@ -63,17 +51,14 @@ impl Slack {
     /// # Errors
     /// Says what is wrong with the secret.
     pub fn new(secret: &[u8], replies_to: &str) -> Result<Slack, String> {
-        let secret = secret.trim_ascii();
-        if secret.len() < SECRET {
-            return Err(format!("a signing secret has at least {SECRET} characters"));
-        }
+        let secret = Secret::new(secret)?;
         let client = reqwest::Client::builder()
             .timeout(REPLY_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| format!("the HTTP client: {error}"))?;
         Ok(Slack {
-            secret: Secret(secret.to_vec()),
+            secret,
             replies_to: replies_to.to_owned(),
             client,
             under_way: Arc::new(Semaphore::new(REPLIES)),
@@ -98,14 +83,13 @@ impl Slack {
             return Err("it is older than five minutes");
         }
         let given = text("x-slack-signature").and_then(|text| text.strip_prefix("v0="));
-        let given = given.and_then(from_hex).ok_or("it bears no signature")?;
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.secret.0).expect("HMAC takes any length");
-        for part in [b"v0:", stamp.as_bytes(), b":", body] {
-            mac.update(part);
+        let given = given.ok_or("it bears no signature")?;
+        let parts = [b"v0:", stamp.as_bytes(), b":", body];
+        if signature::fits(&[self.secret.bytes()], &parts, &[given]) {
+            Ok(())
+        } else {
+            Err("its signature does not fit")
         }
-        mac.verify_slice(&given)
-            .map_err(|_| "its signature does not fit")
     }
 
     /// Says something to one person, where the request says how. Nobody waits
@@ -130,16 +114,6 @@ impl Slack {
             drop(permit);
         });
     }
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks(2);
-    pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
 }
 
 /// What is read of Slack's payload.
@@ -305,16 +279,7 @@ async fn obey(
         address: &caller.address,
     };
     let event_id = action.event_id(&payload.user.id);
-    let asked = commands::command_as(app, event_id, id, (operator, way), request);
-    let published = tokio::time::timeout(PUBLISH_LIMIT, asked).await;
-    let published = published.unwrap_or_else(|_| {
-        Err(ApiError {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            code: "broker_unavailable",
-            message: "the command was not acknowledged in time".to_owned(),
-            hint: "it may have been heard; look at the incident before pressing again".to_owned(),
-        })
-    })?;
+    let published = doors::command(app, event_id, id, (operator, way), request).await?;
     let command = &published.command;
     let about = if command.target.is_empty() {
         ids::short_incident(command.incident_id)

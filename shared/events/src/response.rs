@@ -167,7 +167,8 @@ pub struct CommandDetails {
     /// `approve`, `reject`: the hash of the plan that was shown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub plan_hash: String,
-    /// Where it came from: `api`, `page`, `link`, `slack`, `cli`.
+    /// Where it came from: `api`, `page`, `link`, `slack`, `pagerduty`,
+    /// `telegram`, `cli`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub channel: String,
     /// The network address that it came from, where one is known.

@@ -67,7 +67,7 @@ fn book(folder: &Path, peer: &str) -> PathBuf {
               "token_file": file("slack", peer::SLACK_TOKEN), "api_url": format!("{peer}/slack") },
             { "name": "pager", "kind": "pagerduty", "api_url": peer,
               "routing_key_file": file("pager", peer::PAGER_KEY) },
-            { "name": "phone", "kind": "telegram", "chat": "-100", "api_url": peer,
+            { "name": "phone", "kind": "telegram", "chat": "-100", "api_url": peer, "buttons": true,
               "token_file": file("telegram", peer::TELEGRAM_TOKEN) },
             { "name": "hook", "kind": "webhook", "url_file": file("url", &format!("{peer}/hook")),
               "secret_file": file("secret", peer::HOOK_SECRET) },
@@ -165,6 +165,13 @@ async fn an_outage_of_every_channel_loses_doubles_and_disorders_nothing() {
     })
     .await;
     peer.with(|seen| {
+        for incident in &incidents {
+            let data = format!("acknowledge:{incident}");
+            let under = seen.telegram_buttons.values().filter(|one| **one == data);
+            assert_eq!(under.count(), 1, "one button for {incident}");
+        }
+    });
+    peer.with(|seen| {
         seen.away = BTreeMap::from([
             ("slack", Away::LosesAnswers),
             ("pager", Away::Refuses),
@@ -206,6 +213,11 @@ fn look(peer: &Peer, mails: &[Value], incidents: &[Uuid]) {
     }
     peer.with(|seen| {
         assert_eq!(seen.complaints, Vec::<String>::new());
+        let left: Vec<&String> = seen.telegram_buttons.values().collect();
+        assert!(
+            left.iter().all(|data| data.is_empty()),
+            "over, with {left:?}"
+        );
         for provider in ["slack", "pager", "telegram", "hook"] {
             assert!(
                 seen.turned_away.contains_key(provider),

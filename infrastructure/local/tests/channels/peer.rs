@@ -43,6 +43,9 @@ pub struct Seen {
     pub pager: BTreeMap<String, Vec<String>>,
     /// Telegram's messages: what each answers.
     pub telegram: Vec<(Option<i64>, String)>,
+    /// The data of the button under each of Telegram's messages, by its number;
+    /// empty where there is none.
+    pub telegram_buttons: BTreeMap<i64, String>,
     /// The webhook's documents in order: incident, stage.
     pub hook: Vec<(String, String)>,
     hook_keys: BTreeSet<String>,
@@ -293,15 +296,39 @@ async fn telegram(
                 let answers = body["reply_parameters"]["message_id"].as_i64();
                 let text = body["text"].as_str().unwrap_or_default().to_owned();
                 seen.telegram.push((answers, text));
-                json!({ "ok": true, "result": { "message_id": seen.telegram.len() } })
+                let number = i64::try_from(seen.telegram.len()).unwrap_or(i64::MAX);
+                let button = button(seen, &body);
+                seen.telegram_buttons.insert(number, button);
+                json!({ "ok": true, "result": { "message_id": number } })
             }
-            "editMessageText" => json!({ "ok": true, "result": true }),
+            "editMessageText" => {
+                let number = body["message_id"].as_i64().unwrap_or_default();
+                let button = button(seen, &body);
+                let known = seen.telegram_buttons.insert(number, button).is_some();
+                complain(seen, known, || format!("telegram: edits {number}"));
+                json!({ "ok": true, "result": true })
+            }
             other => {
                 seen.complaints.push(format!("telegram: method {other}"));
                 Value::Null
             }
         }
     })
+}
+
+/// The data of a message's one button, within the limits of Telegram; empty
+/// where there is no keyboard.
+fn button(seen: &mut Seen, body: &Value) -> String {
+    let markup = &body["reply_markup"];
+    if markup.is_null() {
+        return String::new();
+    }
+    let button = &markup["inline_keyboard"][0][0];
+    let data = button["callback_data"].as_str().unwrap_or_default();
+    let label = button["text"].as_str().unwrap_or_default();
+    let fine = (1..=64).contains(&data.len()) && !label.is_empty();
+    complain(seen, fine, || format!("telegram: keyboard {markup}"));
+    data.to_owned()
 }
 
 async fn hook(State(peer): State<Peer>, headers: HeaderMap, body: Bytes) -> Response {

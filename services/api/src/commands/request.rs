@@ -106,7 +106,7 @@ pub(super) fn said(request: StatedRequest, by: &str) -> Result<Stated, ApiError>
 }
 
 /// A person's text, in one line and of bounded length.
-pub(super) fn words(text: &str, most: usize) -> String {
+pub(crate) fn words(text: &str, most: usize) -> String {
     let letters = text.chars();
     let line: String = letters
         .map(|letter| if letter.is_control() { ' ' } else { letter })

@@ -2,8 +2,8 @@
 //!
 //! `name token`, or `name:sha256` with the token's SHA-256 in hexadecimal
 //! digits; after that, where they are known elsewhere under other names,
-//! `slack=U123` and `mail=ana@example.com`, each as often as there are such
-//! names.
+//! `slack=U123`, `telegram=123` and `mail=ana@example.com`, each as often as
+//! there are such names.
 
 use super::{Hash, Operator};
 use sha2::{Digest, Sha256};
@@ -25,6 +25,8 @@ pub(super) struct Credential {
     pub(super) hash: Hash,
     /// User ids of Slack.
     pub(super) slack: Vec<String>,
+    /// User ids of Telegram.
+    pub(super) telegram: Vec<String>,
     pub(super) mail: Vec<String>,
 }
 
@@ -88,20 +90,28 @@ fn credential(line: &str) -> Result<Credential, &'static str> {
         name: name.to_owned(),
         hash,
         slack: Vec::new(),
+        telegram: Vec::new(),
         mail: Vec::new(),
     };
     for word in words {
         match word.split_once('=') {
             Some(("slack", id)) if is_slack_user(id) => read.slack.push(id.to_owned()),
+            Some(("telegram", id)) if is_telegram_user(id) => read.telegram.push(id.to_owned()),
             Some(("mail", address)) if is_address(address) => {
                 read.mail.push(address.to_ascii_lowercase());
             }
             Some(("slack", _)) => return Err("slack= takes a user id such as UABCDEFGH"),
+            Some(("telegram", _)) => return Err("telegram= takes a user id of digits"),
             Some(("mail", _)) => return Err("mail= takes an address"),
-            _ => return Err("a token holds no blanks; slack=… and mail=… may follow it"),
+            _ => {
+                return Err(
+                    "a token holds no blanks; slack=…, telegram=… and mail=… may follow it",
+                );
+            }
         }
     }
-    if read.slack.len() > ALIASES || read.mail.len() > ALIASES {
+    let kinds = [&read.slack, &read.telegram, &read.mail];
+    if kinds.iter().any(|names| names.len() > ALIASES) {
         return Err("at most 8 names of each kind");
     }
     Ok(read)
@@ -115,6 +125,12 @@ pub(super) fn is_name(name: &str) -> bool {
 
 fn is_slack_user(id: &str) -> bool {
     (2..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// As Telegram writes it: a number without zeros before it.
+fn is_telegram_user(id: &str) -> bool {
+    id.parse::<i64>()
+        .is_ok_and(|number| number > 0 && number.to_string() == id)
 }
 
 fn is_address(text: &str) -> bool {
@@ -170,6 +186,9 @@ mod tests {
             ("ana 0123456789abcdef 0123", "no blanks"),
             ("ana 0123456789abcdef slack=", "such as UABCDEFGH"),
             ("ana 0123456789abcdef mail=ana", "takes an address"),
+            ("ana 0123456789abcdef telegram=@ana", "of digits"),
+            ("ana 0123456789abcdef telegram=-1", "of digits"),
+            ("ana 0123456789abcdef telegram=01", "of digits"),
             ("ana 0123456789abcdef 0123=slack", "no blanks"),
         ] {
             let problem = parse(text).unwrap_err();
@@ -182,7 +201,7 @@ mod tests {
     fn a_line_may_say_how_one_is_called_elsewhere() {
         let digits = "62249369389075490555a758353aec61500c6218fa597252d52dc4bd0148f12d";
         let text = format!(
-            "ana correct-horse-battery slack=U0123ABCD mail=Ana@example.com\nbo:{digits} slack=U9 slack=U8\n"
+            "ana correct-horse-battery slack=U0123ABCD mail=Ana@example.com\nbo:{digits} telegram=7 slack=U9 slack=U8\n"
         );
         let read = parse(&text).expect("two operators");
         assert_eq!(
@@ -193,6 +212,7 @@ mod tests {
             )
         );
         assert_eq!(read[1].slack, ["U9", "U8"]);
+        assert_eq!(read[1].telegram, ["7"]);
         assert_eq!(read[0].hash, read[1].hash);
     }
 }

@@ -4,6 +4,7 @@ use super::calls::{self, Calls};
 use super::cause::{self, Candidate, Link};
 use super::chain::{self, Chain};
 use super::conclusion::{self, Conclusion, Related};
+use super::costs::{self, Costs};
 use super::drawings::{self, Drawing};
 use super::evidence::{self, Sources, Table};
 use super::graph::{self, Graph};
@@ -13,7 +14,7 @@ use super::{Frame, Section, format, markdown};
 use crate::App;
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::incidents::{self, KINDS, Parts};
+use crate::incidents::{self, KINDS, Parts, Review};
 use crate::known::Known;
 use crate::params::{Params, find_incident};
 use crate::plan::{self, PlanView};
@@ -121,6 +122,8 @@ struct View {
     plan_runbooks: Vec<Link>,
     mails: Vec<Email>,
     calls: Calls,
+    costs: Costs,
+    review: Option<Review>,
     chain: Chain,
     postmortem: Option<Value>,
     evidence: Table,
@@ -213,6 +216,8 @@ impl View {
                 .collect(),
             mails: parts.mails,
             calls: calls::collect(&parts.calls),
+            costs: costs::collect(&parts.costs),
+            review: parts.review,
             chain: chain::collect(&parts.artifacts),
             evidence: gathered.evidence,
             short_id: row.short_id,

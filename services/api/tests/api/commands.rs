@@ -10,6 +10,7 @@ use midwatch_events::{Coordinates, Event, OperatorCommand, Topic, decode, ids};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use uuid::Uuid;
 
 pub const TOKEN: &str = "a-token-of-the-tests";
 
@@ -77,6 +78,12 @@ pub async fn press(
 
 /// What lies on `operator.commands`, oldest first, with the keys.
 pub async fn commands(settings: &KafkaSettings) -> Vec<(String, OperatorCommand)> {
+    let all = identified(settings).await.into_iter();
+    all.map(|(_, key, command)| (key, command)).collect()
+}
+
+/// The same with the events' ids.
+pub async fn identified(settings: &KafkaSettings) -> Vec<(Uuid, String, OperatorCommand)> {
     let reader = BrokerReader::new(settings.clone());
     let name = settings.topic("operator.commands");
     let page = reader
@@ -84,7 +91,7 @@ pub async fn commands(settings: &KafkaSettings) -> Vec<(String, OperatorCommand)
         .await
         .expect("readable")
         .expect("the topic");
-    let mut found: Vec<(String, OperatorCommand)> = page
+    let mut found: Vec<(Uuid, String, OperatorCommand)> = page
         .records
         .into_iter()
         .map(|record| {
@@ -96,13 +103,15 @@ pub async fn commands(settings: &KafkaSettings) -> Vec<(String, OperatorCommand)
                 record_ms: 0,
             };
             let envelope = decode(Topic::OperatorCommands, record.payload.as_bytes(), &place);
-            match envelope.expect("a command").event {
-                Event::Command(command) => (record.key.unwrap_or_default(), command),
+            let envelope = envelope.expect("a command");
+            let key = record.key.unwrap_or_default();
+            match envelope.event {
+                Event::Command(command) => (envelope.meta.event_id, key, command),
                 other => panic!("{other:?}"),
             }
         })
         .collect();
-    found.sort_by_key(|(_, command)| command.issued_at_ms);
+    found.sort_by_key(|(_, _, command)| command.issued_at_ms);
     found
 }
 

@@ -35,6 +35,7 @@ fn the_interface_document_describes_exactly_the_routes() {
             "sign-in",
             "sign-out",
             "actions",
+            "webhook",
         ];
         let both = ["/approve", "/api/incidents"].contains(&path.as_str());
         let posted = path
@@ -87,6 +88,8 @@ async fn every_documented_field_is_there_and_no_other() {
         .await;
     assert_eq!(got(&plan["steps"][1]), fields("PlanStep"));
     assert_eq!(got(&incident["llm_calls"][0]), fields("ModelCallSummary"));
+    assert_eq!(got(&incident["costs"][0]), fields("StageCost"));
+    assert_eq!(got(&incident["review"]), fields("Review"));
     for (path, schema) in [
         ("/api/incidents", "IncidentSummary"),
         ("/api/agent-events", "AgentEvent"),
@@ -228,6 +231,37 @@ async fn filters_narrow_the_list_and_bad_ones_are_refused_by_name() {
     server.stop().await;
 }
 
+fn costs_and_review_are_told(by_id: &Value, cast: &Cast) {
+    let costs = by_id["costs"].as_array().expect("it is there");
+    let of = |stage: &str| {
+        costs
+            .iter()
+            .find(|cost| cost["stage"] == stage)
+            .expect("it is there")
+    };
+    let model = of("investigation");
+    let spent = [
+        "model_calls",
+        "prompt_tokens",
+        "completion_tokens",
+        "model_ms",
+    ];
+    assert_eq!(
+        json!(spent.map(|name| &model[name])),
+        json!([2, 1_840 + 2_210, 40 + 212, 2 * 2_310])
+    );
+    assert_eq!(of("records")["model_calls"], 0);
+    assert!(of("records")["stored_bytes"].as_i64().expect("it is there") > 0);
+    let review = &by_id["review"];
+    let newest = [
+        &review["version"],
+        &review["status"],
+        &review["reviewed_by"],
+    ];
+    assert_eq!(json!(newest), json!([2, "reviewed", cast.line]));
+    assert_eq!(review["reviewed_at_ms"], cast.wall_ms + 90_000);
+}
+
 #[tokio::test]
 async fn an_incident_is_found_by_either_id_with_all_that_belongs_to_it() {
     let server = Server::start().await;
@@ -257,6 +291,7 @@ async fn an_incident_is_found_by_either_id_with_all_that_belongs_to_it() {
         json!({"metric": 266, "log": 1, "span": 1, "deployment": 1})
     );
     assert_eq!(by_id["llm_calls"][0]["cost_usd"], 0.0123);
+    costs_and_review_are_told(&by_id, &cast);
     let mails = by_id["mails"].as_array().unwrap();
     let stages: Vec<&str> = mails
         .iter()

@@ -4,6 +4,7 @@ mod agents;
 mod commands;
 mod decisions;
 mod declare;
+mod doors;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 mod fleet;

@@ -122,6 +122,10 @@ async fn the_incident_page_shows_all_its_parts() {
         "from <a href=\"#artifact-",
         "OPERATOR_TOKENS_FILE",
         "<span class=\"chip\">Command refused</span>",
+        "4,302 tokens and $0.0246 for 2 model calls of 4.62 s.",
+        "<td data-label=\"Stage\">copied records</td><td data-label=\"Calls\">0</td>",
+        "<b>All</b></td><td data-label=\"Calls\">2</td><td data-label=\"Tokens\">4,302</td>",
+        "data-status=\"reviewed\"><span class=\"state is-over\">reviewed</span><span>version 2</span>",
     ] {
         assert!(page.contains(part), "{part}");
     }
@@ -172,6 +176,8 @@ async fn a_young_incident_says_what_is_still_to_come() {
         "Not yet known: investigation is at work.",
         "The plan follows the root cause.",
         "Open for",
+        "0 tokens and $0: no model was asked.",
+        "<b>All</b></td><td data-label=\"Calls\">0</td><td data-label=\"Tokens\">0</td>",
     ] {
         assert!(page.contains(part), "{part}");
     }

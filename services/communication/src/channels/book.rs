@@ -68,6 +68,10 @@ pub enum Kind {
         token_file: PathBuf,
         #[serde(default)]
         api_url: Option<String>,
+        /// Whether messages have a button: where the bot's webhook leads to the
+        /// API, which takes it with `TELEGRAM_WEBHOOK_SECRET_FILE`.
+        #[serde(default)]
+        buttons: bool,
     },
     /// The address itself is often the secret, so it lies in a file.
     Webhook {

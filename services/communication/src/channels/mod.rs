@@ -111,8 +111,10 @@ fn way(kind: &Kind) -> anyhow::Result<Way> {
             chat,
             token_file,
             api_url,
+            buttons,
         } => Way::Telegram(telegram::Telegram {
             chat: chat.clone(),
+            buttons: *buttons,
             token: secret(token_file)?,
             api: base(api_url.as_deref(), "https://api.telegram.org")?,
         }),
