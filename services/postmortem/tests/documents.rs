@@ -290,6 +290,33 @@ fn the_first_sentence_is_about_the_triggers_own_series() {
 }
 
 #[test]
+fn what_is_refused_after_its_intent_was_not_begun() {
+    let words = connections();
+    let told = |result: &str, credential: &str| {
+        let mut facts = facts(&words);
+        facts.actions = ["approved", "intent", "refused"]
+            .iter()
+            .map(|phase| deed(&words, phase))
+            .collect();
+        let refused = &mut facts.actions[2].action;
+        refused.result = result.to_owned();
+        refused.details.rule = "freeze".to_owned();
+        refused.details.credential_id = credential.to_owned();
+        text(&facts)
+    };
+    for text in [told("refused", ""), told("rejected", "token:maria")] {
+        assert!(text.contains("refused by the rule freeze"), "{text}");
+        assert!(text.contains("Midwatch carried out no action"), "{text}");
+    }
+    // A second command that came too late stops nothing.
+    let text = told("refused", "token:maria");
+    assert!(
+        text.contains("begun; how it ended is not recorded"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_reading_that_came_after_the_detection_has_its_own_time() {
     let mut facts = facts(&connections());
     facts.anomalies[0].observed_at_ms = Some(DETECTED + 10_000);

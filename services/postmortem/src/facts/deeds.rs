@@ -15,6 +15,9 @@ pub struct Deed {
     pub action: RemediationAction,
 }
 
+/// The result of a refusal that is a person's no.
+const REJECTED: &str = "rejected";
+
 /// How far a step came. Each variant names the deeds that show it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing<'a> {
@@ -73,7 +76,10 @@ impl Facts {
             };
         }
         if let Some(intent) = last("intent") {
-            return Standing::Begun(intent);
+            return match self.stopped(step) {
+                Some(refused) => Standing::Refused(refused),
+                None => Standing::Begun(intent),
+            };
         }
         match (last("refused"), last("approved")) {
             (Some(refused), Some(approved)) if approved.action.at_ms > refused.action.at_ms => {
@@ -83,6 +89,21 @@ impl Facts {
             (None, Some(approved)) => Standing::Approved(approved),
             (None, None) => Standing::Proposed,
         }
+    }
+
+    /// What kept a step from being done after its intent was told: the executor's
+    /// own refusal, which names no credential, or a person's no that came in
+    /// time. Somebody's command that came too late is refused as well, and stops
+    /// nothing.
+    fn stopped<'a>(&'a self, step: &'a str) -> Option<&'a Deed> {
+        self.deeds(step)
+            .rev()
+            .take_while(|deed| deed.action.phase != "intent")
+            .find(|deed| {
+                let is_in_time =
+                    deed.action.result == REJECTED || deed.action.details.credential_id.is_empty();
+                deed.action.phase == "refused" && is_in_time
+            })
     }
 
     /// Each step's id with how far it came.
@@ -97,11 +118,12 @@ impl Facts {
     #[must_use]
     pub fn began_a_step(&self) -> bool {
         self.actions.iter().any(|deed| {
-            !deed.action.details.dry_run
-                && matches!(
-                    deed.action.phase.as_str(),
-                    "intent" | "outcome" | "undone" | "verified"
-                )
+            let begins = match deed.action.phase.as_str() {
+                "intent" => self.stopped(&deed.action.step_id).is_none(),
+                "outcome" | "undone" | "verified" => true,
+                _ => false,
+            };
+            begins && !deed.action.details.dry_run
         })
     }
 }
