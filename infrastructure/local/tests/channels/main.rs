@@ -77,7 +77,13 @@ fn book(folder: &Path, peer: &str) -> PathBuf {
     file("notify.json", &book.to_string())
 }
 
-fn agent(kafka: &KafkaSettings, database: &str, smtp: u16, folder: &Path, book: &Path) -> Running {
+fn agent(
+    kafka: &KafkaSettings,
+    database: &str,
+    smtp: u16,
+    folder: &Path,
+    book: Option<&Path>,
+) -> Running {
     let program = PathBuf::from(needed("MIDWATCH_TEST_BIN_DIR")).join("midwatch-communication");
     let knowledge = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../knowledge");
     let smtp = format!("smtp://midwatch:right%20p%40ss@127.0.0.1:{smtp}?tls=required");
@@ -87,7 +93,7 @@ fn agent(kafka: &KafkaSettings, database: &str, smtp: u16, folder: &Path, book: 
         .env("DATABASE_URL", database)
         .env("SMTP_URL", smtp)
         .env("SMTP_CA_FILE", folder.join("ca.pem"))
-        .env("NOTIFY_FILE", book)
+        .env("NOTIFY_FILE", book.unwrap_or(Path::new("")))
         .env("KNOWLEDGE_DIR", knowledge)
         .env("HTTP_BIND", "127.0.0.1:0")
         .env("RUST_LOG", "error")
@@ -145,7 +151,7 @@ async fn an_outage_of_every_channel_loses_doubles_and_disorders_nothing() {
         .expect("a free port")
         .port();
     let mut inbox = Some(smtp(port, folder.path()));
-    let _agent = agent(&kafka, &url, port, folder.path(), &book);
+    let _agent = agent(&kafka, &url, port, folder.path(), Some(&book));
     let producer = Producer::new(&kafka).expect("a producer");
     let incidents: Vec<Uuid> = (1..=INCIDENTS).map(|n| Uuid::from_u128(n << 96)).collect();
     let publish = async |number: usize| {
@@ -193,6 +199,88 @@ async fn an_outage_of_every_channel_loses_doubles_and_disorders_nothing() {
     .await;
     look(&peer, &mails(folder.path()), &incidents);
     drop(inbox);
+}
+
+/// The stages of the mails that an address got, in the order of their coming.
+fn got(folder: &Path, address: &str) -> Vec<String> {
+    let mails = mails(folder);
+    let own = mails.iter().filter(|mail| {
+        let to = mail["to"].as_array().expect("a list");
+        to.iter().any(|one| one == address)
+    });
+    own.map(|mail| {
+        let id = mail["message_id"].as_str().expect("an id");
+        let stage = id.trim_start_matches('<').split('.').next();
+        stage.unwrap_or_default().to_owned()
+    })
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_recipient_refused_for_now_delays_nobody_and_gets_all_in_order() {
+    let limit = Duration::from_secs(60);
+    let broker = variable("MIDWATCH_TEST_KAFKA").unwrap_or_else(|| needed("MIDWATCH_TEST_TANSU"));
+    let mut kafka = KafkaSettings::at(&broker);
+    kafka.topic_prefix = format!("refused{}.", std::process::id());
+    kafka::create_topics(&kafka).await.expect("topics");
+    let epoch = Uuid::from_u128(u128::from(std::process::id()) + 1).to_string();
+    kafka::ensure_epoch(&kafka, &epoch).await.expect("an epoch");
+    let (postgres, url) = database("refused").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port();
+    let _inbox = smtp(port, folder.path());
+    let _agent = agent(&kafka, &url, port, folder.path(), None);
+    let producer = Producer::new(&kafka).expect("a producer");
+    let incident = Uuid::from_u128(77 << 96);
+    let tell = async |number: usize| {
+        let (topic, payload) = part(incident, number);
+        let key = incident.to_string();
+        let sent = producer.publish_bytes(topic.name(), key.as_bytes(), &payload, &[]);
+        sent.await.expect("taken");
+    };
+    let late = "management@midwatch.example";
+    // The first try asks twice, together and alone; then once; then it is taken.
+    std::fs::write(folder.path().join("refused"), format!("{late} 3")).expect("written");
+    for number in 0..3 {
+        tell(number).await;
+    }
+    let own = async |status: &str| {
+        let query = "SELECT count(*) FROM notifications WHERE status = $1 AND recipient = $2";
+        let counted = sqlx::query_scalar::<_, i64>(query).bind(status).bind(late);
+        counted.fetch_one(&postgres.pool).await.expect("it answers")
+    };
+    until("somebody has the first", limit, async || {
+        count(&postgres, "SENT").await > 0
+    })
+    .await;
+    assert_eq!(own("SENT").await, 0, "nobody says that it was sent to them");
+    until("all have all three", limit, async || own("SENT").await == 3).await;
+    tell(3).await;
+    until("the end is told to all", limit, async || {
+        own("SENT").await == 4
+    })
+    .await;
+    let stages = ["opened", "rca", "plan", "resolved"];
+    assert_eq!(got(folder.path(), late), stages);
+    let to_late = |mail: &Value| {
+        mail["to"]
+            .as_array()
+            .expect("a list")
+            .contains(&json!(late))
+    };
+    let before = mails(folder.path()).iter().position(to_late);
+    assert!(before >= Some(2), "{before:?} mails to others in between");
+    let all = mails(folder.path());
+    for mail in &all {
+        for address in mail["to"].as_array().expect("a list") {
+            let address = address.as_str().expect("an address");
+            assert_eq!(got(folder.path(), address), stages, "{address}");
+        }
+    }
+    assert_eq!(count(&postgres, "PENDING").await, 0);
 }
 
 /// What people have in the end.
