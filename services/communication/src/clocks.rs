@@ -126,7 +126,8 @@ impl Core {
             to: rung.mail.clone(),
             cc: Vec::new(),
         };
-        effects.extend(self.tell_as(state, at, &view, &opened.header, key, recipients));
+        // Who is asked for by name is told at once, whatever the severity.
+        effects.extend(self.mail_to(state, at, &view, &opened.header, key, recipients));
         effects.push(Effect::audit(
             opened.header.incident_id,
             "ESCALATED",

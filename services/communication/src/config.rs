@@ -1,5 +1,6 @@
 //! Settings of the communication agent.
 
+use crate::channels::book::DIGEST_LONGEST;
 use lettre::Address;
 use midwatch_clients::signed_link::LinkKey;
 use midwatch_runtime::config::Settings;
@@ -9,6 +10,9 @@ use std::path::PathBuf;
 pub const DEFAULT_SMTP_URL: &str = "smtp://127.0.0.1:1025";
 /// Default of `DASHBOARD_URL`.
 pub const DEFAULT_DASHBOARD_URL: &str = "http://127.0.0.1:8000";
+/// Default of `DIGEST_MINUTES`: what is of low severity can wait an hour, and
+/// a mail an hour is still read.
+pub const DIGEST_MINUTES: u32 = 60;
 
 /// How long (wall clock) a mail waits for the incident's first one. Topics
 /// have no order among each other; after a crash of correlation's publisher
@@ -54,6 +58,9 @@ pub struct Config {
     pub link_key: Option<LinkKey>,
     /// `NOTIFY_FILE`: channels other than mail, routes and escalation.
     pub notify_file: Option<PathBuf>,
+    /// `DIGEST_MINUTES`: wall clock between digests of LOW incidents by mail;
+    /// 0 for a mail each.
+    pub digest_minutes: u32,
 }
 
 impl Config {
@@ -85,6 +92,7 @@ impl Config {
             knowledge_dir: PathBuf::from(settings.text("KNOWLEDGE_DIR", "knowledge")),
             link_key: link_key(settings),
             notify_file: settings.get("NOTIFY_FILE").map(PathBuf::from),
+            digest_minutes: settings.number("DIGEST_MINUTES", DIGEST_MINUTES, 0..=DIGEST_LONGEST),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use crate::channels::{Board, Book};
 use crate::config::{Addresses, CAUSE_WAIT_MS, OPENED_WAIT_MS, PLAN_WAIT_MS, RESOLVED_WAIT_MS};
-use crate::links;
+use crate::digest::{DUE, Digest, WORD};
+pub use crate::mail::{Mail, Receipt, Refusal};
 use crate::picture;
-use crate::receipts::{delivered, ended};
+use crate::quiet::{Quiet, is_low};
+use crate::receipts::delivered;
 use crate::render::{Templates, View};
 use crate::routing::{self, Recipients, Stage};
 use crate::view::{self, CarriedOut, Surroundings};
@@ -15,10 +17,10 @@ use midwatch_events::incident::IncidentChange;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{
     Event, IncidentHeader, IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted,
-    Severity, ids,
+    RemediationPlan, Severity,
 };
 use midwatch_runtime::agent::{Input, Moment};
-use midwatch_runtime::effect::{Effect, JobRequest, Notification};
+use midwatch_runtime::effect::Effect;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,36 +83,12 @@ pub struct State {
     /// Progress notes so far.
     #[serde(default)]
     pub notes: u32,
-}
-
-/// A mail on its way: what the delivery job carries.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Mail {
-    pub notification: Notification,
-    pub short_id: String,
-    /// Message-IDs, oldest first, without angle brackets.
-    pub references: Vec<String>,
-    /// A PNG of the trigger's course in base64, shown as `cid:chart`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub picture: Option<String>,
-}
-
-/// What the delivery job returns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// What the server answered.
-    pub reply: String,
-    /// Recipients whom it did not reach, while it reached others.
+    /// What digests were told instead of people.
     #[serde(default)]
-    pub refused: Vec<Refusal>,
-}
-
-/// A recipient for whom the server did not take the mail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
-    pub recipient: String,
-    /// What the server said.
-    pub reason: String,
+    pub quiet: Quiet,
+    /// Where the scope is a digest and no incident.
+    #[serde(default)]
+    pub digest: Digest,
 }
 
 /// The deciding part of the agent.
@@ -124,6 +102,8 @@ pub struct Core {
     pub templates: Templates,
     /// Channels other than mail, routes and escalation.
     pub book: Book,
+    /// Minutes between digests of LOW incidents by mail; 0 for a mail each.
+    pub digest_minutes: u32,
     /// What links in mails are signed with; without one there are none.
     pub link_key: Option<LinkKey>,
 }
@@ -135,6 +115,10 @@ impl Core {
             Input::Event { envelope, .. } => self.hear(state, at, envelope.event, false),
             Input::Expired { envelope } => self.hear(state, at, envelope.event, true),
             Input::JobDone { job, result } => delivered(at, &job, result),
+            Input::Timer { name, .. } if name == DUE => self.digest_due(state, at),
+            Input::Timer { name, payload } if name.starts_with(WORD) => {
+                self.noted(state, at, payload)
+            }
             Input::Timer { name, .. } => self.rang(state, at, &name),
         }
     }
@@ -154,30 +138,7 @@ impl Core {
             }
             Event::Updated(updated) => self.updated(state, at, &updated),
             Event::Rca(rca) => self.cause(state, at, &rca),
-            Event::Plan(plan) => {
-                let around = self.around(state, &plan.header);
-                let view = view::plan(&plan, state.opened.as_deref(), &around);
-                Core::offer(state, &plan);
-                let known = Stage::Plan.key(state.round);
-                let changed = state.told.contains_key(&known) && state.plan_hash != plan.plan_hash;
-                let key = if changed {
-                    format!("{known}.changed.{}", plan.rca_revision)
-                } else {
-                    known.clone()
-                };
-                state.plan_hash.clone_from(&plan.plan_hash);
-                // Channels show each plan. A second mail comes only where the
-                // first one's link is worthless now.
-                let mailed = if self.link_key.is_some() {
-                    &key
-                } else {
-                    &known
-                };
-                let mut effects = self.tell_plan(state, at, &view, &plan, mailed);
-                let view = View::Plan(view);
-                effects.extend(self.post_stage(state, at, &plan.header, &view, key));
-                effects
-            }
+            Event::Plan(plan) => self.planned(state, at, &plan),
             Event::Resolved(resolved) if is_merged(&resolved) => self.merged(state, at, &resolved),
             Event::Resolved(resolved) => {
                 let around = self.around(state, &resolved.header);
@@ -222,15 +183,36 @@ impl Core {
 
     /// The cause, or a revision of it. Whoever knows a cause hears of another
     /// one only where another comes first, and of that one once.
-    fn cause(&self, state: &mut State, at: Moment, rca: &RcaCompleted) -> Vec<Effect> {
+    pub(crate) fn cause(&self, state: &mut State, at: Moment, rca: &RcaCompleted) -> Vec<Effect> {
         note_severity(state, rca.header.severity);
         if rca.revision < state.revision {
-            return Vec::new();
+            return self.speak_up(state, at, &rca.header);
         }
+        let is_quiet = is_low(state, &rca.header);
+        state.quiet.cause = is_quiet.then(|| Box::new(rca.clone()));
+        // What was planned already comes after the cause.
+        let plan = state.quiet.plan.take_if(|_| !is_quiet);
+        let mut effects = self.speak_up(state, at, &rca.header);
+        effects.extend(self.tell_cause(state, at, rca, is_quiet));
+        if let Some(plan) = plan {
+            effects.extend(self.planned(state, at, &plan));
+        }
+        effects
+    }
+
+    fn tell_cause(
+        &self,
+        state: &mut State,
+        at: Moment,
+        rca: &RcaCompleted,
+        is_quiet: bool,
+    ) -> Vec<Effect> {
         let is_new = rca.revision > state.revision;
         state.revision = rca.revision;
         let known = Stage::Rca.key(state.round);
-        let changed = is_new && rca.top_changed && state.told.contains_key(&known);
+        // Whoever was told of none hears of this one as the first.
+        let told = state.told.get(&known).is_some_and(|told| !told.is_empty());
+        let changed = is_new && rca.top_changed && (told || is_quiet);
         let onset = state.opened.as_deref().map(view::onset_ms);
         let mut view = view::cause(rca, onset, at.wall_ms, &self.around(state, &rca.header));
         view.changed = changed;
@@ -243,13 +225,45 @@ impl Core {
         let key = format!("{}.changed.{}", Stage::Rca.as_str(), rca.revision);
         let recipients = self.recipients(state, Stage::Rca, &rca.header);
         // Who hears of it now has nothing left to hear of the cause.
-        state
-            .told
-            .entry(known)
-            .or_default()
-            .extend(recipients.all());
+        let mails_rest = self.mails_rest(state, &rca.header);
+        let told = state.told.entry(known).or_default();
+        if !mails_rest {
+            told.extend(recipients.all());
+        }
         let mut effects = self.tell_as(state, at, &view, &rca.header, key.clone(), recipients);
         effects.extend(self.post_stage(state, at, &rca.header, &view, key));
+        effects
+    }
+
+    /// A plan. A mail about another one comes only where the first one's link
+    /// is worthless now; channels show each.
+    pub(crate) fn planned(
+        &self,
+        state: &mut State,
+        at: Moment,
+        plan: &RemediationPlan,
+    ) -> Vec<Effect> {
+        if is_low(state, &plan.header) {
+            state.quiet.plan = Some(Box::new(plan.clone()));
+        }
+        let around = self.around(state, &plan.header);
+        let view = view::plan(plan, state.opened.as_deref(), &around);
+        Core::offer(state, plan);
+        let known = Stage::Plan.key(state.round);
+        let changed = state.told.contains_key(&known) && state.plan_hash != plan.plan_hash;
+        let key = if changed {
+            format!("{known}.changed.{}", plan.rca_revision)
+        } else {
+            known.clone()
+        };
+        state.plan_hash.clone_from(&plan.plan_hash);
+        let mailed = if self.link_key.is_some() {
+            &key
+        } else {
+            &known
+        };
+        let mut effects = self.tell_plan(state, at, &view, plan, mailed);
+        effects.extend(self.post_stage(state, at, &plan.header, &View::Plan(view), key));
         effects
     }
 
@@ -257,7 +271,8 @@ impl Core {
     fn merged(&self, state: &mut State, at: Moment, resolved: &IncidentResolved) -> Vec<Effect> {
         let header = &resolved.header;
         let known = state.told.get(&Stage::Opened.key(state.round));
-        let known = known.cloned().unwrap_or_default();
+        let mut known = known.cloned().unwrap_or_default();
+        known.extend(state.quiet.mailed().cloned());
         let is_known = |address: &String| known.contains(address);
         let mut recipients = self.recipients(state, Stage::Resolved, header);
         recipients.to.retain(is_known);
@@ -302,11 +317,12 @@ impl Core {
         opened.grouped_anomalies.truncate(KEPT);
         let mut effects = self.post_update(state, at, updated);
         effects.extend(self.tell_opened(state, at));
+        effects.extend(self.speak_up(state, at, &updated.header));
         effects
     }
 
     /// The first mail, to whoever of those concerned by now has not got it.
-    fn tell_opened(&self, state: &mut State, at: Moment) -> Vec<Effect> {
+    pub(crate) fn tell_opened(&self, state: &mut State, at: Moment) -> Vec<Effect> {
         // What is over alarms nobody any more.
         let Some(opened) = state.opened.clone().filter(|_| !state.over) else {
             return Vec::new();
@@ -354,79 +370,6 @@ impl Core {
             &self.addresses,
             &self.catalogue,
         )
-    }
-
-    /// Sends the mail under `key` to those of `recipients` who have not got
-    /// that one.
-    pub(crate) fn tell_as(
-        &self,
-        state: &mut State,
-        at: Moment,
-        view: &View,
-        header: &IncidentHeader,
-        key: String,
-        recipients: Recipients,
-    ) -> Vec<Effect> {
-        let told = state.told.entry(key.clone()).or_default();
-        let recipients = recipients.without(told);
-        if recipients.to.is_empty() {
-            return Vec::new();
-        }
-        told.extend(recipients.all());
-        let mail = self.mail(state, view, header, key, recipients);
-        if matches!(view, View::Opened(_)) {
-            state.thread.push(mail.notification.message_id.clone());
-        }
-        let mut row = mail.notification.clone();
-        if let Some(shown) = links::for_all(view) {
-            let rendered = self.templates.render(&shown, header);
-            (row.body_html, row.body_text) = (rendered.html, rendered.text);
-        }
-        let mut effects = vec![Effect::Notify(row)];
-        match serde_json::to_value(&mail) {
-            Ok(payload) => {
-                let name = format!("{DELIVER}:{}", mail.notification.message_id);
-                effects.push(Effect::StartJob(JobRequest {
-                    max_attempts: DELIVERY_TRIES,
-                    ..JobRequest::new(name, DELIVER, payload)
-                }));
-            }
-            Err(error) => {
-                effects.extend(ended(&mail.notification, at, false, 0, &error.to_string()));
-            }
-        }
-        effects
-    }
-
-    fn mail(
-        &self,
-        state: &State,
-        view: &View,
-        header: &IncidentHeader,
-        key: String,
-        recipients: Recipients,
-    ) -> Mail {
-        let rendered = self.templates.render(view, header);
-        Mail {
-            short_id: header.short_id.clone(),
-            references: state.thread.clone(),
-            picture: match view {
-                View::Opened(_) => state.picture.clone(),
-                _ => None,
-            },
-            notification: Notification {
-                incident_id: header.incident_id,
-                message_id: ids::message_id(header.incident_id, &key, &recipients.all()),
-                stage: key,
-                channel: "mail".to_owned(),
-                to: recipients.to,
-                cc: recipients.cc,
-                in_reply_to: state.thread.first().cloned(),
-                subject: rendered.subject,
-                body_html: rendered.html,
-                body_text: rendered.text,
-            },
-        }
     }
 }
 

@@ -10,12 +10,16 @@
 //! - each recipient gets each stage of an incident once, under one Message-ID;
 //!   who joins because severity rises or the cause is revised gets the stage
 //!   that is due, nobody else gets it again;
+//! - incidents of LOW severity are told together, in one digest per recipient
+//!   and interval; once the severity rises, at once and in the ordinary way;
 //! - the mails of an incident form one thread and come in the order of its
 //!   life; a missing predecessor delays a mail for a minute at most, then it
 //!   goes without;
 //! - a delivery is tried three times, then it is FAILED in `notifications`
 //!   and in the audit trail; a server's permanent refusal is not repeated, and
-//!   one recipient's refusal does not keep the mail from the others;
+//!   one recipient's refusal, for good or for now, neither keeps the mail from
+//!   the others nor makes them wait; each recipient gets an incident's mails in
+//!   order;
 //! - what a mail says stands in the event that it is about or in the one that
 //!   opened the incident; names and log lines can inject neither markup nor
 //!   headers.
@@ -24,10 +28,13 @@ pub mod channels;
 pub mod clocks;
 pub mod config;
 pub mod decide;
+pub mod digest;
 pub mod links;
+pub mod mail;
 pub mod markdown;
 pub mod picture;
 pub mod posts;
+pub mod quiet;
 pub mod receipts;
 pub mod render;
 pub mod routing;

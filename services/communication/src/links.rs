@@ -51,7 +51,9 @@ impl Core {
         let header = &plan.header;
         let recipients = self.recipients(state, Stage::Plan, header);
         let step = plan.action_steps.iter().find(|step| step.typed.is_some());
-        let (Some(link_key), Some(step)) = (&self.link_key, step) else {
+        let link_key = self.link_key.as_ref();
+        let link_key = link_key.filter(|_| !self.mails_rest(state, header));
+        let (Some(link_key), Some(step)) = (link_key, step) else {
             return self.tell_as(
                 state,
                 at,

@@ -4,6 +4,7 @@ use crate::channels::book::Asked;
 use crate::channels::{Board, Button, Channel, Kind, POST, Post, Signal};
 use crate::clocks::unwind;
 use crate::decide::{Core, State};
+use crate::digest::Audience;
 use crate::render::View;
 use crate::view::Reading;
 use midwatch_events::action::{RiskClass, VerificationVerdict};
@@ -15,7 +16,7 @@ use midwatch_runtime::agent::Moment;
 use midwatch_runtime::effect::{Effect, JobRequest, Notification};
 
 /// Tries of a message that its channel answers wrongly; an outage costs none.
-const POST_TRIES: i32 = 3;
+pub(crate) const POST_TRIES: i32 = 3;
 /// Characters of a detail that are carried; the channels cut further.
 const DETAIL: usize = 8_000;
 
@@ -60,6 +61,11 @@ impl Core {
         let mut effects = Vec::new();
         for channel in &self.book.channels {
             let shows = state.shown_on.contains(&channel.name);
+            if !shows && let Some(minutes) = self.rests(state, news, channel, &asked) {
+                let quiet = (channel, minutes);
+                effects.extend(self.note_channel(state, at, header, &news.key, quiet));
+                continue;
+            }
             let told = if routed.contains(&channel.name.as_str()) || (owed && shows) {
                 news.detail.as_str()
             } else if shows && news.signal == Signal::Update {
@@ -74,6 +80,25 @@ impl Core {
             );
         }
         effects
+    }
+
+    /// Whether a message is left to the channel's digest, and of how many
+    /// minutes. A digest that told of a beginning tells of the end.
+    fn rests(
+        &self,
+        state: &State,
+        news: &News,
+        channel: &Channel,
+        asked: &Asked<'_>,
+    ) -> Option<u32> {
+        if asked.severity > Severity::Low || news.detail.is_empty() {
+            return None;
+        }
+        let scope = Audience::Channel(channel.name.clone()).scope();
+        let noted = state.quiet.noted.get(&scope);
+        let owed = noted.filter(|_| news.signal == Signal::Resolve);
+        let routed = self.book.digest_minutes(channel, asked);
+        routed.or(owed.map(|noted| noted.minutes))
     }
 
     /// One message on one channel, once.
@@ -117,6 +142,7 @@ impl Core {
             headline: news.headline.clone(),
             detail: detail.chars().take(DETAIL).collect(),
             notification: notification.clone(),
+            about: Vec::new(),
         };
         let payload = serde_json::to_value(&post).ok()?;
         let request = JobRequest {
@@ -207,6 +233,7 @@ impl Core {
         let mut effects = self.post(state, at, header, &news);
         if is_end {
             state.over = true;
+            (state.quiet.cause, state.quiet.plan) = (None, None);
             effects.extend(unwind(state));
         } else {
             effects.extend(self.rest(state, at, header));

@@ -1,10 +1,11 @@
-//! How a delivery ended: what is recorded of it.
+//! How a delivery ended: what is recorded of it, and who is tried again alone.
 
 use crate::channels::{POST, Post};
-use crate::decide::{Mail, Receipt};
+use crate::mail::{Mail, Receipt, Refusal};
 use midwatch_runtime::agent::{Job, Moment};
-use midwatch_runtime::effect::{Effect, Notification};
+use midwatch_runtime::effect::{Delivered, Effect, Notification};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// A delivery ended, for good or for ill.
 pub(crate) fn delivered(at: Moment, job: &Job, result: Result<Value, String>) -> Vec<Effect> {
@@ -15,33 +16,104 @@ pub(crate) fn delivered(at: Moment, job: &Job, result: Result<Value, String>) ->
     let Ok(mail) = serde_json::from_value::<Mail>(job.payload.clone()) else {
         return Vec::new();
     };
+    let attempts = mail.tried + job.attempt;
     match result {
         Ok(value) => {
             let receipt = serde_json::from_value(value).unwrap_or_else(|_| Receipt {
                 reply: "accepted".to_owned(),
-                refused: Vec::new(),
+                ..Receipt::default()
             });
-            if receipt.refused.is_empty() {
-                ended(&mail.notification, at, true, job.attempt, &receipt.reply)
-            } else {
-                partly(&mail, at, job.attempt, &receipt)
-            }
+            let mut effects = reached(&mail, at, attempts, &receipt);
+            effects.extend(apart(&mail, at, attempts, &receipt));
+            effects
         }
-        Err(error) => ended(&mail.notification, at, false, job.attempt, &error),
+        Err(error) => {
+            let people = mail.only.iter().cloned().collect();
+            let note = only(&mail, &mail.addressed());
+            of(
+                people,
+                ended(&note, &mail.about, at, false, attempts, &error),
+            )
+        }
     }
 }
 
-/// Some got the mail, some did not: the row is SENT and says for whom it was
-/// not, and the trail has a line for each of the two.
-fn partly(mail: &Mail, at: Moment, attempts: i32, receipt: &Receipt) -> Vec<Effect> {
-    let note = &mail.notification;
-    let is_refused = |address: &String| {
-        let mut refused = receipt.refused.iter();
-        refused.any(|refusal| refusal.recipient.eq_ignore_ascii_case(address))
+/// The notification with these of its recipients.
+fn only(mail: &Mail, people: &[String]) -> Notification {
+    let mut note = mail.notification.clone();
+    note.to.retain(|one| people.contains(one));
+    note.cc.retain(|one| people.contains(one));
+    note
+}
+
+/// Says for whom a delivery ended; empty for all.
+fn of(people: Vec<String>, mut effects: Vec<Effect>) -> Vec<Effect> {
+    if let Some(Effect::NotificationDone(end)) = effects.first_mut() {
+        end.recipients = people;
+    }
+    effects
+}
+
+/// Whoever waits gets a delivery of their own, in a lane of their own.
+fn apart(mail: &Mail, at: Moment, attempts: i32, receipt: &Receipt) -> Vec<Effect> {
+    let asked = receipt.postponed.iter();
+    let asked = asked.map(|refusal| (&refusal.recipient, attempts));
+    let waiting = asked.chain(receipt.behind.iter().map(|one| (one, 0)));
+    waiting
+        .flat_map(|(recipient, tried)| match mail.apart(recipient, tried) {
+            Ok(job) => vec![job],
+            Err(error) => {
+                let one = vec![recipient.clone()];
+                let note = only(mail, &one);
+                let words = error.to_string();
+                of(one, ended(&note, &mail.about, at, false, tried, &words))
+            }
+        })
+        .collect()
+}
+
+/// Some got the mail, some perhaps did not. For whoever never will, the row is
+/// SENT with the others' and says so, and the trail has a line for each of the
+/// two.
+fn reached(mail: &Mail, at: Moment, attempts: i32, receipt: &Receipt) -> Vec<Effect> {
+    let is_in = |list: &[Refusal], address: &String| {
+        let mut list = list.iter();
+        list.any(|refusal| refusal.recipient.eq_ignore_ascii_case(address))
     };
-    let mut reached = mail.clone();
-    reached.notification.to.retain(|one| !is_refused(one));
-    reached.notification.cc.retain(|one| !is_refused(one));
+    let waits =
+        |address: &String| is_in(&receipt.postponed, address) || receipt.behind.contains(address);
+    let addressed = mail.addressed();
+    let settled: Vec<String> = addressed
+        .iter()
+        .filter(|one| !waits(one))
+        .cloned()
+        .collect();
+    if settled.is_empty() {
+        return Vec::new();
+    }
+    let taken = |one: &&String| !is_in(&receipt.refused, one);
+    let got: Vec<String> = settled.iter().filter(taken).cloned().collect();
+    let everybody = settled.len() == addressed.len() && mail.only.is_none();
+    let people = if everybody { Vec::new() } else { settled };
+    let mut effects = Vec::new();
+    if !got.is_empty() {
+        let note = only(mail, &got);
+        effects = ended(&note, &mail.about, at, true, attempts, &receipt.reply);
+    }
+    if !receipt.refused.is_empty() {
+        effects = refused(mail, at, attempts, receipt, effects);
+    }
+    of(people, effects)
+}
+
+fn refused(
+    mail: &Mail,
+    at: Moment,
+    attempts: i32,
+    receipt: &Receipt,
+    mut effects: Vec<Effect>,
+) -> Vec<Effect> {
+    let note = &mail.notification;
     let people: Vec<&str> = receipt
         .refused
         .iter()
@@ -53,6 +125,27 @@ fn partly(mail: &Mail, at: Moment, attempts: i32, receipt: &Receipt) -> Vec<Effe
         .map(|refusal| format!("{}: {}", refusal.recipient, refusal.reason))
         .collect();
     let words = format!("not delivered to {}", reasons.join("; "));
+    let summary = format!(
+        "Mail to {} was refused, others {} ({}): {}",
+        people.join(", "),
+        if effects.is_empty() {
+            "are tried again"
+        } else {
+            "got it"
+        },
+        reasons.join("; "),
+        note.subject
+    );
+    match effects.first_mut() {
+        Some(Effect::NotificationDone(end)) => end.error = Some(words),
+        _ => effects.push(Effect::NotificationDone(Delivered {
+            message_id: note.message_id.clone(),
+            recipients: Vec::new(),
+            sent: false,
+            attempts,
+            error: Some(words),
+        })),
+    }
     let payload = json!({
         "stage": note.stage,
         "channel": note.channel,
@@ -61,28 +154,42 @@ fn partly(mail: &Mail, at: Moment, attempts: i32, receipt: &Receipt) -> Vec<Effe
         "subject": note.subject,
         "attempts": attempts,
     });
-    let summary = format!(
-        "Mail to {} was refused, others got it ({}): {}",
-        people.join(", "),
-        reasons.join("; "),
-        note.subject
-    );
-    let mut effects = ended(&reached.notification, at, true, attempts, &receipt.reply);
-    if let Some(Effect::NotificationDone { error, .. }) = effects.first_mut() {
-        *error = Some(words);
-    }
-    effects.push(Effect::audit(
-        note.incident_id,
+    effects.extend(lines(
+        note,
+        &mail.about,
+        at,
         "NOTIFICATION_FAILED",
-        at.event_ms,
-        summary,
-        payload,
+        &summary,
+        &payload,
     ));
     effects
 }
 
+/// A line in the trail of each incident that the message is about.
+fn lines(
+    note: &Notification,
+    about: &[Uuid],
+    at: Moment,
+    event_type: &str,
+    summary: &str,
+    payload: &Value,
+) -> Vec<Effect> {
+    let about = if about.is_empty() {
+        std::slice::from_ref(&note.incident_id)
+    } else {
+        about
+    };
+    about
+        .iter()
+        .map(|id| Effect::audit(*id, event_type, at.event_ms, summary, payload.clone()))
+        .collect()
+}
+
+/// What is recorded of a message that was sent, or never will be. `about`:
+/// the incidents of a digest.
 pub(crate) fn ended(
     note: &Notification,
+    about: &[Uuid],
     at: Moment,
     sent: bool,
     attempts: i32,
@@ -115,15 +222,15 @@ pub(crate) fn ended(
         "attempts": attempts,
         "reply": words,
     });
-    vec![
-        Effect::NotificationDone {
-            message_id: note.message_id.clone(),
-            sent,
-            attempts,
-            error: (!sent).then(|| words.to_owned()),
-        },
-        Effect::audit(note.incident_id, event_type, at.event_ms, summary, payload),
-    ]
+    let mut effects = vec![Effect::NotificationDone(Delivered {
+        message_id: note.message_id.clone(),
+        recipients: Vec::new(),
+        sent,
+        attempts,
+        error: (!sent).then(|| words.to_owned()),
+    })];
+    effects.extend(lines(note, about, at, event_type, &summary, &payload));
+    effects
 }
 
 /// A message on another channel arrived, or never will.
@@ -135,8 +242,8 @@ fn posted(at: Moment, job: &Job, result: Result<Value, String>) -> Vec<Effect> {
     match result {
         Ok(reply) => {
             let words = reply.as_str().unwrap_or("accepted");
-            ended(note, at, true, job.attempt, words)
+            ended(note, &post.about, at, true, job.attempt, words)
         }
-        Err(error) => ended(note, at, false, job.attempt, &error),
+        Err(error) => ended(note, &post.about, at, false, job.attempt, &error),
     }
 }

@@ -4,7 +4,8 @@
 use crate::routing::Stage;
 use crate::units::line;
 use crate::view::{
-    CauseView, MergedView, OpenedView, PlanView, PostmortemView, ProgressView, ResolvedView,
+    CauseView, DigestView, MergedView, OpenedView, PlanView, PostmortemView, ProgressView,
+    ResolvedView,
 };
 use midwatch_events::IncidentHeader;
 use minijinja::syntax::SyntaxConfig;
@@ -13,7 +14,7 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::Serialize;
 use std::fmt;
 
-const TEMPLATES: [(&str, &str); 17] = [
+const TEMPLATES: [(&str, &str); 19] = [
     ("parts.html", include_str!("../templates/parts.html")),
     ("base.html", include_str!("../templates/base.html")),
     ("footer.txt", include_str!("../templates/footer.txt")),
@@ -25,6 +26,8 @@ const TEMPLATES: [(&str, &str); 17] = [
     ("plan.txt", include_str!("../templates/plan.txt")),
     ("progress.html", include_str!("../templates/progress.html")),
     ("progress.txt", include_str!("../templates/progress.txt")),
+    ("digest.html", include_str!("../templates/digest.html")),
+    ("digest.txt", include_str!("../templates/digest.txt")),
     ("merged.html", include_str!("../templates/merged.html")),
     ("merged.txt", include_str!("../templates/merged.txt")),
     ("resolved.html", include_str!("../templates/resolved.html")),
@@ -184,6 +187,16 @@ impl Templates {
             View::Postmortem(view) => self.fill("postmortem", subject, view),
             View::Progress(view) => self.fill("progress", subject, view),
         }
+    }
+
+    /// The digest.
+    ///
+    /// # Panics
+    /// As [`Templates::render`].
+    #[must_use]
+    pub fn digest(&self, view: &DigestView) -> Rendered {
+        let subject = format!("🔵 [{}] Digest — {}", view.frame.severity, view.title);
+        self.fill("digest", line(&subject, SUBJECT), view)
     }
 
     fn fill<T: Serialize>(&self, template: &str, subject: String, view: &T) -> Rendered {

@@ -4,12 +4,13 @@ use crate::channels::breaker::TRIES;
 use crate::channels::http::{Answered, AsksToWait};
 use crate::channels::{Book, Breaker, Channels, GIVE_UP, POST, Post};
 use crate::config::Config;
-use crate::decide::{Core, DELIVER, Mail, State};
+use crate::decide::{Core, DELIVER, State};
+use crate::mail::{Mail, Receipt};
 use crate::render::Templates;
 use crate::smtp::Mailer;
 use anyhow::Context as _;
 use async_trait::async_trait;
-use midwatch_clients::postgres::{Postgres, channels};
+use midwatch_clients::postgres::{Postgres, channels, jobs};
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{Envelope, Topic};
 use midwatch_runtime::ServiceContext;
@@ -29,6 +30,9 @@ pub struct Communication {
     breaker: Breaker,
     postgres: Postgres,
 }
+
+/// The agent's name, under which its jobs stand.
+const NAME: &str = "communication";
 
 const TOPICS: &[Topic] = &[
     Topic::IncidentsOpened,
@@ -85,6 +89,7 @@ impl Communication {
                 notice,
                 templates: Templates::default(),
                 book,
+                digest_minutes: config.digest_minutes,
                 link_key: config.link_key,
             },
             mailer,
@@ -98,11 +103,20 @@ impl Communication {
         if job.kind == DELIVER {
             let mail: Mail = serde_json::from_value(job.payload.clone()).map_err(read)?;
             let id = &mail.notification.message_id;
+            let behind = self.behind(&mail).await?;
+            if behind.len() == mail.addressed().len() {
+                let nobody = Receipt {
+                    behind,
+                    ..Receipt::default()
+                };
+                return serde_json::to_value(nobody).map_err(read);
+            }
             if let Some((wait, failures)) = self.breaker.closed_for("mail", Instant::now()) {
                 return Err(self.away(id, wait, failures, closed("mail")).await);
             }
-            let result = self.mailer.deliver(&mail).await;
-            let receipt = self.judge("mail", "mail", id, result).await?;
+            let result = self.mailer.deliver(&mail, &behind).await;
+            let went = |receipt: &Receipt| !receipt.reply.is_empty();
+            let receipt = self.judge("mail", "mail", id, went, result).await?;
             return serde_json::to_value(receipt).map_err(read);
         }
         let post: Post = serde_json::from_value(job.payload.clone()).map_err(read)?;
@@ -128,7 +142,26 @@ impl Communication {
             .await
             .map_err(|error| JobError::Transient(error.into()))?;
         let result = self.channels.deliver(&post, is_retry).await;
-        Ok(Value::String(self.judge(kind, channel, id, result).await?))
+        let reply = self.judge(kind, channel, id, |_| true, result).await?;
+        Ok(Value::String(reply))
+    }
+
+    /// Those of a mail's recipients to whom an earlier mail about the incident
+    /// still waits: each gets an incident's mails in order.
+    async fn behind(&self, mail: &Mail) -> Result<Vec<String>, JobError> {
+        if mail.only.is_some() {
+            return Ok(Vec::new());
+        }
+        let mut people = mail.addressed();
+        let lanes: Vec<String> = people.iter().map(|one| mail.lane(one)).collect();
+        let busy = jobs::busy_lanes(&self.postgres.pool, NAME, &lanes).await;
+        let busy = busy.map_err(|error| JobError::Later {
+            error: error.into(),
+            wait: Duration::from_secs(1),
+            give_up: GIVE_UP,
+        })?;
+        people.retain(|one| busy.contains(&mail.lane(one)));
+        Ok(people)
     }
 
     /// Tells the breaker how a delivery went.
@@ -137,12 +170,13 @@ impl Communication {
         kind: &'static str,
         channel: &str,
         message_id: &str,
+        went: impl Fn(&T) -> bool,
         result: Result<T, JobError>,
     ) -> Result<T, JobError> {
         let outcome = match &result {
-            Ok(_) => "sent",
+            Ok(receipt) if went(receipt) => "sent",
             Err(JobError::Permanent(_)) => "refused",
-            Err(_) => "postponed",
+            Ok(_) | Err(_) => "postponed",
         };
         metrics::counter!("midwatch_communication_deliveries_total", "kind" => kind, "outcome" => outcome)
             .increment(1);
@@ -215,7 +249,7 @@ impl Agent for Communication {
 
     fn spec(&self) -> AgentSpec {
         AgentSpec {
-            name: "communication",
+            name: NAME,
             topics: TOPICS,
         }
     }

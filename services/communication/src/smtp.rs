@@ -1,7 +1,7 @@
 //! Handing a mail to the SMTP server.
 
 use crate::channels::http::Answered;
-use crate::decide::{Mail, Receipt, Refusal};
+use crate::mail::{Mail, Receipt, Refusal};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -86,66 +86,78 @@ impl Mailer {
         })
     }
 
-    /// Hands over a mail, to all recipients in one conversation. Where the
-    /// server refuses that for good, each recipient gets a conversation of
-    /// their own with the same bytes, so that one bad address costs nobody
-    /// else the mail; who was refused stands in the receipt.
+    /// Hands over a mail, to all recipients but those in `behind` in one
+    /// conversation. Where the server refuses that, each recipient gets a
+    /// conversation of their own with the same bytes, so that one address
+    /// neither costs anybody else the mail nor makes them wait for it; who was
+    /// refused, and who is to be tried again alone, stands in the receipt.
     ///
     /// # Errors
-    /// Nobody got it: permanent where the server says so (5xx) or the mail
-    /// cannot be built, else transient.
-    pub async fn deliver(&self, mail: &Mail) -> Result<Receipt, JobError> {
+    /// Nobody got it: permanent where the server refuses everybody for good
+    /// (5xx) or the mail cannot be built, transient where the server is away,
+    /// or where it refuses the one recipient of a delivery apart for now.
+    pub async fn deliver(&self, mail: &Mail, behind: &[String]) -> Result<Receipt, JobError> {
         let message = self.message(mail).map_err(JobError::Permanent)?;
-        let (envelope, bytes) = (message.envelope().clone(), message.formatted());
+        let (whole, bytes) = (message.envelope().clone(), message.formatted());
+        let (waiting, wanted): (Vec<String>, Vec<String>) = mail
+            .addressed()
+            .into_iter()
+            .partition(|address| behind.contains(address));
+        let mut receipt = Receipt {
+            behind: waiting,
+            ..Receipt::default()
+        };
+        if wanted.is_empty() {
+            return Ok(receipt);
+        }
+        let envelope = only_to(&whole, &wanted).map_err(JobError::Permanent)?;
         let deadline = Instant::now() + WHOLE_LIMIT;
         match self.hand_over(&envelope, &bytes, deadline).await {
-            Ok(reply) => Ok(Receipt {
-                reply,
-                refused: Vec::new(),
-            }),
-            Err(JobError::Permanent(_)) if envelope.to().len() > 1 => {
-                self.one_by_one(&envelope, &bytes, deadline).await
+            Ok(reply) => receipt.reply = reply,
+            Err(error) if mail.only.is_some() || is_away(&error) => return Err(error),
+            Err(error) if wanted.len() == 1 => note(&mut receipt, &wanted[0], error)?,
+            Err(_) => {
+                self.one_by_one(&whole, &wanted, &bytes, deadline, &mut receipt)
+                    .await?;
             }
-            Err(error) => Err(error),
         }
+        Ok(receipt)
     }
 
-    /// A failure that may pass is not tried again here once somebody has the
-    /// mail: another try of the job would bring it to them twice.
     async fn one_by_one(
         &self,
-        envelope: &Envelope,
+        whole: &Envelope,
+        wanted: &[String],
         bytes: &[u8],
         deadline: Instant,
-    ) -> Result<Receipt, JobError> {
-        let mut taken = None;
-        let mut refused = Vec::new();
-        let mut last: Option<JobError> = None;
-        for recipient in envelope.to() {
-            let sent = match only_to(envelope, recipient) {
+        receipt: &mut Receipt,
+    ) -> Result<(), JobError> {
+        let mut last = None;
+        for recipient in wanted {
+            let sent = match only_to(whole, std::slice::from_ref(recipient)) {
                 Ok(own) => self.hand_over(&own, bytes, deadline).await,
                 Err(error) => Err(JobError::Permanent(error)),
             };
             match sent {
-                Ok(reply) => taken = Some(reply),
-                Err(error) => {
-                    refused.push(Refusal {
-                        recipient: recipient.to_string(),
-                        reason: format!("{error:#}"),
-                    });
-                    // One that may pass is what decides on another try.
-                    if !matches!(last, Some(JobError::Transient(_))) {
-                        last = Some(error);
-                    }
+                Ok(reply) => receipt.reply = reply,
+                // Gone in between: whoever is left is tried again alone.
+                Err(error) if is_away(&error) => {
+                    receipt.postponed.push(refusal(recipient, &error));
+                    last = Some(error);
                 }
+                Err(error @ JobError::Permanent(_)) => {
+                    receipt.refused.push(refusal(recipient, &error));
+                    last.get_or_insert(error);
+                }
+                Err(error) => receipt.postponed.push(refusal(recipient, &error)),
             }
         }
-        match (taken, last) {
-            (Some(reply), _) => Ok(Receipt { reply, refused }),
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(JobError::Permanent(anyhow::anyhow!(
-                "the mail has no recipient"
-            ))),
+        let nobody = receipt.reply.is_empty() && receipt.behind.is_empty();
+        match last {
+            // Away from the first one on, or refused by all for good.
+            Some(error) if nobody && receipt.postponed.len() == wanted.len() => Err(error),
+            Some(error) if nobody && receipt.refused.len() == wanted.len() => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -256,9 +268,36 @@ fn said(response: &Response) -> String {
     format!("{} {}", response.code(), words.join(" "))
 }
 
-fn only_to(envelope: &Envelope, recipient: &Address) -> anyhow::Result<Envelope> {
-    Envelope::new(envelope.from().cloned(), vec![recipient.clone()])
-        .context("the recipient makes no envelope")
+fn only_to(envelope: &Envelope, recipients: &[String]) -> anyhow::Result<Envelope> {
+    let addresses: Result<Vec<Address>, _> = recipients
+        .iter()
+        .map(|recipient| recipient.parse::<Address>())
+        .collect();
+    let addresses = addresses.context("a recipient is no mail address")?;
+    Envelope::new(envelope.from().cloned(), addresses).context("the recipients make no envelope")
+}
+
+/// Whether the server itself is away, rather than that it refuses somebody.
+fn is_away(error: &JobError) -> bool {
+    matches!(error, JobError::Transient(error) if !error.is::<Answered>())
+}
+
+fn refusal(recipient: &str, error: &JobError) -> Refusal {
+    Refusal {
+        recipient: recipient.to_owned(),
+        reason: format!("{error:#}"),
+    }
+}
+
+/// Writes down that a mail's one recipient is to be tried again alone.
+fn note(receipt: &mut Receipt, recipient: &str, error: JobError) -> Result<(), JobError> {
+    match error {
+        JobError::Permanent(_) => Err(error),
+        _ => {
+            receipt.postponed.push(refusal(recipient, &error));
+            Ok(())
+        }
+    }
 }
 
 /// An id as it stands in a header; derived ids hold nothing that would end it.

@@ -3,12 +3,14 @@
 //! Escaping is the templates' part.
 
 mod cause;
+mod digest;
 mod opened;
 mod outcome;
 mod plan;
 mod progress;
 
 pub use cause::{CauseView, cause};
+pub use digest::{DigestView, EntryView, digest};
 pub use opened::{OpenedView, opened};
 pub use outcome::{
     CarriedOut, MergedView, PostmortemView, ResolvedView, merged, mttr, postmortem, resolved,
@@ -95,12 +97,7 @@ pub fn frame(header: &IncidentHeader, around: &Surroundings<'_>) -> Frame {
     Frame {
         short_id: line(&header.short_id, NAME),
         severity: around.severity.as_str(),
-        severity_colour: match around.severity {
-            Severity::Critical => "#c92a2a",
-            Severity::High => "#d9480f",
-            Severity::Medium => "#b8690a",
-            Severity::Low => "#1864ab",
-        },
+        severity_colour: colour(around.severity),
         title: line(&header.title(), 2 * NAME),
         environment: line(&header.environment, NAME),
         services: names(&header.affected_services, 8),
@@ -108,6 +105,15 @@ pub fn frame(header: &IncidentHeader, around: &Surroundings<'_>) -> Frame {
         detected: units::moment(event),
         detected_wall: apart(event, wall).then(|| units::moment(wall)),
         notice: around.notice.map(str::to_owned),
+    }
+}
+
+fn colour(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "#c92a2a",
+        Severity::High => "#d9480f",
+        Severity::Medium => "#b8690a",
+        Severity::Low => "#1864ab",
     }
 }
 

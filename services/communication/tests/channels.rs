@@ -12,7 +12,7 @@ use midwatch_communication::picture;
 use midwatch_events::incident::{IncidentChange, MetricReading};
 use midwatch_events::{Event, Severity};
 use midwatch_runtime::agent::{Input, Job, Moment};
-use midwatch_runtime::effect::{Effect, Notification};
+use midwatch_runtime::effect::{Delivered, Effect, Notification};
 use serde_json::Value;
 
 const BOOK: &str = r#"{
@@ -224,7 +224,7 @@ fn a_message_that_failed_for_good_is_recorded_with_its_channel() {
     let result = Err("Slack refused: channel_not_found".to_owned());
     let effects = core.decide(&mut state, AT, Input::JobDone { job, result });
     let [
-        Effect::NotificationDone { sent, error, .. },
+        Effect::NotificationDone(Delivered { sent, error, .. }),
         Effect::Audit(line),
     ] = effects.as_slice()
     else {

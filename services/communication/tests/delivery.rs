@@ -154,9 +154,15 @@ async fn a_mail_arrives_with_both_parts_and_its_thread() {
     let sink = sink(0, "").await;
     let mails = mails();
     let mailer = mailer(&sink.url);
-    let receipt = mailer.deliver(&mails[0]).await.expect("the sink takes it");
+    let receipt = mailer
+        .deliver(&mails[0], &[])
+        .await
+        .expect("the sink takes it");
     assert_eq!(receipt.reply, "250 kept as 42");
-    mailer.deliver(&mails[1]).await.expect("the sink takes it");
+    mailer
+        .deliver(&mails[1], &[])
+        .await
+        .expect("the sink takes it");
 
     let seen = sink.seen.lock().expect("no holder panicked");
     assert_eq!(
@@ -194,24 +200,35 @@ async fn a_mail_arrives_with_both_parts_and_its_thread() {
 
 #[tokio::test]
 async fn a_busy_server_is_tried_again_under_the_same_message_id() {
+    // It is busy for the first two conversations.
     let sink = sink(2, "451 come back later").await;
-    let mail = &mails()[0];
+    let mut mail = mails().remove(0);
     let mailer = mailer(&sink.url);
-    for _ in 0..2 {
-        let error = mailer.deliver(mail).await.expect_err("the server is busy");
-        assert!(matches!(&error, JobError::Transient(_)), "{error}");
-        assert!(error.to_string().contains("127.0.0.1"), "{error}");
-        assert!(!error.to_string().contains("p%40ss"), "{error}");
-    }
-    mailer
-        .deliver(mail)
-        .await
-        .expect("the third time it is taken");
+    let receipt = mailer.deliver(&mail, &[]).await.expect("one has it");
+    let [waits] = receipt.postponed.as_slice() else {
+        panic!("{receipt:?}");
+    };
+    assert_eq!(waits.recipient, "oncall@example.com");
+    assert!(waits.reason.contains("127.0.0.1"), "{waits:?}");
+    assert!(!waits.reason.contains("p%40ss"), "{waits:?}");
+    mail.only = Some(waits.recipient.clone());
+    mailer.deliver(&mail, &[]).await.expect("now it is taken");
     let seen = sink.seen.lock().expect("no holder panicked");
-    assert_eq!((seen.connections, seen.mails.len()), (3, 1));
+    assert_eq!((seen.connections, seen.mails.len()), (4, 2));
+    for taken in &seen.mails {
+        assert_eq!(
+            header(taken, "Message-ID"),
+            Some(format!("<{}>", mail.notification.message_id))
+        );
+    }
+    // Each of the two once.
+    let last = &seen.recipients[seen.recipients.len() - 2..];
     assert_eq!(
-        header(&seen.mails[0], "Message-ID"),
-        Some(format!("<{}>", mail.notification.message_id))
+        last,
+        [
+            "RCPT TO:<management@example.com>",
+            "RCPT TO:<oncall@example.com>"
+        ]
     );
 }
 
@@ -219,7 +236,7 @@ async fn a_busy_server_is_tried_again_under_the_same_message_id() {
 async fn a_permanent_refusal_is_not_tried_again() {
     let sink = sink(usize::MAX, "550 no such sender").await;
     let error = mailer(&sink.url)
-        .deliver(&mails()[0])
+        .deliver(&mails()[0], &[])
         .await
         .expect_err("refused");
     assert!(matches!(&error, JobError::Permanent(_)), "{error}");
@@ -230,7 +247,10 @@ async fn a_permanent_refusal_is_not_tried_again() {
 async fn one_refused_recipient_costs_nobody_else_the_mail() {
     let sink = picky_sink(0, "", &[("management@example.com", "550 no such user")]).await;
     let mail = &mails()[0];
-    let receipt = mailer(&sink.url).deliver(mail).await.expect("one took it");
+    let receipt = mailer(&sink.url)
+        .deliver(mail, &[])
+        .await
+        .expect("one took it");
     assert_eq!(receipt.reply, "250 kept as 42");
     let [refusal] = receipt.refused.as_slice() else {
         panic!("{receipt:?}");
@@ -252,18 +272,69 @@ async fn one_refused_recipient_costs_nobody_else_the_mail() {
 }
 
 #[tokio::test]
-async fn with_nobody_reached_a_passing_refusal_calls_for_another_try() {
+async fn one_recipient_refused_for_now_keeps_nobody_elses_mail() {
+    let sink = picky_sink(0, "", &[("management@example.com", "450 greylisted")]).await;
+    let mailer = mailer(&sink.url);
+    let mails = mails();
+    let first = mailer.deliver(&mails[0], &[]).await.expect("one took it");
+    assert_eq!(first.refused, Vec::new());
+    let [waits] = first.postponed.as_slice() else {
+        panic!("{first:?}");
+    };
+    assert_eq!(waits.recipient, "management@example.com");
+    assert!(waits.reason.contains("greylisted"), "{waits:?}");
+    // The next mail goes at once to whoever does not wait for the first.
+    let behind = vec![waits.recipient.clone()];
+    let tried = sink
+        .seen
+        .lock()
+        .expect("no holder panicked")
+        .recipients
+        .len();
+    let next = mailer
+        .deliver(&mails[1], &behind)
+        .await
+        .expect("one takes it");
+    assert_eq!(
+        (next.reply.as_str(), &next.behind),
+        ("250 kept as 42", &behind)
+    );
+    {
+        let seen = sink.seen.lock().expect("no holder panicked");
+        assert_eq!(seen.mails.len(), 2);
+        assert_eq!(seen.recipients[tried..], ["RCPT TO:<oncall@example.com>"]);
+    }
+    // Alone, it fails as any delivery does, for a try of its own.
+    let mut alone = mails[0].clone();
+    alone.only = Some(waits.recipient.clone());
+    let error = mailer
+        .deliver(&alone, &[])
+        .await
+        .expect_err("still refused");
+    assert!(matches!(&error, JobError::Transient(_)), "{error}");
+    assert!(error.to_string().contains("greylisted"), "{error}");
+    // With everybody waiting, the server is not even asked.
+    let all = mails[1].addressed();
+    let nobody = mailer
+        .deliver(&mails[1], &all)
+        .await
+        .expect("nothing to do");
+    assert_eq!((nobody.reply.as_str(), nobody.behind), ("", all));
+}
+
+#[tokio::test]
+async fn for_good_and_for_now_are_told_apart() {
     let replies = &[
         ("oncall@example.com", "550 no such user"),
         ("management@example.com", "451 greylisted"),
     ];
     let sink = picky_sink(0, "", replies).await;
-    let error = mailer(&sink.url)
-        .deliver(&mails()[0])
-        .await
-        .expect_err("nobody took it");
-    assert!(matches!(&error, JobError::Transient(_)), "{error}");
-    assert!(error.to_string().contains("greylisted"), "{error}");
+    let receipt = mailer(&sink.url).deliver(&mails()[0], &[]).await;
+    let receipt = receipt.expect("who is to be tried again is known");
+    assert_eq!(receipt.reply, "");
+    assert_eq!(receipt.refused[0].recipient, "oncall@example.com");
+    assert_eq!(receipt.postponed[0].recipient, "management@example.com");
+    assert!(receipt.postponed[0].reason.contains("greylisted"));
 }
 
 #[tokio::test]
@@ -272,7 +343,7 @@ async fn an_absent_server_is_a_passing_trouble() {
     let port = listener.local_addr().expect("bound").port();
     drop(listener);
     let error = mailer(&format!("smtp://127.0.0.1:{port}"))
-        .deliver(&mails()[0])
+        .deliver(&mails()[0], &[])
         .await
         .expect_err("nobody there");
     assert!(matches!(error, JobError::Transient(_)));
@@ -287,7 +358,7 @@ async fn no_value_of_a_mail_can_add_a_header() {
     mail.notification.in_reply_to = Some("x>\r\nX-Evil: 2".to_owned());
     mail.references = vec!["y\r\nX-Evil: 3".to_owned()];
     mailer(&sink.url)
-        .deliver(&mail)
+        .deliver(&mail, &[])
         .await
         .expect("the sink takes it");
     let taken = sink
@@ -303,7 +374,7 @@ async fn no_value_of_a_mail_can_add_a_header() {
     let mut mail = mail.clone();
     mail.notification.to = vec!["a@example.com>\r\nRCPT TO:<b@example.com".to_owned()];
     let error = mailer(&sink.url)
-        .deliver(&mail)
+        .deliver(&mail, &[])
         .await
         .expect_err("no address");
     assert!(matches!(error, JobError::Permanent(_)));

@@ -55,6 +55,11 @@ impl Records {
         self.0.get(id)?.get(name)
     }
 
+    /// All documents of a record.
+    pub fn parts<'a>(&'a self, id: &str) -> impl Iterator<Item = &'a Value> {
+        self.0.get(id).into_iter().flat_map(Map::values)
+    }
+
     fn put(&mut self, id: impl Into<String>, name: &str, value: impl Serialize) {
         let id = id.into();
         if id.is_empty() {
@@ -173,7 +178,9 @@ impl Records {
         );
         for (kind, lessons) in LESSONS {
             let titles: Vec<&str> = lessons.iter().map(|lesson| lesson.title).collect();
+            let checks: Vec<&str> = lessons.iter().map(|lesson| lesson.check).collect();
             self.put(format!("midwatch/lessons/{kind}"), "lessons", titles);
+            self.put(format!("midwatch/lessons/{kind}"), "checks", checks);
         }
         let mut services: Vec<&str> = facts.services();
         services.dedup();

@@ -2,7 +2,7 @@
 //! transaction.
 
 use midwatch_clients::llm::LlmCall;
-pub use midwatch_clients::postgres::{KeptRecord, Notification};
+pub use midwatch_clients::postgres::{Delivered, KeptRecord, Notification};
 use midwatch_events::artifact::{Artifact, ArtifactKind};
 use midwatch_events::{Event, IncidentHeader, IncidentState};
 use serde_json::Value;
@@ -36,6 +36,9 @@ pub enum Effect {
         due_ms: i64,
         payload: Value,
     },
+    /// Say something to another scope of this agent, which hears it as
+    /// [`crate::Input::Timer`].
+    Call(Call),
     /// Forget the timer of this name.
     CancelTimer { name: String },
     /// From now on events routed to `channel` reach this scope, those that
@@ -51,12 +54,7 @@ pub enum Effect {
     /// stage, channel, recipient) exist are left alone.
     Notify(Notification),
     /// Record how the delivery of a message ended.
-    NotificationDone {
-        message_id: String,
-        sent: bool,
-        attempts: i32,
-        error: Option<String>,
-    },
+    NotificationDone(Delivered),
     /// Record a model call (`llm_calls`). Idempotent by its call id.
     RecordModelCall {
         incident_id: Option<Uuid>,
@@ -139,6 +137,18 @@ pub enum Projection {
         by: String,
         wall_ms: i64,
     },
+}
+
+/// What one scope says to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    pub scope: String,
+    /// Unique in that scope: a second call of one name takes the place of the
+    /// first as long as that was not heard.
+    pub name: String,
+    /// Wall clock; calls are heard in the order of it.
+    pub due_ms: i64,
+    pub payload: Value,
 }
 
 /// Slow work: a model call, a retrieval, a delivery.

@@ -77,7 +77,13 @@ fn book(folder: &Path, peer: &str) -> PathBuf {
     file("notify.json", &book.to_string())
 }
 
-fn agent(kafka: &KafkaSettings, database: &str, smtp: u16, folder: &Path, book: &Path) -> Running {
+fn agent(
+    kafka: &KafkaSettings,
+    database: &str,
+    smtp: u16,
+    folder: &Path,
+    book: Option<&Path>,
+) -> Running {
     let program = PathBuf::from(needed("MIDWATCH_TEST_BIN_DIR")).join("midwatch-communication");
     let knowledge = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../knowledge");
     let smtp = format!("smtp://midwatch:right%20p%40ss@127.0.0.1:{smtp}?tls=required");
@@ -87,8 +93,9 @@ fn agent(kafka: &KafkaSettings, database: &str, smtp: u16, folder: &Path, book: 
         .env("DATABASE_URL", database)
         .env("SMTP_URL", smtp)
         .env("SMTP_CA_FILE", folder.join("ca.pem"))
-        .env("NOTIFY_FILE", book)
+        .env("NOTIFY_FILE", book.unwrap_or(Path::new("")))
         .env("KNOWLEDGE_DIR", knowledge)
+        .env("DIGEST_MINUTES", "1")
         .env("HTTP_BIND", "127.0.0.1:0")
         .env("RUST_LOG", "error")
         .stdin(Stdio::null())
@@ -145,7 +152,7 @@ async fn an_outage_of_every_channel_loses_doubles_and_disorders_nothing() {
         .expect("a free port")
         .port();
     let mut inbox = Some(smtp(port, folder.path()));
-    let _agent = agent(&kafka, &url, port, folder.path(), &book);
+    let _agent = agent(&kafka, &url, port, folder.path(), Some(&book));
     let producer = Producer::new(&kafka).expect("a producer");
     let incidents: Vec<Uuid> = (1..=INCIDENTS).map(|n| Uuid::from_u128(n << 96)).collect();
     let publish = async |number: usize| {
@@ -200,6 +207,157 @@ async fn an_outage_of_every_channel_loses_doubles_and_disorders_nothing() {
     .await;
     look(&peer, &mails(folder.path()), &incidents);
     drop(inbox);
+}
+
+/// The stages of the mails that an address got, in the order of their coming.
+fn got(folder: &Path, address: &str) -> Vec<String> {
+    let mails = mails(folder);
+    let own = mails.iter().filter(|mail| {
+        let to = mail["to"].as_array().expect("a list");
+        to.iter().any(|one| one == address)
+    });
+    own.map(|mail| {
+        let id = mail["message_id"].as_str().expect("an id");
+        let stage = id.trim_start_matches('<').split('.').next();
+        stage.unwrap_or_default().to_owned()
+    })
+    .collect()
+}
+
+/// Everything that mails alone need.
+struct Mails {
+    kafka: KafkaSettings,
+    postgres: Postgres,
+    url: String,
+    folder: tempfile::TempDir,
+    port: u16,
+    producer: Producer,
+    _inbox: Running,
+}
+
+const WAIT: Duration = Duration::from_secs(60);
+
+impl Mails {
+    async fn new(name: &str) -> Mails {
+        let broker =
+            variable("MIDWATCH_TEST_KAFKA").unwrap_or_else(|| needed("MIDWATCH_TEST_TANSU"));
+        let mut kafka = KafkaSettings::at(&broker);
+        kafka.topic_prefix = format!("{name}{}.", std::process::id());
+        kafka::create_topics(&kafka).await.expect("topics");
+        let epoch = Uuid::from_u128(u128::from(std::process::id()) + 1).to_string();
+        kafka::ensure_epoch(&kafka, &epoch).await.expect("an epoch");
+        let (postgres, url) = database(name).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        Mails {
+            producer: Producer::new(&kafka).expect("a producer"),
+            _inbox: smtp(port, folder.path()),
+            kafka,
+            postgres,
+            url,
+            folder,
+            port,
+        }
+    }
+
+    fn agent(&self) -> Running {
+        agent(&self.kafka, &self.url, self.port, self.folder.path(), None)
+    }
+
+    async fn tell(&self, incident: Uuid, number: usize, severity: &str) {
+        let (topic, payload) = part(incident, number);
+        let mut event: Value = serde_json::from_slice(&payload).expect("JSON");
+        event["severity"] = json!(severity);
+        let (key, payload) = (incident.to_string(), event.to_string());
+        let sent =
+            self.producer
+                .publish_bytes(topic.name(), key.as_bytes(), payload.as_bytes(), &[]);
+        sent.await.expect("taken");
+    }
+
+    async fn ask(&self, query: &'static str) -> i64 {
+        let asked = sqlx::query_scalar::<_, i64>(query).fetch_one(&self.postgres.pool);
+        asked.await.expect("the database answers")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_recipient_refused_for_now_delays_nobody_and_gets_all_in_order() {
+    const LATE: &str = "management@midwatch.example";
+    const HAS: &str = "SELECT count(*) FROM notifications
+        WHERE status = 'SENT' AND recipient = 'management@midwatch.example'";
+    let world = Mails::new("refused").await;
+    let _agent = world.agent();
+    let (folder, incident) = (world.folder.path(), Uuid::from_u128(77 << 96));
+    // The first try asks twice, together and alone; then once; then it is taken.
+    std::fs::write(folder.join("refused"), format!("{LATE} 3")).expect("written");
+    for number in 0..3 {
+        world.tell(incident, number, "CRITICAL").await;
+    }
+    until("somebody has the first", WAIT, async || {
+        count(&world.postgres, "SENT").await > 0
+    })
+    .await;
+    let has = world.ask(HAS).await;
+    assert_eq!(has, 0, "nobody says that it was sent to them");
+    until("all have all three", WAIT, async || {
+        world.ask(HAS).await == 3
+    })
+    .await;
+    world.tell(incident, 3, "CRITICAL").await;
+    until("the end is told to all", WAIT, async || {
+        world.ask(HAS).await == 4 && count(&world.postgres, "PENDING").await == 0
+    })
+    .await;
+    let stages = ["opened", "rca", "plan", "resolved"];
+    let all = mails(folder);
+    let late = |mail: &Value| {
+        mail["to"]
+            .as_array()
+            .expect("a list")
+            .contains(&json!(LATE))
+    };
+    let before = all.iter().position(late);
+    assert!(before >= Some(2), "{before:?} mails to others in between");
+    for mail in &all {
+        for address in mail["to"].as_array().expect("a list") {
+            let address = address.as_str().expect("an address");
+            assert_eq!(got(folder, address), stages, "{address}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_low_comes_together_also_from_a_process_that_was_not_there() {
+    const NOTED: &str = "SELECT count(*) FROM agent_state WHERE scope LIKE 'digest/mail/%'
+        AND (SELECT count(*) FROM jsonb_object_keys(state #> '{state,digest,entries}')) = 2";
+    const YOUNG: &str = "SELECT (extract(second FROM now()) < 45)::int::bigint";
+    let world = Mails::new("together").await;
+    let first = world.agent();
+    // Both in one interval, which is a minute of the clock.
+    until("a minute is young", WAIT, async || {
+        world.ask(YOUNG).await == 1
+    })
+    .await;
+    for number in [78, 79] {
+        world.tell(Uuid::from_u128(number << 96), 0, "LOW").await;
+    }
+    until("both are noted", WAIT, async || world.ask(NOTED).await == 1).await;
+    drop(first);
+    let _second = world.agent();
+    until("the digest has come", 2 * WAIT, async || {
+        count(&world.postgres, "SENT").await == 1
+    })
+    .await;
+    let all = mails(world.folder.path());
+    let [digest] = all.as_slice() else {
+        panic!("one digest, not {all:?}");
+    };
+    let subject = digest["subject"].as_str().expect("a subject");
+    assert_eq!(subject, "🔵 [LOW] Digest — 2 incidents, 2 still open");
 }
 
 /// What people have in the end.

@@ -3,7 +3,8 @@
     smtp.py PORT FOLDER
 
 Writes FOLDER/ca.pem (the authority to trust) once, keeps one JSON line for each
-mail in FOLDER/mails.jsonl, and says `ready` when it serves.
+mail in FOLDER/mails.jsonl, and says `ready` when it serves. FOLDER/refused holds
+an address and how often it is answered 450 first.
 """
 
 import asyncio
@@ -22,6 +23,18 @@ PORT, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
 
 
 class Keeper:
+    def __init__(self):
+        self.refused = 0
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        refused = FOLDER / "refused"
+        who, times = refused.read_text().split() if refused.exists() else ("", "0")
+        if address == who and self.refused < int(times):
+            self.refused += 1
+            return "450 4.2.0 try again later"
+        envelope.rcpt_tos.append(address)
+        return "250 ok"
+
     async def handle_DATA(self, server, session, envelope):
         mail = email.message_from_bytes(envelope.content, policy=policy.default)
         line = {

@@ -3,6 +3,7 @@
 
 use midwatch_runtime::effect::Notification;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// What the one message of an incident shows; edited where the channel can.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Board {
     pub note: Option<String>,
     /// How it ended.
     pub end: Option<String>,
+    /// The incidents of a digest, a line or two each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
     pub buttons: Vec<Button>,
 }
 
@@ -65,10 +69,14 @@ pub struct Post {
     /// The row that this delivers; its stage tells messages of an incident
     /// apart.
     pub notification: Notification,
+    /// The incidents of a digest; empty where it is the notification's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<Uuid>,
 }
 
 impl Post {
-    /// Whether it only brings the board up to date.
+    /// Whether it only brings the board up to date; a digest is nothing more
+    /// than its board.
     #[must_use]
     pub fn is_edit(&self) -> bool {
         self.detail.is_empty() && self.signal == Signal::Update
@@ -97,6 +105,7 @@ impl Board {
             ("Action", &self.action),
             ("State", &self.note),
             ("End", &self.end),
+            ("Incidents", &self.list),
         ];
         rows.into_iter()
             .filter_map(|(label, text)| Some((label, text.as_deref()?)))

@@ -1,6 +1,7 @@
 //! `NOTIFY_FILE`: which channels there are, what goes where, and who hears of
 //! an incident that nobody acknowledges.
 
+use crate::digest::takes_digests;
 use midwatch_events::Severity;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -37,6 +38,9 @@ impl Default for Book {
 fn progress_minutes() -> u32 {
     30
 }
+
+/// The longest time that a LOW incident may wait to be told.
+pub const DIGEST_LONGEST: u32 = 24 * 60;
 
 /// A way to reach people.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -151,6 +155,12 @@ pub struct Route {
     pub stages: Vec<String>,
     #[serde(default)]
     pub hours: Option<Hours>,
+    /// Minutes of wall clock between digests, in which incidents of LOW
+    /// severity are told together; none, or 0, for a message each. Where
+    /// several routes lead to a channel, one without a digest is stronger,
+    /// then the shortest.
+    #[serde(default)]
+    pub digest_minutes: u32,
 }
 
 fn lowest() -> Severity {
@@ -273,6 +283,7 @@ impl Book {
                 return Err("hours: days are 1 to 7, and from < to <= 24".to_owned());
             }
         }
+        self.check_digests()?;
         for rung in &self.escalation {
             if rung.after_minutes == 0 || (rung.channels.is_empty() && rung.mail.is_empty()) {
                 return Err(
@@ -287,10 +298,39 @@ impl Book {
         Ok(())
     }
 
+    fn check_digests(&self) -> Result<(), String> {
+        for route in self.routes.iter().filter(|route| route.digest_minutes > 0) {
+            if route.digest_minutes > DIGEST_LONGEST {
+                return Err(format!(
+                    "digest_minutes {} is more than {DIGEST_LONGEST}, which is a day",
+                    route.digest_minutes
+                ));
+            }
+            let mut channels = route.channels.iter().filter_map(|name| self.channel(name));
+            if let Some(pager) = channels.find(|channel| !takes_digests(&channel.kind)) {
+                return Err(format!(
+                    "channel {:?} is a pager, which takes no digest; give it a route of its own",
+                    pager.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The channel of this name.
     #[must_use]
     pub fn channel(&self, name: &str) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.name == name)
+    }
+
+    /// Minutes between a channel's digests, where a LOW incident's message to
+    /// it is left to one.
+    #[must_use]
+    pub fn digest_minutes(&self, channel: &Channel, asked: &Asked<'_>) -> Option<u32> {
+        let routes = self.routes.iter().filter(|route| route.holds(asked));
+        let leading = routes.filter(|route| route.channels.contains(&channel.name));
+        let least = leading.map(|route| route.digest_minutes).min()?;
+        (least > 0).then_some(least)
     }
 
     /// The channels that a message goes to, in the order of the file.
@@ -405,6 +445,16 @@ mod tests {
             ("\"HIGH\"", "\"LOUD\"", "routes[1].min_severity"),
             ("\"format\"", "\"fromat\"", "fromat"),
             ("\"ops\", \"kind\"", "\"mail\", \"kind\"", "not mail"),
+            (
+                "\"teams\": [\"pay",
+                "\"digest_minutes\": 1441, \"teams\": [\"pay",
+                "a day",
+            ),
+            (
+                "\"stages\":",
+                "\"digest_minutes\": 60, \"stages\":",
+                "takes no digest",
+            ),
         ] {
             let text = FILE.replacen(old, new, 1);
             assert_ne!(text, FILE, "{old} is in the file");

@@ -192,9 +192,14 @@ fn plain(text: &str, limit: usize) -> Value {
 /// The incident's message, Block Kit.
 fn board(board: &Board) -> Value {
     let mut blocks = vec![json!({ "type": "section", "text": plain(&board.headline(), SECTION) })];
+    // A list needs the whole width.
+    if let Some(list) = &board.list {
+        blocks.push(json!({ "type": "section", "text": plain(list, SECTION) }));
+    }
     let fields: Vec<Value> = board
         .lines()
         .into_iter()
+        .filter(|_| board.list.is_none())
         .map(|(label, text)| plain(&format!("{label}\n{text}"), SECTION * 2 / 3))
         .collect();
     if !fields.is_empty() {

@@ -17,7 +17,8 @@ pub(super) struct Webhook {
 
 impl Webhook {
     pub(super) async fn deliver(&self, http: &Http, post: &Post) -> Result<String, JobError> {
-        if post.is_edit() && self.format != Format::Midwatch {
+        let is_edit = post.is_edit() && post.board.list.is_none();
+        if is_edit && self.format != Format::Midwatch {
             return Ok("nothing to say".to_owned());
         }
         let body = serde_json::to_vec(&document(post, self.format))

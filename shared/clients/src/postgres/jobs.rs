@@ -234,6 +234,25 @@ pub async fn mark_applied(tx: &mut Tx, id: Uuid) -> Result<(), PostgresError> {
     Ok(())
 }
 
+/// Those of these lanes in which a job waits or runs.
+///
+/// # Errors
+/// The database is away.
+pub async fn busy_lanes(
+    pool: &PgPool,
+    agent: &str,
+    lanes: &[String],
+) -> Result<Vec<String>, PostgresError> {
+    Ok(sqlx::query_scalar!(
+        "SELECT DISTINCT lane FROM jobs
+         WHERE agent = $1 AND lane = ANY($2) AND status <> 'applied'",
+        agent,
+        lanes
+    )
+    .fetch_all(pool)
+    .await?)
+}
+
 /// A timer that is due.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimerRow {

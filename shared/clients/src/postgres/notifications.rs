@@ -54,25 +54,33 @@ pub async fn insert(tx: &mut Tx, note: &Notification) -> Result<u64, PostgresErr
     Ok(written)
 }
 
-/// Records how the delivery of a message ended.
+/// How the delivery of a message ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    pub message_id: String,
+    /// For whom it ended; empty for everybody whom the message goes to.
+    pub recipients: Vec<String>,
+    pub sent: bool,
+    pub attempts: i32,
+    /// Why it was not sent, or to whom it was not.
+    pub error: Option<String>,
+}
+
+/// Records how a delivery ended. What was sent stays sent.
 ///
 /// # Errors
 /// The database is away.
-pub async fn done(
-    tx: &mut Tx,
-    message_id: &str,
-    sent: bool,
-    attempts: i32,
-    error: Option<&str>,
-) -> Result<(), PostgresError> {
+pub async fn done(tx: &mut Tx, end: &Delivered) -> Result<(), PostgresError> {
     sqlx::query!(
         "UPDATE notifications SET status = CASE WHEN $2 THEN 'SENT' ELSE 'FAILED' END,
              attempts = $3, error = $4, sent_at = CASE WHEN $2 THEN now() END
-         WHERE message_id = $1 AND status <> 'SENT'",
-        message_id,
-        sent,
-        attempts,
-        error
+         WHERE message_id = $1 AND status <> 'SENT'
+           AND (cardinality($5::text[]) = 0 OR recipient = ANY($5))",
+        end.message_id,
+        end.sent,
+        end.attempts,
+        end.error.as_deref(),
+        &end.recipients
     )
     .execute(&mut **tx)
     .await?;

@@ -283,6 +283,10 @@ impl<A: Agent> Engine<A> {
                 due_ms,
                 payload,
             } => jobs::set_timer(tx, self.name, scope, &name, due_ms, &payload).await?,
+            Effect::Call(call) => {
+                let (name, due_ms) = (&call.name, call.due_ms);
+                jobs::set_timer(tx, self.name, &call.scope, name, due_ms, &call.payload).await?;
+            }
             Effect::CancelTimer { name } => {
                 jobs::clear_timer(tx, self.name, scope, &name, None).await?;
             }
@@ -292,12 +296,7 @@ impl<A: Agent> Engine<A> {
             Effect::Notify(note) => {
                 notifications::insert(tx, &note).await?;
             }
-            Effect::NotificationDone {
-                message_id,
-                sent,
-                attempts,
-                error,
-            } => notifications::done(tx, &message_id, sent, attempts, error.as_deref()).await?,
+            Effect::NotificationDone(end) => notifications::done(tx, &end).await?,
             Effect::RecordModelCall { incident_id, call } => {
                 llm::insert(tx, incident_id, &call).await?;
                 count_model_call(self.name, &call);

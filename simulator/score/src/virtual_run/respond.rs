@@ -404,8 +404,9 @@ impl Respond {
             }
             Effect::Unsubscribe { channel } => self.unsubscribe(&channel, &scope),
             // The audit trail is for people. Nothing comes early here, no
-            // model is asked and no mail is sent.
+            // model is asked and no mail is sent, which alone calls others.
             Effect::Audit(_)
+            | Effect::Call(_)
             | Effect::Keep { .. }
             | Effect::Park { .. }
             | Effect::Notify(_)

@@ -155,7 +155,8 @@ pub async fn emails(
 ) -> Result<Vec<Email>, PostgresError> {
     // The view `emails` groups the whole table before it can be limited; here
     // the first row of each mail is found by key, and only then its others.
-    // A mail is one SMTP transaction, so any row has the status of all.
+    // A mail is FAILED where it failed for anybody, and PENDING where somebody
+    // still waits for it.
     Ok(sqlx::query_as!(
         Email,
         r#"SELECT n.id, n.incident_id, n.stage, n.subject, mail.status AS "status!",
@@ -171,7 +172,7 @@ pub async fn emails(
                  AND r.stage = n.stage AND r.channel = 'mail') mail
            WHERE n.channel = 'mail' AND n.id = mail.first_id
              AND ($1::uuid IS NULL OR n.incident_id = $1)
-             AND ($2::text IS NULL OR n.status = $2)
+             AND ($2::text IS NULL OR mail.status = $2)
              AND ($3::text IS NULL OR n.stage = $3)
              AND ($4::bigint IS NULL OR n.id < $4)
            ORDER BY n.id DESC LIMIT $5"#,
