@@ -383,8 +383,10 @@ fn look(peer: &Peer, mails: &[Value], incidents: &[Uuid]) {
             );
         }
         for incident in incidents {
-            let id = incident.to_string();
-            let short = midwatch_events::ids::short_incident(*incident);
+            let (id, short) = (
+                incident.to_string(),
+                midwatch_events::ids::short_incident(*incident),
+            );
             let told: Vec<&str> = seen
                 .hook
                 .iter()
@@ -394,50 +396,62 @@ fn look(peer: &Peer, mails: &[Value], incidents: &[Uuid]) {
             assert_eq!(told, stages, "the webhook about {short}");
             let alert = seen.pager.get(&id).expect("an alert");
             assert_eq!(*alert, ["trigger", "resolve"], "the pager about {short}");
-
-            let root = seen
-                .slack
-                .iter()
-                .position(|(_, mark)| *mark == format!("{id}:root"));
-            let root = root.unwrap_or_else(|| panic!("no message about {short}"));
-            let ts = format!("1700000000.{:06}", root + 1);
-            let roots = seen
-                .slack
-                .iter()
-                .filter(|(_, mark)| *mark == format!("{id}:root"));
-            assert_eq!(roots.count(), 1, "one message about {short}");
-            let thread: Vec<&str> = seen
-                .slack
-                .iter()
-                .filter(|(thread, _)| *thread == ts)
-                .filter_map(|(_, mark)| mark.rsplit(':').next())
-                .collect();
-            assert_eq!(thread, stages, "Slack's thread about {short}");
-            assert!(
-                seen.edits[&ts] >= 4,
-                "the board of {short} is kept up to date"
-            );
-
-            let phone: Vec<&str> = seen
-                .telegram
-                .iter()
-                .filter(|(answers, text)| answers.is_some() && text.contains(&short))
-                .map(|(_, text)| text.lines().next().unwrap_or_default())
-                .collect();
-            assert_eq!(phone.len(), LIFE.len(), "Telegram about {short}: {phone:?}");
-            for (line, sign) in phone.iter().zip(["🚨", "🔍", "🛠️", "✅", "📋"]) {
-                assert!(line.starts_with(sign), "Telegram about {short}: {phone:?}");
-            }
-
-            let mailed: Vec<&str> = mails
-                .iter()
-                .filter_map(|mail| mail["subject"].as_str())
-                .filter(|subject| subject.contains(&short))
-                .collect();
-            assert_eq!(mailed.len(), LIFE.len(), "mails about {short}: {mailed:?}");
-            for (subject, sign) in mailed.iter().zip(["🚨", "🔍", "🛠", "✅", "📋"]) {
-                assert!(subject.starts_with(sign), "mails about {short}: {mailed:?}");
-            }
+            thread(seen, &id, &short, &stages);
+            phone(seen, &short);
+            mailed(mails, &short);
         }
     });
+}
+
+/// One message in Slack, kept up to date, with every stage in its thread.
+fn thread(seen: &peer::Seen, id: &str, short: &str, stages: &[&str]) {
+    let root = seen
+        .slack
+        .iter()
+        .position(|(_, mark)| *mark == format!("{id}:root"));
+    let root = root.unwrap_or_else(|| panic!("no message about {short}"));
+    let ts = format!("1700000000.{:06}", root + 1);
+    let roots = seen
+        .slack
+        .iter()
+        .filter(|(_, mark)| *mark == format!("{id}:root"));
+    assert_eq!(roots.count(), 1, "one message about {short}");
+    let thread: Vec<&str> = seen
+        .slack
+        .iter()
+        .filter(|(thread, _)| *thread == ts)
+        .filter_map(|(_, mark)| mark.rsplit(':').next())
+        .collect();
+    assert_eq!(thread, stages, "Slack's thread about {short}");
+    assert!(
+        seen.edits[&ts] >= 4,
+        "the board of {short} is kept up to date"
+    );
+}
+
+/// Every stage in Telegram, in order.
+fn phone(seen: &peer::Seen, short: &str) {
+    let phone: Vec<&str> = seen
+        .telegram
+        .iter()
+        .filter(|(answers, text)| answers.is_some() && text.contains(short))
+        .map(|(_, text)| text.lines().next().unwrap_or_default())
+        .collect();
+    assert_eq!(phone.len(), LIFE.len(), "Telegram about {short}: {phone:?}");
+    for (line, sign) in phone.iter().zip(["🚨", "🔍", "🛠️", "✅", "📋"]) {
+        assert!(line.starts_with(sign), "Telegram about {short}: {phone:?}");
+    }
+}
+
+/// Every stage by mail, in order.
+fn mailed(mails: &[Value], short: &str) {
+    let mailed: Vec<&str> = mails
+        .iter()
+        .filter_map(|mail| mail["subject"].as_str())
+        .filter(|subject| subject.contains(short))
+        .collect();
+    assert_eq!(mailed.len(), LIFE.len(), "mails about {short}: {mailed:?}");
+    for (subject, sign) in mailed.iter().zip(["🚨", "🔍", "🛠", "✅", "📋"]) {
+        assert!(subject.starts_with(sign), "mails about {short}: {mailed:?}");
+    }
 }
