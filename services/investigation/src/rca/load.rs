@@ -24,6 +24,9 @@ const SURE: f64 = 1.2;
 /// How often a request that fails is tried again, at most, by a caller in its
 /// senses.
 const TRIES: i32 = 3;
+/// A latency that grew by less than this share, or a tenth of it of requests
+/// that fail, is harm to nobody.
+const HARMED: f64 = 0.2;
 /// A caller waits this many times as long as usual before it tries again.
 const PATIENT: f64 = 2.0;
 /// The part of the largest growth, as a logarithm, from which on the alert's
@@ -130,6 +133,23 @@ impl<'a> View<'a> {
             .filter(|name| *name != service)
             .filter_map(|name| self.rates.get_key_value(name).map(|(name, _)| *name))
             .collect()
+    }
+
+    fn suffers(&self, service: &str) -> bool {
+        let pain = self.pain(service);
+        pain.slower >= 1.0 + HARMED || pain.failing >= HARMED / 10.0
+    }
+
+    /// Whether more requests for a service harm the alert's own: one that gets
+    /// them, or gets more for it, does not keep up and is that or is called by it.
+    fn harms(&self, target: &str, service: &str) -> bool {
+        let graph = &self.findings.graph;
+        let waits = graph.transitive_callees(target);
+        let is_waited_for = |name: &str| name == target || waits.iter().any(|(one, _)| one == name);
+        let below = graph.transitive_callees(service);
+        let mut loaded = below.iter().map(|(name, _)| name.as_str());
+        let is_harm = |name: &str| self.suffers(name) && is_waited_for(name);
+        is_harm(service) || loaded.any(|name| self.factor(name) >= 1.0 + GROWN && is_harm(name))
     }
 
     /// Whether what a service without known callers gets came with what the
@@ -276,6 +296,9 @@ fn grown<'a>(view: &View<'a>, target: &str, service: &'a str, rate: Rate) -> Opt
     let passed = passed.fold(1.0, f64::max);
     let left = rate.factor / (passed * view.tried_again(service, &callers));
     if left < 1.0 + GROWN || view.came_through(target, service) {
+        return None;
+    }
+    if rate.sure < 1.0 && !view.harms(target, service) {
         return None;
     }
     let slowest = callers
