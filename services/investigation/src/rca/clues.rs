@@ -101,7 +101,7 @@ fn quoted(
         Kind::Resource => series(recording, findings, service, strength, |one| {
             one.quantity.is_resource()
         }),
-        Kind::OtherJump | Kind::Shift | Kind::TrafficLoss | Kind::TrafficGain => {
+        Kind::OtherJump | Kind::Shift | Kind::TrafficLoss | Kind::Origin => {
             series(recording, findings, service, strength, |one| {
                 matches!(one.quantity, Quantity::Requests | Quantity::Other)
             })

@@ -318,28 +318,7 @@ pub(super) fn by_traffic(findings: &Findings, note: &mut Note<'_>) {
             }
         }
     }
-    for (service, (before, after)) in &findings.rates {
-        if *before <= 0.0 {
-            continue;
-        }
-        let callers = findings.graph.callers(service);
-        let (mut sent_before, mut sent_after) = (0.0, 0.0);
-        for caller in callers {
-            if let Some((was, is)) = findings.rates.get(caller) {
-                sent_before += was;
-                sent_after += is;
-            }
-        }
-        let expected = if sent_before > 0.0 {
-            sent_after / sent_before
-        } else {
-            1.0
-        };
-        let got = after / before;
-        note(
-            service,
-            Kind::TrafficGain,
-            ((got - expected - 0.1) / 3.0).clamp(0.0, 1.0),
-        );
+    for (service, size) in &findings.load.origins {
+        note(service, Kind::Origin, *size);
     }
 }

@@ -11,6 +11,7 @@ pub mod clues;
 mod counter;
 pub mod ledger;
 pub mod lines;
+pub mod load;
 mod measured;
 pub mod place;
 pub mod portrait;

@@ -31,6 +31,8 @@ pub struct Place {
     pub alerted: f64,
     /// How early it broke, 0..1; 0 where it is not known to have.
     pub early: f64,
+    /// The part of its requests that others brought about, 0..1.
+    pub driven: f64,
 }
 
 /// How visibly each service suffers, 0..1: what its callers would notice.
@@ -60,6 +62,7 @@ pub fn find(recording: &Recording, findings: &Findings) -> BTreeMap<String, Plac
         .collect();
     let all: f64 = symptoms.values().sum();
     let has_graph = findings.graph.edges().next().is_some();
+    let driven = |service: &str| findings.load.driven.get(service).copied().unwrap_or(0.0);
     let shown = |service: &str| symptoms.get(service).copied().unwrap_or(0.0);
     findings
         .portraits
@@ -92,10 +95,14 @@ pub fn find(recording: &Recording, findings: &Findings) -> BTreeMap<String, Plac
                     0.0
                 },
                 alerted: match portrait.get(&Kind::Target) {
-                    Some(target) if !has_graph => *target,
+                    Some(target) if !has_graph => {
+                        let begun = portrait.get(&Kind::Origin).copied().unwrap_or(0.0);
+                        target * (1.0 - begun)
+                    }
                     _ => 0.0,
                 },
                 early: portrait.get(&Kind::First).copied().unwrap_or(0.0),
+                driven: driven(service),
             };
             (service.clone(), place)
         })
@@ -123,7 +130,10 @@ fn explained(
         .filter(|name| onset(name) <= mine)
         // Nobody asks what is called by one that is gone.
         .filter(|name| !(is_gone(name) && is_gone(service)))
-        .map(|name| symptoms.get(name).copied().unwrap_or(0.0))
+        .map(|name| {
+            let driven = findings.load.driven.get(name).copied().unwrap_or(0.0);
+            symptoms.get(name).copied().unwrap_or(0.0) * (1.0 - driven)
+        })
         .fold(0.0, f64::max);
     // Spans and log lines tell themselves whose work and whose answer it is.
     let told = !(findings.traces.services.is_empty() && findings.lines.is_empty());

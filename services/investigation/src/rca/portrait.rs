@@ -4,6 +4,7 @@ use super::blame::Blames;
 use super::change::Alert;
 use super::ledger::{self, Changed, Ledger};
 use super::lines::{self, Told as Lines};
+use super::load::{self, Load};
 use super::place::{self, Place};
 use super::quantity::Quantity;
 use super::recording::{Question, Recording};
@@ -57,8 +58,8 @@ pub enum Kind {
     Shift,
     /// Requests that it lost and its callers did not.
     TrafficLoss,
-    /// Requests that it gained and its callers did not.
-    TrafficGain,
+    /// A change of requests that begins with it.
+    Origin,
     /// It was among the first to change.
     First,
     /// The target depends on it, or it is the target.
@@ -90,7 +91,7 @@ pub const KINDS: [Kind; 25] = [
     Kind::OtherJump,
     Kind::Shift,
     Kind::TrafficLoss,
-    Kind::TrafficGain,
+    Kind::Origin,
     Kind::First,
     Kind::Reached,
     Kind::Target,
@@ -107,6 +108,7 @@ pub struct Findings {
     pub traces: Traces,
     pub lines: BTreeMap<String, Lines>,
     pub blames: Blames,
+    pub load: Load,
     /// Services whose latency or failures are measured.
     pub metered: BTreeSet<String>,
     /// Services of which at least half of the series stopped.
@@ -134,12 +136,14 @@ pub fn find(recording: &Recording, question: &Question) -> Findings {
         changed,
         rates,
         blames: Blames::default(),
+        load: Load::default(),
         metered: BTreeSet::new(),
         portraits: BTreeMap::new(),
         places: BTreeMap::new(),
     };
     findings.metered = metered(recording, &findings.changed);
     findings.blames = blame::read(recording, &findings);
+    findings.load = load::read(recording, question, &findings);
     let mut portraits: BTreeMap<String, BTreeMap<Kind, f64>> = services
         .iter()
         .map(|service| ((*service).to_owned(), BTreeMap::new()))

@@ -27,6 +27,8 @@ const ALERTED: f64 = 0.35;
 const UNFELT: f64 = 0.33;
 /// What is lost where something that it calls broke no later.
 const EXPLAINED: f64 = 0.4;
+/// What is lost where others brought its requests about.
+const DRIVEN: f64 = 0.65;
 /// No evidence of ours is certain.
 pub const CEILING: f64 = 0.97;
 /// What callers that all suffer add.
@@ -42,6 +44,7 @@ pub fn trust(kind: Kind) -> f64 {
     match kind {
         Kind::Complaints => 1.9,
         Kind::Silence => 1.8,
+        Kind::Origin => 1.6,
         Kind::SlowEdges => 1.3,
         Kind::Failures => 1.1,
         Kind::Resource | Kind::Accused | Kind::SpanSeconds => 1.0,
@@ -52,7 +55,6 @@ pub fn trust(kind: Kind) -> f64 {
         Kind::LatencyJump | Kind::FailureRate => 0.4,
         Kind::Shift => 0.35,
         Kind::FailureJump | Kind::OtherJump | Kind::TrafficLoss => 0.2,
-        Kind::TrafficGain => 0.05,
         Kind::First | Kind::Reached | Kind::Target => 0.0,
     }
 }
@@ -74,7 +76,7 @@ pub fn charge(portrait: &BTreeMap<Kind, f64>, place: Place) -> f64 {
     let timely = 1.0 - LATE * (1.0 - place.early);
     let central = 1.0 - BESIDE * (1.0 - place.coverage);
     let central = central * (1.0 - ALERTED * place.alerted);
-    let own = 1.0 - EXPLAINED * place.explained;
+    let own = (1.0 - EXPLAINED * place.explained) * (1.0 - DRIVEN * place.driven);
     let own = own * (1.0 - UNFELT * (1.0 - place.felt));
     (sum * timely * central + CALLERS * place.callers * place.coverage) * own
 }
