@@ -148,6 +148,7 @@ mod tests {
                 body_html: String::new(),
                 body_text: String::new(),
             },
+            about: Vec::new(),
         }
     }
 
