@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// Records quoted for one kind of evidence.
 const EACH: usize = 3;
+/// A series that changed less than this part of the one that changed most is not
+/// quoted beside it.
+const PALE: f64 = 0.25;
 
 /// A record that speaks for or against a candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,9 +187,13 @@ fn series(
             .total_cmp(&one.1)
             .then(one.0.series.cmp(&other.0.series))
     });
+    // Beside a pool that went from 30 to 80, a CPU from 22.1 to 21.2 shows
+    // nothing.
+    let least = found.first().map_or(0.0, |(_, most)| PALE * most);
     found
         .into_iter()
         .take(EACH)
+        .filter(|(_, surprise)| *surprise >= least)
         .filter_map(|(one, _)| {
             let change = one.change.as_ref()?;
             let series = &recording.series[one.series];
