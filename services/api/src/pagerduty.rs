@@ -149,22 +149,13 @@ impl Event {
         }
     }
 
-    /// When it happened, epoch milliseconds.
-    fn at_ms(&self, now_ms: i64) -> Result<i64, ApiError> {
+    /// When it happened, epoch milliseconds; none where that is too far away to
+    /// be obeyed.
+    fn at_ms(&self, now_ms: i64) -> Result<Option<i64>, ApiError> {
         let at = OffsetDateTime::parse(&self.occurred_at, &Rfc3339)
             .map_err(|_| unreadable("event.occurred_at is no time"))?;
         let at_ms = at.unix_timestamp() * 1_000 + i64::from(at.millisecond());
-        if now_ms.abs_diff(at_ms) > AGE_MS {
-            return Err(ApiError {
-                status: StatusCode::GONE,
-                code: "stale_event",
-                message: format!("the event is of {}", clock::rfc3339(at_ms)),
-                hint:
-                    "nothing was done: an event counts for an hour; acknowledge the incident here"
-                        .to_owned(),
-            });
-        }
-        Ok(at_ms)
+        Ok((now_ms.abs_diff(at_ms) <= AGE_MS).then_some(at_ms))
     }
 }
 
@@ -230,7 +221,9 @@ async fn hear(app: &App, caller: &Caller, body: &[u8]) -> Result<(&'static str, 
     if event.id.is_empty() {
         return Err(unreadable("event.id is empty"));
     }
-    let at_ms = event.at_ms(clock::now_ms())?;
+    let Some(at_ms) = event.at_ms(clock::now_ms())? else {
+        return ignored("it happened more than an hour ago");
+    };
     // The same for an event that is sent again.
     let id = incident.to_string();
     let event_id = ids::derive(&["pagerduty-event", &event.id, &id]);
@@ -240,17 +233,22 @@ async fn hear(app: &App, caller: &Caller, body: &[u8]) -> Result<(&'static str, 
     };
     let reason = format!("through PagerDuty at {}", clock::rfc3339(at_ms));
     let by = event.operator();
-    Ok(
-        match doors::acknowledge(app, event_id, &id, (&by, way), reason).await? {
-            Taken::Asked(published) => (
-                "published",
-                json!({"event_id": published.event_id, "incident_id": incident,
+    let taken = match doors::acknowledge(app, event_id, &id, (&by, way), reason).await {
+        Err(error) if error.code == "not_found" => {
+            return ignored("there is no such incident here");
+        }
+        Err(error) if error.code == "wrong_state" => return ignored("the incident is over"),
+        taken => taken?,
+    };
+    Ok(match taken {
+        Taken::Asked(published) => (
+            "published",
+            json!({"event_id": published.event_id, "incident_id": incident,
                     "partition": published.partition, "offset": published.offset}),
-            ),
-            Taken::Already { by, .. } => (
-                "already",
-                json!({"incident_id": incident, "acknowledged_by": by}),
-            ),
-        },
-    )
+        ),
+        Taken::Already { by, .. } => (
+            "already",
+            json!({"incident_id": incident, "acknowledged_by": by}),
+        ),
+    })
 }

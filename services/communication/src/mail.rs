@@ -11,6 +11,11 @@ use midwatch_runtime::effect::{Effect, JobRequest, Notification};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// Tries of a mail to one recipient alone. The runtime waits two seconds longer
+/// after each, 84 at last, half an hour together: greylisting servers take a
+/// mail after minutes (RFC 6647), and nobody else waits in that lane.
+pub const APART_TRIES: i32 = 42;
+
 /// A mail on its way: what the delivery job carries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mail {
@@ -93,7 +98,7 @@ impl Mail {
         let name = format!("{DELIVER}:{id}:{recipient}");
         Ok(Effect::StartJob(JobRequest {
             lane: Some(self.lane(recipient)),
-            max_attempts: (DELIVERY_TRIES - tried).max(1),
+            max_attempts: APART_TRIES,
             // As long as the runtime waits after as many tries.
             delay_ms: i64::from(tried) * 2_000,
             ..JobRequest::new(name, DELIVER, serde_json::to_value(mail)?)

@@ -36,9 +36,10 @@ pub fn of(opened: &IncidentOpened) -> Option<Vec<u8>> {
     let member = opened.grouped_anomalies.iter().find(|anomaly| {
         anomaly.service == service && anomaly.trigger_metric == opened.trigger_metric
     });
-    let alarm_ms = member
-        .and_then(|anomaly| anomaly.observed_at_ms)
-        .unwrap_or(opened.header.detected_at_ms);
+    // The incident may have been detected by another series before.
+    let alarm_ms = member.map_or(opened.header.detected_at_ms, |anomaly| {
+        anomaly.observed_at_ms.unwrap_or(anomaly.detected_at_ms)
+    });
     if opened.observed_value.is_finite() {
         points.push((alarm_ms, opened.observed_value));
     }

@@ -61,12 +61,13 @@ impl Core {
         let mut effects = Vec::new();
         for channel in &self.book.channels {
             let shows = state.shown_on.contains(&channel.name);
-            if !shows && let Some(minutes) = self.rests(state, news, channel, &asked) {
+            let is_routed = routed.contains(&channel.name.as_str());
+            if !shows && let Some(minutes) = self.rests(state, news, (channel, is_routed), &asked) {
                 let quiet = (channel, minutes);
                 effects.extend(self.note_channel(state, at, header, &news.key, quiet));
                 continue;
             }
-            let told = if routed.contains(&channel.name.as_str()) || (owed && shows) {
+            let told = if is_routed || (owed && shows) {
                 news.detail.as_str()
             } else if shows && news.signal == Signal::Update {
                 ""
@@ -88,7 +89,7 @@ impl Core {
         &self,
         state: &State,
         news: &News,
-        channel: &Channel,
+        (channel, is_routed): (&Channel, bool),
         asked: &Asked<'_>,
     ) -> Option<u32> {
         if asked.severity > Severity::Low || news.detail.is_empty() {
@@ -96,7 +97,8 @@ impl Core {
         }
         let scope = Audience::Channel(channel.name.clone()).scope();
         let noted = state.quiet.noted.get(&scope);
-        let owed = noted.filter(|_| news.signal == Signal::Resolve);
+        // A route that wants the message at once is stronger than what is owed.
+        let owed = noted.filter(|_| news.signal == Signal::Resolve && !is_routed);
         let routed = self.book.digest_minutes(channel, asked);
         routed.or(owed.map(|noted| noted.minutes))
     }

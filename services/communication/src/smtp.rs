@@ -115,7 +115,10 @@ impl Mailer {
         match self.hand_over(&envelope, &bytes, deadline).await {
             Ok(reply) => receipt.reply = reply,
             Err(error) if mail.only.is_some() || is_away(&error) => return Err(error),
-            Err(error) if wanted.len() == 1 => note(&mut receipt, &wanted[0], error)?,
+            // With somebody who waits, a refusal is one of several.
+            Err(error) if wanted.len() == 1 && receipt.behind.is_empty() => {
+                note(&mut receipt, &wanted[0], error)?;
+            }
             Err(_) => {
                 self.one_by_one(&whole, &wanted, &bytes, deadline, &mut receipt)
                     .await?;

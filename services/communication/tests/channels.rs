@@ -369,6 +369,10 @@ fn the_picture_shows_the_reading_that_raised_the_alarm() {
     opened.observed_value = opened.baseline_value;
     let calm = red(&picture::of(&opened).expect("the same without an alarm"));
     assert!(shown > calm, "{shown} red pixels with it, {calm} without");
+    // Another series was detected before; the alarm's reading stays where it was.
+    let whole = picture::of(&opened);
+    opened.header.detected_at_ms -= 120_000;
+    assert_eq!(picture::of(&opened), whole);
     opened.recent_metrics.truncate(2);
     assert_eq!(picture::of(&opened), None, "three readings show no course");
 }

@@ -4,6 +4,7 @@ mod fixtures;
 
 use fixtures::{AT, connections, core, envelope, hear, mails, raised, release};
 use midwatch_communication::decide::{DELIVERY_TRIES, Mail, Receipt, Refusal, State};
+use midwatch_communication::mail::APART_TRIES;
 use midwatch_events::incident::IncidentChange;
 use midwatch_events::{Event, RemediationAction, Severity};
 use midwatch_runtime::agent::{Input, Job};
@@ -402,7 +403,7 @@ fn apart(effects: &[Effect]) -> Vec<(String, Mail)> {
     });
     jobs.map(|job| {
         let mail: Mail = serde_json::from_value(job.payload.clone()).expect("a mail");
-        assert_eq!(job.max_attempts, DELIVERY_TRIES - mail.tried);
+        assert_eq!(job.max_attempts, APART_TRIES);
         assert_eq!(job.delay_ms, 2_000 * i64::from(mail.tried));
         (job.lane.clone().expect("a lane of its own"), mail)
     })

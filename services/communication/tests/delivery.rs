@@ -338,6 +338,16 @@ async fn for_good_and_for_now_are_told_apart() {
 }
 
 #[tokio::test]
+async fn who_is_refused_for_good_costs_nobody_the_mail_who_waits() {
+    let sink = picky_sink(0, "", &[("oncall@example.com", "550 no such user")]).await;
+    let behind = vec!["management@example.com".to_owned()];
+    let receipt = mailer(&sink.url).deliver(&mails()[0], &behind).await;
+    let receipt = receipt.expect("somebody waits");
+    assert_eq!(receipt.refused[0].recipient, "oncall@example.com");
+    assert_eq!(receipt.behind, behind);
+}
+
+#[tokio::test]
 async fn an_absent_server_is_a_passing_trouble() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();

@@ -326,6 +326,21 @@ fn a_reading_that_came_after_the_detection_has_its_own_time() {
 }
 
 #[test]
+fn a_reading_and_its_time_are_those_of_one_anomaly() {
+    let mut facts = facts(&connections());
+    // The series broke out a second time, and worse; that is the trigger now.
+    let mut again = facts.anomalies[0].clone();
+    again.anomaly_id = uuid::Uuid::from_u128(7);
+    again.detected_at_ms += 120_000;
+    again.observed_value = 99.0;
+    facts.anomalies.push(again);
+    facts.trigger.as_mut().expect("a trigger").observed_value = 99.0;
+    let own = "it was detected at 14:03:20 reading 88 against a baseline of 30.2.";
+    let text = text(&facts);
+    assert!(text.contains(own), "{text}");
+}
+
+#[test]
 fn a_mail_that_some_were_refused_is_not_counted_as_delivered() {
     let mut facts = facts(&connections());
     facts.mails[0].error = Some("not delivered to b@example.com: 550".to_owned());

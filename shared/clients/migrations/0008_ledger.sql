@@ -1,3 +1,3 @@
--- What was published about one incident: its page and its postmortem ask for
--- the ledger, and the outbox keeps eight days of all incidents.
+-- What was published about one incident: its page, its postmortem and its
+-- bundle ask for it by its id.
 CREATE INDEX outbox_by_key ON outbox (key);

@@ -169,8 +169,15 @@ fn began(facts: &Facts, records: &Records) -> Option<Statement> {
             code(&id, "/trigger/metric"),
             text(&id, "/trigger/service"),
             time(&onset.0, onset.2),
-            number(&id, "/trigger/observed_value"),
         ]);
+        // The reading and its time are of one record: a series that flaps has
+        // several, and the trigger may be a later one.
+        let own = facts.trigger_anomaly().is_some();
+        let of = |field: &str| match own {
+            true => number(&onset.0, &format!("/anomaly/{field}")),
+            false => number(&id, &format!("/trigger/{field}")),
+        };
+        wants.push(of("observed_value"));
         // What announced the incident may be a reading after the first one.
         let later = facts
             .trigger_anomaly()
@@ -181,7 +188,7 @@ fn began(facts: &Facts, records: &Records) -> Option<Statement> {
         } else {
             "{} of {} left its normal range; it was detected at {} reading {} against a baseline of {}."
         };
-        wants.push(number(&id, "/trigger/baseline_value"));
+        wants.push(of("baseline_value"));
         return say(records, &format!("{since} {words}"), &wants, &[]);
     }
     wants.extend([

@@ -233,7 +233,8 @@ pub async fn prune_outbox(pool: &PgPool) -> Result<u64, PostgresError> {
     let done = sqlx::query!(
         "DELETE FROM outbox WHERE id IN (
              SELECT id FROM outbox WHERE sent_at < now() - INTERVAL '8 days'
-                 AND key NOT IN (SELECT incidents.id::text FROM incidents) LIMIT 1000)"
+                 AND NOT EXISTS (SELECT 1 FROM incidents WHERE incidents.id::text = outbox.key)
+                 LIMIT 1000)"
     )
     .execute(pool)
     .await?;

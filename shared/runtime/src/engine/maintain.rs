@@ -175,14 +175,17 @@ pub(super) async fn housekeeping<A: Agent>(engine: Arc<Engine<A>>) -> anyhow::Re
         }
         // Every ten minutes.
         if ticks.is_multiple_of(120) {
-            let pruned = async {
-                delivery::prune_processed(pool).await?;
-                delivery::prune_outbox(pool).await?;
-                jobs::prune(pool).await?;
-                records::prune(pool).await
-            };
-            if let Err(error) = pruned.await {
-                tracing::warn!(%error, "old rows cannot be forgotten");
+            // Each whatever became of the one before.
+            let pruned = [
+                ("processed", delivery::prune_processed(pool).await.err()),
+                ("outbox", delivery::prune_outbox(pool).await.err()),
+                ("jobs", jobs::prune(pool).await.err()),
+                ("records", records::prune(pool).await.err()),
+            ];
+            for (table, error) in pruned {
+                if let Some(error) = error {
+                    tracing::warn!(table, %error, "old rows cannot be forgotten");
+                }
             }
         }
         ticks += 1;
