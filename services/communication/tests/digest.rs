@@ -432,6 +432,23 @@ fn a_channel_is_told_together_only_where_its_routes_ask_for_it() {
 }
 
 #[test]
+fn a_route_that_wants_the_end_at_once_gets_it_at_once() {
+    let at_once = r#"{"channels": ["ops"], "stages": ["resolved"]}"#;
+    let book = BOOK.replace(r#"{"channels": ["pager"], "stages": ["opened"]}"#, at_once);
+    let mut world = World::new(Core {
+        book: Book::parse(&book).expect("the book is well formed"),
+        ..core()
+    });
+    let one = low("order-service", "api-gateway");
+    for event in one.events().into_iter().take(4) {
+        world.hear(event);
+    }
+    let direct = world.look();
+    let ops = direct.iter().filter(|line| line.starts_with("ops")).count();
+    assert_eq!(ops, 1, "{direct:?}");
+}
+
+#[test]
 fn a_merged_incident_is_told_as_merged() {
     let mut world = World::new(core());
     let mut fault = low("order-service", "api-gateway");
