@@ -5,7 +5,12 @@ use midwatch_recordings::files::write;
 use midwatch_recordings::score::{Options, score, table};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// A child that starts while another test writes its script inherits the open
+/// file, and the system refuses to run a file that anybody writes.
+static SCRIPTS: Mutex<()> = Mutex::new(());
 
 fn case(root: &Path, name: &str, service: Option<&str>, also: &[&str]) {
     let case = Case {
@@ -45,11 +50,11 @@ fn program(folder: &Path, script: &str) -> PathBuf {
     path
 }
 
-fn options(program: PathBuf) -> Options {
+fn options(program: PathBuf, limit_s: u64) -> Options {
     Options {
         program,
         jobs: 2,
-        limit: Duration::from_secs(2),
+        limit: Duration::from_secs(limit_s),
     }
 }
 
@@ -57,12 +62,13 @@ const ANSWER: &str = r#"echo '{"ranking":["s01","s02","s03","s04"],"verdict":"co
 
 #[test]
 fn places_compounds_and_controls_are_counted() {
+    let _alone = SCRIPTS.lock().unwrap_or_else(PoisonError::into_inner);
     let root = tempfile::tempdir().unwrap();
     case(root.path(), "c1", Some("s01"), &[]);
     case(root.path(), "c2", Some("s04"), &["s02"]);
     case(root.path(), "c3", Some("s09"), &[]);
     case(root.path(), "c4", None, &[]);
-    let report = score(root.path(), &options(program(root.path(), ANSWER))).unwrap();
+    let report = score(root.path(), &options(program(root.path(), ANSWER), 60)).unwrap();
     let all = &report.rows[0];
     assert_eq!((all.group.as_str(), all.cases), ("all", 3));
     // First: c1 of three. In three: c1 only, since c2's s04 is fourth.
@@ -85,10 +91,11 @@ fn places_compounds_and_controls_are_counted() {
 
 #[test]
 fn answers_that_fail_stall_or_change_are_told() {
+    let _alone = SCRIPTS.lock().unwrap_or_else(PoisonError::into_inner);
     let root = tempfile::tempdir().unwrap();
     case(root.path(), "bad", Some("s01"), &[]);
     let told = |script: &str| {
-        let report = score(root.path(), &options(program(root.path(), script))).unwrap();
+        let report = score(root.path(), &options(program(root.path(), script), 2)).unwrap();
         report.verdicts[0].clone()
     };
     let broken = told("echo the disk is full >&2; exit 3");
