@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -48,8 +47,15 @@ impl Bench {
             "#!/bin/sh\necho \"{name} $*\" >>{}\n{body}\n",
             calls.display()
         );
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // A child writes it: a file that this process had open would be
+        // inherited by what another test starts, and refused as busy.
+        let written = Command::new("/bin/sh")
+            .args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""])
+            .arg(&path)
+            .arg(text)
+            .status()
+            .unwrap();
+        assert!(written.success(), "{}", path.display());
     }
 
     fn setup(&self) -> Output {

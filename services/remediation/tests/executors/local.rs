@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -34,9 +35,16 @@ impl Host {
         folder.join(name)
     }
 
+    /// A child writes it: a file that this process had open would be inherited
+    /// by whatever another test starts meanwhile, and refused as busy.
     fn executable(&self, name: &str, text: &str) {
         let path = self.path(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a new file");
+        let written = Command::new("/bin/sh")
+            .args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\""])
+            .arg(&path)
+            .arg(text)
+            .status();
+        assert!(written.expect("a shell").success(), "{}", path.display());
         set_mode(&path, 0o755);
     }
 
