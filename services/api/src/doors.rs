@@ -44,6 +44,17 @@ impl Secret {
     }
 }
 
+/// The answer to what does not prove that it comes from the product.
+#[must_use]
+pub fn unproven(code: &'static str, why: &str, hint: &str) -> ApiError {
+    ApiError {
+        status: StatusCode::UNAUTHORIZED,
+        code,
+        message: format!("the request is not obeyed: {why}"),
+        hint: hint.to_owned(),
+    }
+}
+
 /// Publishes a command while the other product still waits for the answer.
 ///
 /// # Errors

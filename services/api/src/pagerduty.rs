@@ -17,7 +17,7 @@ use crate::operators::{Operator, unreadable};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use midwatch_clients::signature;
 use midwatch_events::ids;
 use midwatch_runtime::clock;
@@ -178,13 +178,11 @@ pub async fn post(
     };
     if !pagerduty.check(&headers, &body) {
         count("unsigned");
-        return Err(ApiError {
-            status: StatusCode::UNAUTHORIZED,
-            code: "not_from_pagerduty",
-            message: "the request is not obeyed: none of its signatures fits".to_owned(),
-            hint: "see that PAGERDUTY_WEBHOOK_SECRET_FILE holds the secret of this subscription"
-                .to_owned(),
-        });
+        return Err(doors::unproven(
+            "not_from_pagerduty",
+            "none of its signatures fits",
+            "see that PAGERDUTY_WEBHOOK_SECRET_FILE holds the secret of this subscription",
+        ));
     }
     let told = hear(&app, &caller, &body).await;
     match &told {

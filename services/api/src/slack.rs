@@ -14,7 +14,7 @@ use crate::operators::{Operator, unreadable};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use midwatch_clients::signature;
 use midwatch_events::ids;
 use midwatch_runtime::clock;
@@ -216,13 +216,11 @@ pub async fn post(
         .check(&headers, &body, clock::now_ms())
         .map_err(|why| {
             metrics::counter!("midwatch_api_slack_total", "outcome" => "unsigned").increment(1);
-            ApiError {
-            status: StatusCode::UNAUTHORIZED,
-            code: "not_from_slack",
-            message: format!("the request is not obeyed: {why}"),
-            hint: "see that SLACK_SIGNING_SECRET_FILE holds this app's secret and the clocks agree"
-                .to_owned(),
-        }
+            doors::unproven(
+                "not_from_slack",
+                why,
+                "see that SLACK_SIGNING_SECRET_FILE holds this app's secret and the clocks agree",
+            )
         })?;
     let (payload, action, id, request) = read(&body)?;
     let told = match app.operators.of_slack(&payload.user.id) {

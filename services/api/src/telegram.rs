@@ -14,7 +14,7 @@ use crate::operators::unreadable;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use midwatch_clients::signature;
 use midwatch_events::ids;
 use serde::Deserialize;
@@ -117,13 +117,11 @@ pub async fn post(
     };
     if !telegram.check(&headers) {
         count("unsigned");
-        return Err(ApiError {
-            status: StatusCode::UNAUTHORIZED,
-            code: "not_from_telegram",
-            message: "the request is not obeyed: it does not bear the webhook's secret".to_owned(),
-            hint: "see that TELEGRAM_WEBHOOK_SECRET_FILE holds the secret_token of setWebhook"
-                .to_owned(),
-        });
+        return Err(doors::unproven(
+            "not_from_telegram",
+            "it does not bear the webhook's secret",
+            "see that TELEGRAM_WEBHOOK_SECRET_FILE holds the secret_token of setWebhook",
+        ));
     }
     let update: Update =
         serde_json::from_slice(&body).map_err(|error| unreadable(&error.to_string()))?;

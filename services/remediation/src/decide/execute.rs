@@ -3,7 +3,7 @@
 
 use super::approve::drop_open;
 use super::trail;
-use super::{Acting, Core, Performed, Stage, State};
+use super::{Acting, Core, Performed, Stage, State, performed};
 use crate::catalogue::{self, Refusal};
 use crate::execution::{
     Check, EXECUTE, Execution, IN_PART, NOT_OURS, Outcome, OutcomeStatus, VERIFY,
@@ -173,9 +173,7 @@ impl Core {
         let Some(acting) = of_this.cloned() else {
             return Vec::new();
         };
-        let read = result.and_then(|value| {
-            serde_json::from_value::<Performed<Outcome>>(value).map_err(|error| error.to_string())
-        });
+        let read = performed::<Outcome>(result);
         // Whether a job that failed acted before it did is not known here.
         let Performed { done, stopped } = read.unwrap_or_else(|error| Performed {
             done: Outcome {

@@ -28,6 +28,7 @@ use midwatch_events::{
 };
 use midwatch_runtime::agent::{Input, Moment};
 use midwatch_runtime::effect::Effect;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -180,6 +181,11 @@ pub struct Performed<T> {
     /// Whether the stop file was there when the job ended.
     #[serde(default)]
     pub stopped: bool,
+}
+
+/// What a job came to, or why it is not known.
+fn performed<T: DeserializeOwned>(result: Result<Value, String>) -> Result<Performed<T>, String> {
+    serde_json::from_value(result?).map_err(|error| error.to_string())
 }
 
 /// The deciding part of the agent.

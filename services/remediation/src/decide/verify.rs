@@ -1,7 +1,7 @@
 //! What the look at an action's effect leads to.
 
 use super::approve::drop_open;
-use super::{Acting, Core, Performed, State};
+use super::{Acting, Core, Performed, State, performed};
 use midwatch_events::action::{Verification, VerificationVerdict};
 use midwatch_events::artifact::{ArtifactKind, ArtifactStatus};
 use midwatch_events::response::ActionDetails;
@@ -24,10 +24,7 @@ impl Core {
         let Some(acting) = of_this.cloned() else {
             return Vec::new();
         };
-        let read = result.and_then(|value| {
-            serde_json::from_value::<Performed<Verification>>(value)
-                .map_err(|error| error.to_string())
-        });
+        let read = performed::<Verification>(result);
         let (verification, stopped, words) = match read {
             Ok(Performed { done, stopped }) => {
                 let words = done.summary.clone();

@@ -4,7 +4,7 @@
 
 use super::approve::{Subject, refuse, said, subject, take_up};
 use super::trail::About;
-use super::{Acting, Core, Performed, Stage, State};
+use super::{Acting, Core, Performed, Stage, State, performed};
 use crate::catalogue::Refusal;
 use crate::execution::{REJECTED, Rejection, WITHDRAW, Withdrawal};
 use midwatch_events::response::ActionDetails;
@@ -106,11 +106,7 @@ impl Core {
             return Vec::new();
         };
         let Rejection { execution, command } = rejection;
-        let read = result.and_then(|value| {
-            serde_json::from_value::<Performed<Withdrawal>>(value)
-                .map_err(|error| error.to_string())
-        });
-        let refusal = match read {
+        let refusal = match performed(result) {
             Ok(Performed {
                 done: Withdrawal::Withdrawn,
                 stopped,

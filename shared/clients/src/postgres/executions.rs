@@ -101,9 +101,7 @@ pub async fn begin(
     owner: &Owner,
 ) -> Result<Begun, PostgresError> {
     let mut tx = pool.begin().await?;
-    sqlx::query!("SELECT pg_advisory_xact_lock($1) AS \"gate!: ()\"", GATE)
-        .fetch_one(&mut *tx)
-        .await?;
+    pass_gate(&mut tx).await?;
     let begun = match resume(&mut tx, intent, owner).await? {
         Some(begun) => begun,
         None => match refusal(&mut tx, intent).await? {
@@ -173,6 +171,15 @@ async fn resume(
         observed: row.observed.unwrap_or(Value::Null),
     });
     Ok(Some(Begun::Taken(acting)))
+}
+
+/// Waits until nobody else begins or withdraws an action; held until the
+/// transaction ends.
+async fn pass_gate(tx: &mut Tx) -> Result<(), PostgresError> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1) AS \"gate!: ()\"", GATE)
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// The limit that does not allow an action now.
@@ -359,9 +366,7 @@ pub async fn withdraw(
     ended: &Ended,
 ) -> Result<Withdrawn, PostgresError> {
     let mut tx = pool.begin().await?;
-    sqlx::query!("SELECT pg_advisory_xact_lock($1) AS \"gate!: ()\"", GATE)
-        .fetch_one(&mut *tx)
-        .await?;
+    pass_gate(&mut tx).await?;
     let key = if dry_run {
         format!("dry-run:{}", intent.key)
     } else {
