@@ -1,10 +1,12 @@
 """Faults that nobody scripted, on a running stack.
 
-    midwatch-stack run --quiet -- python3 unscripted.py host
+    HOST_MOUNTS_EXCLUDE=/ midwatch-stack run --quiet -- python3 unscripted.py host
     midwatch-stack run --quiet -- python3 unscripted.py paused
 
 host    Debian's stress-ng takes the CPUs of this machine: one incident on
         host/<hostname> with its mails, which resolves when the load is gone.
+        Without the machine's disks: one that is full would rightly be an
+        incident of the same host, and would not end with the load.
 paused  An agent is stopped with SIGSTOP while a fault gives it work: its own
         consumer lag, read from the broker, becomes an incident that names it.
 
@@ -40,6 +42,12 @@ def only_one(service):
         raise Missing(f"one incident on {service}, not {len(found)}: {names}")
 
 
+def expect_kind(incident, kind):
+    print(f"            {incident['short_id']} {incident['title']}")
+    if incident["anomaly_type"] != kind:
+        raise Missing(f"{kind} as its type, not {incident['anomaly_type']}")
+
+
 def host():
     service = f"host/{os.environ.get('HOST_NAME') or socket.gethostname()}"
     print(f"stress-ng takes all CPUs for {STRESS_S:.0f} s; watching {service}")
@@ -50,7 +58,7 @@ def host():
         incident = wait_for(
             f"an incident on {service}", STRESS_S + 30, lambda: on(service)
         )[0]
-        print(f"            {incident['short_id']} {incident['title']}")
+        expect_kind(incident, "CPU_SATURATION")
         wait_for("its alert mail", 30, lambda: "🚨" in stages(incident["short_id"]))
     finally:
         load.terminate()
@@ -77,9 +85,7 @@ def paused():
     try:
         fetch(f"{SIMULATOR}/inject", {"scenario": "LATENCY_SPIKE"})
         incident = wait_for(f"an incident on {service}", 240, lambda: on(service))[0]
-        print(f"            {incident['short_id']} {incident['title']}")
-        if incident["anomaly_type"] != "KAFKA_CONSUMER_LAG":
-            raise Missing(f"consumer lag as its type, not {incident['anomaly_type']}")
+        expect_kind(incident, "KAFKA_CONSUMER_LAG")
         wait_for("its alert mail", 30, lambda: "🚨" in stages(incident["short_id"]))
     finally:
         os.kill(pid, signal.SIGCONT)

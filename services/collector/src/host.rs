@@ -4,7 +4,9 @@ use anyhow::Context as _;
 use midwatch_events::decode::SCHEMA_VERSION;
 use midwatch_events::raw::Labels;
 use midwatch_events::{Envelope, Event, Meta, RawMetric, ids};
+use nix::sys::statvfs::statvfs;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use sysinfo::{
     CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, Networks, ProcessRefreshKind,
@@ -43,6 +45,7 @@ pub struct Host {
     system: System,
     disks: Disks,
     networks: Networks,
+    excluded: Vec<PathBuf>,
     read_at: Instant,
 }
 
@@ -63,11 +66,12 @@ fn disks() -> DiskRefreshKind {
 }
 
 impl Host {
-    /// Takes a first look, from which the next reading counts.
+    /// Takes a first look, from which the next reading counts. What is mounted
+    /// at or below an `excluded` path is not read.
     ///
     /// # Errors
     /// This kind of system is not known to sysinfo.
-    pub fn open() -> anyhow::Result<Host> {
+    pub fn open(excluded: Vec<PathBuf>) -> anyhow::Result<Host> {
         let system = System::new_with_specifics(
             RefreshKind::nothing()
                 .with_cpu(CpuRefreshKind::nothing().with_usage())
@@ -81,6 +85,7 @@ impl Host {
                 .context("this system's disks cannot be read")?,
             networks: Networks::new_with_refreshed_list()
                 .context("this system's network interfaces cannot be read")?,
+            excluded,
             read_at: Instant::now(),
         })
     }
@@ -149,7 +154,6 @@ impl Host {
                 point: disk.mount_point().to_string_lossy().into_owned(),
                 file_system: disk.file_system().to_string_lossy().into_owned(),
                 total: disk.total_space(),
-                available: disk.available_space(),
                 read: usage.read_bytes,
                 written: usage.written_bytes,
             }
@@ -158,11 +162,8 @@ impl Host {
         // and clears by its own readings.
         let mut samples: Vec<Sample> = mounts
             .iter()
-            .filter_map(|mount| {
-                let used = mount.total.saturating_sub(mount.available);
-                let sample = percent("host_disk_percent", used, mount.total)?;
-                Some(sample.with("mount", &mount.point))
-            })
+            .filter(|mount| !is_excluded(&mount.point, &self.excluded))
+            .filter_map(|mount| Some(filled(&mount.point)?.with("mount", &mount.point)))
             .collect();
         if !mounts.is_empty() {
             let read = mounts.iter().map(|mount| mount.read).sum();
@@ -188,6 +189,21 @@ impl Host {
     }
 }
 
+/// How full a file system is for who may not touch its reserve, as `df` tells
+/// it: used / (used + available). A share of the whole would call a file system
+/// with a large reserve full from the first day. One that was unmounted since
+/// it was listed has no reading.
+fn filled(point: &str) -> Option<Sample> {
+    let told = statvfs(point).ok()?;
+    let used = told.blocks().saturating_sub(told.blocks_free());
+    percent("host_disk_percent", used, used + told.blocks_available())
+}
+
+fn is_excluded(point: &str, excluded: &[PathBuf]) -> bool {
+    let mut paths = excluded.iter();
+    paths.any(|path| Path::new(point).starts_with(path))
+}
+
 /// A part as a percentage, where there is a whole.
 fn percent(name: &'static str, part: u64, whole: u64) -> Option<Sample> {
     (whole > 0).then(|| Sample::new(name, 100.0 * part as f64 / whole as f64))
@@ -206,7 +222,6 @@ struct Mount {
     point: String,
     file_system: String,
     total: u64,
-    available: u64,
     read: u64,
     written: u64,
 }
@@ -297,7 +312,6 @@ mod tests {
             point: point.to_owned(),
             file_system: file_system.to_owned(),
             total,
-            available: total / 2,
             read: 0,
             written: 0,
         }
@@ -322,6 +336,35 @@ mod tests {
     }
 
     #[test]
+    fn an_excluded_path_takes_along_what_is_mounted_below_it() {
+        let excluded = [PathBuf::from("/data"), PathBuf::from("/mnt/old/")];
+        for point in ["/data", "/data/inner", "/mnt/old"] {
+            assert!(is_excluded(point, &excluded), "{point}");
+        }
+        for point in ["/", "/database", "/mnt"] {
+            assert!(!is_excluded(point, &excluded), "{point}");
+        }
+        assert!(is_excluded("/srv", &[PathBuf::from("/")]));
+    }
+
+    #[test]
+    fn a_disk_is_as_full_as_df_says() {
+        let told = std::process::Command::new("df")
+            .args(["--output=used,avail", "/"])
+            .output()
+            .expect("coreutils are there");
+        let text = String::from_utf8_lossy(&told.stdout);
+        let blocks: Vec<f64> = text
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let sample = filled("/").expect("the root can be asked");
+        let share = 100.0 * blocks[0] / (blocks[0] + blocks[1]);
+        assert!((sample.value - share).abs() < 1.0, "{sample:?} {share}");
+        assert_eq!(filled("/nowhere/at/all"), None);
+    }
+
+    #[test]
     fn loops_and_bridges_do_not_lead_outward() {
         for inward in ["lo", "lo0", "veth12ab", "docker0", "br-77", "cni0"] {
             assert!(!is_outward(inward), "{inward}");
@@ -333,7 +376,7 @@ mod tests {
 
     #[test]
     fn this_machine_can_be_read() {
-        let mut host = Host::open().expect("the test's machine is readable");
+        let mut host = Host::open(Vec::new()).expect("the test's machine is readable");
         let samples = host.read();
         let value = |name: &str| {
             let found = samples.iter().find(|sample| sample.name == name);

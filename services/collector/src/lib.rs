@@ -105,7 +105,11 @@ async fn read_on(
     name: &str,
     waiting: Waiting,
 ) -> anyhow::Result<()> {
-    let mut host = tokio::task::spawn_blocking(Host::open).await??;
+    let mut host = tokio::task::spawn_blocking({
+        let excluded = config.mounts_excluded.clone();
+        move || Host::open(excluded)
+    })
+    .await??;
     context.readiness.set("host", Ok(()));
     let mut timer = tokio::time::interval(config.interval);
     timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
