@@ -192,6 +192,15 @@ pub enum OperatorCommand {
         #[command(flatten)]
         reason: Reason,
     },
+    /// Send again what finally failed to reach people, to those alone
+    #[command(after_help = OPERATOR_HELP)]
+    Resend {
+        /// An incident (INC-A1B2C3D4 or UUID): all that failed of it; or the
+        /// Message-ID of one message
+        what: String,
+        #[command(flatten)]
+        reason: Reason,
+    },
     /// Announce maintenance: no new incidents of a service until it ends
     #[command(after_help = OPERATOR_HELP)]
     Maintain(Window),

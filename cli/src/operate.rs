@@ -1,5 +1,5 @@
 //! `midwatch ack`, `snooze`, `merge`, `split`, `reopen`, `close`, `review`,
-//! `publish` and `maintain`: what an operator asks of the agents, over the API.
+//! `publish`, `resend` and `maintain`: what an operator asks of the agents, over the API.
 //!
 //! The token is that of `OPERATOR_TOKEN`. What comes of a command is for the
 //! agents to say; the timeline of the incident tells.
@@ -46,6 +46,7 @@ pub fn asked(command: &OperatorCommand) -> Result<Asked, Failure> {
         OperatorCommand::Close { id, reason } => about(id, "close", reason)?,
         OperatorCommand::Review { id, reason } => about(id, "review", reason)?,
         OperatorCommand::Publish { id, reason } => about(id, "publish", reason)?,
+        OperatorCommand::Resend { what, reason } => resend(what, reason)?,
         OperatorCommand::Maintain(window) => maintain(window),
     })
 }
@@ -94,6 +95,21 @@ fn maintain(window: &Window) -> Asked {
     because(asked, &window.reason)
 }
 
+/// A Message-ID has an `@`; an incident's id has none.
+fn resend(what: &str, reason: &Reason) -> Result<Asked, Failure> {
+    let body = if what.contains('@') {
+        json!({"message_id": what, "channel": "cli"})
+    } else {
+        incidents::harmless(what)?;
+        json!({"incident": what, "channel": "cli"})
+    };
+    let asked = Asked {
+        path: "/api/notifications/resend".to_owned(),
+        body,
+    };
+    Ok(because(asked, reason))
+}
+
 /// Asks, and answers with what the broker has.
 ///
 /// # Errors
@@ -122,6 +138,10 @@ pub fn token(configuration: &Configuration) -> Result<String, Failure> {
 /// What was asked, for people.
 #[must_use]
 pub fn render(answer: &Value, paint: Paint) -> String {
+    if let Some(items) = answer["items"].as_array() {
+        let each: Vec<String> = items.iter().map(|one| render(one, paint)).collect();
+        return each.join("\n");
+    }
     let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
     let at = |name: &str| answer[name].as_i64().map(output::time).unwrap_or_default();
     let mut out = format!(
@@ -235,6 +255,16 @@ mod tests {
             ("review INC-1", path, json!({"command": "review"})),
             ("publish INC-1", path, json!({"command": "publish"})),
             (
+                "resend INC-1 --reason x",
+                "/api/notifications/resend",
+                json!({"incident": "INC-1", "channel": "cli", "reason": "x"}),
+            ),
+            (
+                "resend opened.1@midwatch",
+                "/api/notifications/resend",
+                json!({"message_id": "opened.1@midwatch", "channel": "cli"}),
+            ),
+            (
                 "maintain * --environment e --minutes 5",
                 "/api/maintenance",
                 json!({"environment": "e", "service": "*", "minutes": 5}),
@@ -244,5 +274,6 @@ mod tests {
             assert_eq!((asked.path.as_str(), asked.body), (path, body), "{line}");
         }
         assert!(read("midwatch close ../x").is_err());
+        assert!(read("midwatch resend ../x").is_err());
     }
 }

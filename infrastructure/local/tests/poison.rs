@@ -57,6 +57,7 @@ const READERS: &[(&str, &[Topic])] = &[
             Topic::RemediationActions,
             Topic::IncidentsResolved,
             Topic::PostmortemsGenerated,
+            Topic::OperatorCommands,
         ],
     ),
     (

@@ -70,6 +70,7 @@ pub async fn emails(
         status: params.one_of("status", &["PENDING", "SENT", "FAILED"])?,
         stage: params.one_of("stage", &STAGES)?,
         before: params.number("before", 1, i64::MAX)?,
+        ..EmailFilter::default()
     };
     let mut mails = read::emails(&app.pool, &filter, limit + 1).await?;
     let more = mails.len() > usize::try_from(limit).unwrap_or(usize::MAX);

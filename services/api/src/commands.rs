@@ -11,6 +11,7 @@
 mod check;
 pub mod declare;
 mod request;
+pub mod resend;
 
 pub use check::offered;
 pub use request::{Maintenance, Request, StatedRequest};
@@ -151,15 +152,7 @@ pub async fn press(
     body: Result<Form<Pressed>, FormRejection>,
 ) -> Result<Response, ApiError> {
     app.origins.check(&headers, Asker::Page)?;
-    let operator = app
-        .operators
-        .of_page(&caller, &headers)?
-        .ok_or_else(|| ApiError {
-            status: StatusCode::UNAUTHORIZED,
-            code: "not_an_operator",
-            message: "nobody is signed in here, or the session has ended".to_owned(),
-            hint: "go back to the incident and sign in with your token".to_owned(),
-        })?;
+    let operator = signed_in(&app, &caller, &headers)?;
     let Form(pressed) = body.map_err(|error| unreadable(&error.body_text()))?;
     let row = find_incident(&app.pool, &id).await?;
     let some = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -202,6 +195,17 @@ pub async fn press(
         if is_decision(name) { "plan" } else { "operate" }
     );
     Ok(Redirect::to(&place).into_response())
+}
+
+/// Who pressed a button of a page.
+fn signed_in(app: &App, caller: &Caller, headers: &HeaderMap) -> Result<Operator, ApiError> {
+    let operator = app.operators.of_page(caller, headers)?;
+    operator.ok_or_else(|| ApiError {
+        status: StatusCode::UNAUTHORIZED,
+        code: "not_an_operator",
+        message: "nobody is signed in here, or the session has ended".to_owned(),
+        hint: "go back to the incident and sign in with your token".to_owned(),
+    })
 }
 
 /// Whether a command is about a step of a plan.
@@ -371,7 +375,7 @@ pub async fn publish(
     let outcome = if sent.is_ok() { "published" } else { "failed" };
     let name = COMMANDS
         .into_iter()
-        .chain(["declare"])
+        .chain(["declare", resend::RESEND])
         .find(|known| *known == command.command)
         .unwrap_or("maintain");
     metrics::counter!("midwatch_api_commands_total", "command" => name, "outcome" => outcome)

@@ -9,8 +9,8 @@ use axum::extract::{Path, State};
 use midwatch_clients::postgres::artifacts;
 use midwatch_clients::postgres::ledger::{self, StageCost};
 use midwatch_clients::postgres::read::{
-    self, AgentEvent, Email, EmailFilter, IncidentFilter, IncidentRow, IncidentSummary, ModelCall,
-    Record, RecordFilter,
+    self, AgentEvent, Email, EmailFilter, IncidentFilter, IncidentRow, IncidentSummary, Medium,
+    ModelCall, Record, RecordFilter,
 };
 use midwatch_clients::postgres::review::{self, PostmortemVersion};
 use midwatch_events::artifact::Artifact;
@@ -118,6 +118,8 @@ pub struct Detail {
     pub postmortem: Option<String>,
     pub timeline: Vec<TimelineEntry>,
     pub mails: Vec<Email>,
+    /// On other channels, oldest first.
+    pub messages: Vec<Email>,
     /// How many records of each kind there are.
     pub records: BTreeMap<String, i64>,
     pub llm_calls: Vec<CallSummary>,
@@ -158,6 +160,8 @@ pub struct Parts {
     pub timeline: Vec<AgentEvent>,
     /// Oldest first.
     pub mails: Vec<Email>,
+    /// On other channels, oldest first.
+    pub messages: Vec<Email>,
     pub records: BTreeMap<String, i64>,
     /// Oldest first.
     pub calls: Vec<ModelCall>,
@@ -178,6 +182,12 @@ pub async fn parts(app: &App, incident: Uuid) -> Result<Parts, ApiError> {
     };
     let mut mails = read::emails(&app.pool, &of_incident, SOME).await?;
     mails.reverse();
+    let on_channels = EmailFilter {
+        medium: Medium::Channels,
+        ..of_incident
+    };
+    let mut messages = read::emails(&app.pool, &on_channels, SOME).await?;
+    messages.reverse();
     let mut calls = read::model_calls(&app.pool, Some(incident), SOME).await?;
     calls.reverse();
     let counts = read::record_counts(&app.pool, incident).await?;
@@ -185,6 +195,7 @@ pub async fn parts(app: &App, incident: Uuid) -> Result<Parts, ApiError> {
     Ok(Parts {
         timeline: read::agent_events(&app.pool, Some(incident), None, TIMELINE).await?,
         mails,
+        messages,
         records: counts
             .into_iter()
             .map(|count| (count.name, count.count))
@@ -228,6 +239,7 @@ impl Detail {
                 .map(TimelineEntry::from)
                 .collect(),
             mails: parts.mails,
+            messages: parts.messages,
             records: parts.records,
             llm_calls: parts.calls.into_iter().map(CallSummary::from).collect(),
             costs: parts.costs,

@@ -60,6 +60,8 @@ pub const ROUTES: &[Route] = &[
     }),
     ("/api/incidents/{id}/plan", || get(plan::get)),
     ("/api/incidents/{id}/commands", || post(commands::post)),
+    ("/api/notifications/resend", || post(commands::resend::post)),
+    ("/notifications/resend", || post(commands::resend::press)),
     ("/api/maintenance", || post(commands::maintenance)),
     ("/api/agent-events", || get(activity::agent_events)),
     ("/api/emails", || get(activity::emails)),

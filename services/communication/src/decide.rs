@@ -1,5 +1,6 @@
 //! Which mail goes to whom, and when. Pure: no clock, network or log.
 
+use crate::again::{self, RECALL, RESEND, UnderWay};
 use crate::channels::{Board, Book};
 use crate::config::{Addresses, CAUSE_WAIT_MS, OPENED_WAIT_MS, PLAN_WAIT_MS, RESOLVED_WAIT_MS};
 use crate::digest::{DUE, Digest, WORD};
@@ -89,6 +90,9 @@ pub struct State {
     /// Where the scope is a digest and no incident.
     #[serde(default)]
     pub digest: Digest,
+    /// What is being sent again.
+    #[serde(default)]
+    pub again: UnderWay,
 }
 
 /// The deciding part of the agent.
@@ -112,9 +116,20 @@ impl Core {
     /// Decides on an input.
     pub fn decide(&self, state: &mut State, at: Moment, input: Input) -> Vec<Effect> {
         match input {
-            Input::Event { envelope, .. } => self.hear(state, at, envelope.event, false),
+            Input::Event { envelope, .. } => match envelope.event {
+                Event::Command(command) if command.command == RESEND => {
+                    self.resend(state, at, envelope.meta.event_id, &command)
+                }
+                event => self.hear(state, at, event, false),
+            },
             Input::Expired { envelope } => self.hear(state, at, envelope.event, true),
-            Input::JobDone { job, result } => delivered(at, &job, result),
+            Input::JobDone { job, result } if job.kind == RECALL => {
+                self.recalled(state, at, &job, result)
+            }
+            Input::JobDone { job, result } => {
+                again::settle(state, &job);
+                delivered(at, &job, result)
+            }
             Input::Timer { name, .. } if name == DUE => self.digest_due(state, at),
             Input::Timer { name, payload } if name.starts_with(WORD) => {
                 self.noted(state, at, payload)

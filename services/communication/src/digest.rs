@@ -215,6 +215,7 @@ impl Core {
             about,
             only: None,
             tried: 0,
+            again: false,
         };
         mail.effects(mail.notification.clone(), at)
     }
@@ -252,6 +253,7 @@ impl Core {
             detail: String::new(),
             notification: notification.clone(),
             about,
+            again: false,
         };
         let request = JobRequest {
             max_attempts: POST_TRIES,
@@ -287,5 +289,5 @@ fn row(scope: &str, channel: &str, due_ms: i64, subject: String) -> Notification
 /// by its own key, incident by incident.
 #[must_use]
 pub fn takes_digests(kind: &Kind) -> bool {
-    !matches!(kind, Kind::Pagerduty { .. })
+    !kind.is_pager()
 }

@@ -2,9 +2,10 @@
 //!
 //! Consumes `incidents.opened`, `incidents.updated`, `rca.completed`,
 //! `remediation.plans`, `remediation.actions` (read, no mail of its own),
-//! `incidents.resolved` and `postmortems.generated` as consumer group
-//! `midwatch.communication`. Produces mails, rows in `notifications`, and the
-//! audit lines NOTIFICATION_SENT and NOTIFICATION_FAILED.
+//! `incidents.resolved`, `postmortems.generated` and, of `operator.commands`,
+//! `resend` as consumer group `midwatch.communication`. Produces mails, rows in
+//! `notifications`, and the audit lines NOTIFICATION_SENT, NOTIFICATION_FAILED,
+//! NOTIFICATION_RESENT and COMMAND_REFUSED.
 //!
 //! Guarantees
 //! - each recipient gets each stage of an incident once, under one Message-ID;
@@ -20,10 +21,13 @@
 //!   one recipient's refusal, for good or for now, neither keeps the mail from
 //!   the others nor makes them wait; each recipient gets an incident's mails in
 //!   order;
+//! - what finally failed is sent again where an operator asks for it, to those
+//!   alone who have not got it;
 //! - what a mail says stands in the event that it is about or in the one that
 //!   opened the incident; names and log lines can inject neither markup nor
 //!   headers.
 
+pub mod again;
 pub mod channels;
 pub mod clocks;
 pub mod config;

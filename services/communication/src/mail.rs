@@ -36,6 +36,18 @@ pub struct Mail {
     /// Tries for that recipient before.
     #[serde(default)]
     pub tried: i32,
+    /// It had failed, and a person asked for it anew.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
+}
+
+/// Whether a flag is not set, and need not be written.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+pub(crate) fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What the delivery job returns.
@@ -101,6 +113,27 @@ impl Mail {
             max_attempts: APART_TRIES,
             // As long as the runtime waits after as many tries.
             delay_ms: i64::from(tried) * 2_000,
+            ..JobRequest::new(name, DELIVER, serde_json::to_value(mail)?)
+        }))
+    }
+
+    /// The delivery to one recipient for whom it had failed, as the command of
+    /// this id asks.
+    ///
+    /// # Errors
+    /// The mail is no JSON.
+    pub fn again(&self, recipient: &str, command: Uuid) -> Result<Effect, serde_json::Error> {
+        let mail = Mail {
+            only: Some(recipient.to_owned()),
+            tried: 0,
+            again: true,
+            ..self.clone()
+        };
+        let id = &self.notification.message_id;
+        let name = format!("{DELIVER}:{id}:{recipient}:{command}");
+        Ok(Effect::StartJob(JobRequest {
+            lane: Some(self.lane(recipient)),
+            max_attempts: APART_TRIES,
             ..JobRequest::new(name, DELIVER, serde_json::to_value(mail)?)
         }))
     }
@@ -191,6 +224,7 @@ impl Core {
             about: Vec::new(),
             only: None,
             tried: 0,
+            again: false,
             notification: Notification {
                 incident_id: header.incident_id,
                 message_id: ids::message_id(header.incident_id, &key, &recipients.all()),

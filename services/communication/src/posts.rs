@@ -145,6 +145,7 @@ impl Core {
             detail: detail.chars().take(DETAIL).collect(),
             notification: notification.clone(),
             about: Vec::new(),
+            again: false,
         };
         let payload = serde_json::to_value(&post).ok()?;
         let request = JobRequest {

@@ -72,9 +72,7 @@ fn apart(mail: &Mail, at: Moment, attempts: i32, receipt: &Receipt) -> Vec<Effec
         .collect()
 }
 
-/// Some got the mail, some perhaps did not. For whoever never will, the row is
-/// SENT with the others' and says so, and the trail has a line for each of the
-/// two.
+/// Some got the mail, some perhaps did not: rows and trail tell the two apart.
 fn reached(mail: &Mail, at: Moment, attempts: i32, receipt: &Receipt) -> Vec<Effect> {
     let is_in = |list: &[Refusal], address: &String| {
         let mut list = list.iter();
@@ -83,35 +81,38 @@ fn reached(mail: &Mail, at: Moment, attempts: i32, receipt: &Receipt) -> Vec<Eff
     let waits =
         |address: &String| is_in(&receipt.postponed, address) || receipt.behind.contains(address);
     let addressed = mail.addressed();
-    let settled: Vec<String> = addressed
-        .iter()
-        .filter(|one| !waits(one))
-        .cloned()
-        .collect();
-    if settled.is_empty() {
-        return Vec::new();
-    }
-    let taken = |one: &&String| !is_in(&receipt.refused, one);
-    let got: Vec<String> = settled.iter().filter(taken).cloned().collect();
-    let everybody = settled.len() == addressed.len() && mail.only.is_none();
-    let people = if everybody { Vec::new() } else { settled };
+    let everybody = addressed.len();
+    let settled = addressed.into_iter().filter(|one| !waits(one));
+    let (lost, got): (Vec<String>, Vec<String>) =
+        settled.partition(|one| is_in(&receipt.refused, one));
     let mut effects = Vec::new();
     if !got.is_empty() {
-        let note = only(mail, &got);
-        effects = ended(&note, &mail.about, at, true, attempts, &receipt.reply);
+        let sent = ended(
+            &only(mail, &got),
+            &mail.about,
+            at,
+            true,
+            attempts,
+            &receipt.reply,
+        );
+        let all = got.len() == everybody && mail.only.is_none();
+        let people = if all { Vec::new() } else { got.clone() };
+        effects.extend(of(people, sent));
     }
-    if !receipt.refused.is_empty() {
-        effects = refused(mail, at, attempts, receipt, effects);
+    if !lost.is_empty() {
+        let refused = refused(mail, at, attempts, receipt, !got.is_empty());
+        effects.extend(of(lost, refused));
     }
-    of(people, effects)
+    effects
 }
 
+/// What is recorded of a mail for those who were refused.
 fn refused(
     mail: &Mail,
     at: Moment,
     attempts: i32,
     receipt: &Receipt,
-    mut effects: Vec<Effect>,
+    others_got_it: bool,
 ) -> Vec<Effect> {
     let note = &mail.notification;
     let people: Vec<&str> = receipt
@@ -124,28 +125,17 @@ fn refused(
         .iter()
         .map(|refusal| format!("{}: {}", refusal.recipient, refusal.reason))
         .collect();
-    let words = format!("not delivered to {}", reasons.join("; "));
+    let reasons = reasons.join("; ");
+    let others = if others_got_it {
+        "got it"
+    } else {
+        "are tried again"
+    };
     let summary = format!(
-        "Mail to {} was refused, others {} ({}): {}",
+        "Mail to {} was refused, others {others} ({reasons}): {}",
         people.join(", "),
-        if effects.is_empty() {
-            "are tried again"
-        } else {
-            "got it"
-        },
-        reasons.join("; "),
         note.subject
     );
-    match effects.first_mut() {
-        Some(Effect::NotificationDone(end)) => end.error = Some(words),
-        _ => effects.push(Effect::NotificationDone(Delivered {
-            message_id: note.message_id.clone(),
-            recipients: Vec::new(),
-            sent: false,
-            attempts,
-            error: Some(words),
-        })),
-    }
     let payload = json!({
         "stage": note.stage,
         "channel": note.channel,
@@ -154,6 +144,13 @@ fn refused(
         "subject": note.subject,
         "attempts": attempts,
     });
+    let mut effects = vec![Effect::NotificationDone(Delivered {
+        message_id: note.message_id.clone(),
+        recipients: Vec::new(),
+        sent: false,
+        attempts,
+        error: Some(format!("not delivered to {reasons}")),
+    })];
     effects.extend(lines(
         note,
         &mail.about,

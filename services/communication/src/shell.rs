@@ -1,5 +1,6 @@
 //! The acting part: reads the catalogue, delivers mails and messages.
 
+use crate::again::{Asked, Found, RECALL, RESEND};
 use crate::channels::breaker::TRIES;
 use crate::channels::http::{Answered, AsksToWait};
 use crate::channels::{Book, Breaker, Channels, GIVE_UP, POST, Post};
@@ -10,9 +11,9 @@ use crate::render::Templates;
 use crate::smtp::Mailer;
 use anyhow::Context as _;
 use async_trait::async_trait;
-use midwatch_clients::postgres::{Postgres, channels, jobs};
+use midwatch_clients::postgres::{Postgres, PostgresError, channels, jobs, notifications};
 use midwatch_events::knowledge::Catalogue;
-use midwatch_events::{Envelope, Topic};
+use midwatch_events::{Envelope, Event, Topic};
 use midwatch_runtime::ServiceContext;
 use midwatch_runtime::agent::{Agent, AgentSpec, Input, Job, JobError, Moment, Route};
 use midwatch_runtime::effect::Effect;
@@ -42,6 +43,7 @@ const TOPICS: &[Topic] = &[
     Topic::RemediationActions,
     Topic::IncidentsResolved,
     Topic::PostmortemsGenerated,
+    Topic::OperatorCommands,
 ];
 
 impl Communication {
@@ -144,6 +146,17 @@ impl Communication {
         let result = self.channels.deliver(&post, is_retry).await;
         let reply = self.judge(kind, channel, id, |_| true, result).await?;
         Ok(Value::String(reply))
+    }
+
+    /// What became of a message that is to be sent again.
+    async fn recall(&self, job: &Job) -> Result<Value, JobError> {
+        let read = |error: serde_json::Error| JobError::Permanent(error.into());
+        let asked: Asked = serde_json::from_value(job.payload.clone()).map_err(read)?;
+        let (pool, id) = (&self.postgres.pool, &asked.command.target);
+        let away = |error: PostgresError| JobError::Transient(error.into());
+        let unreached = notifications::unreached(pool, id).await.map_err(away)?;
+        let jobs = jobs::of_message(pool, NAME, id).await.map_err(away)?;
+        serde_json::to_value(Found::read(unreached, jobs)).map_err(read)
     }
 
     /// Those of a mail's recipients to whom an earlier mail about the incident
@@ -255,6 +268,12 @@ impl Agent for Communication {
     }
 
     fn route(&self, envelope: &Envelope) -> Route {
+        // Other agents obey the rest.
+        if let Event::Command(command) = &envelope.event
+            && command.command != RESEND
+        {
+            return Route::Ignore;
+        }
         envelope
             .event
             .incident_id()
@@ -268,6 +287,7 @@ impl Agent for Communication {
     async fn perform(&self, job: &Job) -> Result<Value, JobError> {
         match job.kind.as_str() {
             DELIVER | POST => self.deliver(job).await,
+            RECALL => self.recall(job).await,
             other => Err(JobError::Permanent(anyhow::anyhow!(
                 "no job of kind {other} is known here"
             ))),

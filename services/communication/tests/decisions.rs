@@ -368,16 +368,25 @@ fn who_was_refused_is_named_in_the_row_and_in_the_trail() {
     let effects = done(Ok(json!(receipt)), 1);
     let [
         Effect::NotificationDone(Delivered {
+            recipients: got,
             sent: true,
-            error: Some(error),
+            error: None,
             ..
         }),
         Effect::Audit(sent),
+        Effect::NotificationDone(Delivered {
+            recipients: lost,
+            sent: false,
+            error: Some(error),
+            ..
+        }),
         Effect::Audit(failed),
     ] = effects.as_slice()
     else {
         panic!("{effects:?}");
     };
+    assert_eq!(got, &["oncall@example.com"]);
+    assert_eq!(lost, &["management@example.com"]);
     assert_eq!(
         error,
         "not delivered to management@example.com: 550 no such user"

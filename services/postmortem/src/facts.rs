@@ -104,8 +104,8 @@ pub struct Mail {
     pub attempts: i32,
     pub message_id: String,
     pub sent_at_ms: Option<i64>,
-    /// Why it did not reach everybody; a mail that was sent may still have
-    /// been refused for some of its recipients.
+    /// Why it did not reach everybody. A mail that failed for some of its
+    /// recipients is FAILED and has been sent nevertheless.
     #[serde(default)]
     pub error: Option<String>,
 }

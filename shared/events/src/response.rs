@@ -136,12 +136,13 @@ pub struct ActionDetails {
 pub struct OperatorCommand {
     pub incident_id: Uuid,
     /// `approve`, `reject`, `acknowledge`, `snooze`, `merge`, `split`,
-    /// `reopen`, `close`, `maintain`, `declare`, `review`, `publish`.
+    /// `reopen`, `close`, `maintain`, `declare`, `review`, `publish`, `resend`.
     pub command: String,
     /// What it is about beside the incident. `merge`: the incident that goes
     /// into `incident_id`; `split`: the anomaly ids that leave, separated by
     /// commas, or one service; `maintain`: a service, or `*` for all;
-    /// `approve`, `reject`: a step; `declare`: a service.
+    /// `approve`, `reject`: a step; `declare`: a service; `resend`: the
+    /// Message-ID of what failed.
     pub target: String,
     pub by: String,
     pub credential_id: String,

@@ -96,7 +96,7 @@ pub const TOPICS: &[TopicSpec] = &[
     spec(Topic::RemediationPlans, "remediation.plans", "incident id", "RemediationPlan", "io.midwatch.remediation.plan", "remediation", "communication", MAX_BYTES),
     spec(Topic::RemediationActions, "remediation.actions", "incident id", "RemediationAction", "io.midwatch.remediation.action", "remediation", "communication, postmortem, investigation", MAX_BYTES),
     spec(Topic::IncidentsResolved, "incidents.resolved", "incident id", "IncidentResolved", "io.midwatch.incident.resolved", "investigation", "postmortem, communication, correlation, remediation", MAX_BYTES),
-    spec(Topic::OperatorCommands, "operator.commands", "incident id", "OperatorCommand", "io.midwatch.operator.command", "api, CLI, chat", "correlation, investigation, remediation, postmortem", MAX_BYTES),
+    spec(Topic::OperatorCommands, "operator.commands", "incident id", "OperatorCommand", "io.midwatch.operator.command", "api, CLI, chat", "correlation, investigation, remediation, communication, postmortem", MAX_BYTES),
     spec(Topic::PostmortemsGenerated, "postmortems.generated", "incident id", "PostmortemGenerated", "io.midwatch.postmortem.generated", "postmortem", "communication", MAX_BYTES),
     spec(Topic::GroundTruth, "simulator.ground-truth", "service", "GroundTruth", "io.midwatch.simulator.fault", "simulator", "scorer only", MAX_BYTES),
 ];

@@ -278,6 +278,27 @@ impl Mails {
         sent.await.expect("taken");
     }
 
+    /// An operator has a message sent again.
+    async fn resend(&self, incident: Uuid, message_id: &str) {
+        let mut command = support::golden(Topic::OperatorCommands);
+        let now_us = self
+            .ask("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+            .await;
+        let now_ms = now_us / 1_000;
+        command["event_id"] = json!(Uuid::from_u128(now_us.unsigned_abs().into()));
+        command["incident_id"] = json!(incident);
+        command["command"] = json!("resend");
+        command["target"] = json!(message_id);
+        command["issued_at_ms"] = json!(now_ms);
+        command["expires_at_ms"] = json!(now_ms + 300_000);
+        let (key, payload) = (incident.to_string(), command.to_string());
+        let topic = Topic::OperatorCommands.name();
+        let sent = self
+            .producer
+            .publish_bytes(topic, key.as_bytes(), payload.as_bytes(), &[]);
+        sent.await.expect("taken");
+    }
+
     async fn ask(&self, query: &'static str) -> i64 {
         let asked = sqlx::query_scalar::<_, i64>(query).fetch_one(&self.postgres.pool);
         asked.await.expect("the database answers")
@@ -454,4 +475,56 @@ fn mailed(mails: &[Value], short: &str) {
     for (subject, sign) in mailed.iter().zip(["🚨", "🔍", "🛠", "✅", "📋"]) {
         assert!(subject.starts_with(sign), "mails about {short}: {mailed:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_is_sent_again_once_and_to_those_alone_who_lack_it() {
+    const FULL: &str = "management@midwatch.example";
+    const REFUSED: &str = "SELECT count(*) FROM agent_events WHERE event_type = 'COMMAND_REFUSED'";
+    const RESENT: &str =
+        "SELECT count(*) FROM agent_events WHERE event_type = 'NOTIFICATION_RESENT'";
+    let world = Mails::new("again").await;
+    let _agent = world.agent();
+    let (folder, incident) = (world.folder.path(), Uuid::from_u128(80 << 96));
+    std::fs::write(folder.join("refused"), format!("{FULL} 99 550")).expect("written");
+    world.tell(incident, 0, "CRITICAL").await;
+    until(
+        "it failed for one and reached the others",
+        WAIT,
+        async || {
+            count(&world.postgres, "FAILED").await == 1
+                && count(&world.postgres, "PENDING").await == 0
+        },
+    )
+    .await;
+    assert!(got(folder, FULL).is_empty());
+    let message_id: String =
+        sqlx::query_scalar("SELECT message_id FROM notifications WHERE status = 'FAILED'")
+            .fetch_one(&world.postgres.pool)
+            .await
+            .expect("the row");
+    std::fs::remove_file(folder.join("refused")).expect("it is there");
+    // A double click, and somebody who comes late.
+    for _ in 0..2 {
+        world.resend(incident, &message_id).await;
+    }
+    until("it arrived, and the second was told so", WAIT, async || {
+        count(&world.postgres, "FAILED").await == 0 && world.ask(REFUSED).await == 1
+    })
+    .await;
+    world.resend(incident, &message_id).await;
+    until("nobody waits for it any more", WAIT, async || {
+        world.ask(REFUSED).await == 2
+    })
+    .await;
+    assert_eq!(world.ask(RESENT).await, 1);
+    for mail in mails(folder) {
+        let id = mail["message_id"].as_str().expect("an id");
+        assert_eq!(id, format!("<{message_id}>"));
+        for address in mail["to"].as_array().expect("a list") {
+            let address = address.as_str().expect("an address");
+            assert_eq!(got(folder, address), ["opened"], "{address}");
+        }
+    }
+    assert_eq!(got(folder, FULL), ["opened"]);
 }

@@ -4,7 +4,7 @@
 
 Writes FOLDER/ca.pem (the authority to trust) once, keeps one JSON line for each
 mail in FOLDER/mails.jsonl, and says `ready` when it serves. FOLDER/refused holds
-an address and how often it is answered 450 first.
+an address, how often it is refused first, and the answer's code (450 unless given).
 """
 
 import asyncio
@@ -28,10 +28,10 @@ class Keeper:
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         refused = FOLDER / "refused"
-        who, times = refused.read_text().split() if refused.exists() else ("", "0")
+        who, times, *code = refused.read_text().split() if refused.exists() else ("", "0")
         if address == who and self.refused < int(times):
             self.refused += 1
-            return "450 4.2.0 try again later"
+            return "550 5.2.2 mailbox full" if code == ["550"] else "450 4.2.0 try again later"
         envelope.rcpt_tos.append(address)
         return "250 ok"
 

@@ -191,6 +191,7 @@ pub fn heard(timeline: &[AgentEvent]) -> Vec<Heard> {
         "INCIDENT_MERGED",
         "INCIDENT_SPLIT",
         "INCIDENT_REOPENED",
+        "NOTIFICATION_RESENT",
     ];
     let concerns = |event: &&AgentEvent| {
         let kind = event.event_type.as_str();

@@ -121,6 +121,7 @@ struct View {
     done: Option<PlanView>,
     plan_runbooks: Vec<Link>,
     mails: Vec<Email>,
+    messages: Vec<Email>,
     calls: Calls,
     costs: Costs,
     review: Option<Review>,
@@ -178,10 +179,8 @@ impl View {
         let done = plan::view(&row, &known, &parts.timeline);
         let postmortem = row.postmortem.as_deref().map(markdown::render);
         let sources = Sources::of(&known);
-        let plan_runbooks = known
-            .plan
-            .as_ref()
-            .map_or_else(Vec::new, |plan| cause::runbooks(&plan.runbook_references));
+        let cited = known.plan.as_ref().map(|plan| &plan.runbook_references);
+        let plan_runbooks = cited.map_or_else(Vec::new, |cited| cause::runbooks(cited));
         View {
             id: row.id.to_string(),
             detected_at_ms: row.detected_at_ms,
@@ -215,6 +214,7 @@ impl View {
                 .map(|event| clocks.moment(event))
                 .collect(),
             mails: parts.mails,
+            messages: parts.messages,
             calls: calls::collect(&parts.calls),
             costs: costs::collect(&parts.costs),
             review: parts.review,

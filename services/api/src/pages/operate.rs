@@ -4,6 +4,7 @@
 use super::conclusion::{self, Heard};
 use crate::App;
 use crate::caller::Caller;
+use crate::commands::resend::RESEND;
 use crate::commands::{COMMANDS, offered};
 use crate::error::ApiError;
 use crate::incidents::Item;
@@ -112,7 +113,7 @@ pub async fn collect(
 fn read_asked(text: &str) -> Option<Asked> {
     let mut parts = text.split('.');
     let name = parts.next()?;
-    let known = COMMANDS.into_iter().chain(["maintain"]);
+    let known = COMMANDS.into_iter().chain(["maintain", RESEND]);
     let asked = Asked {
         command: known.into_iter().find(|command| *command == name)?,
         partition: parts.next()?.parse().ok()?,

@@ -30,7 +30,7 @@ pub fn file(name: &str, line: &str) -> PathBuf {
     path
 }
 
-async fn serve(settings: &KafkaSettings, operators: &Path) -> Server {
+pub async fn serve(settings: &KafkaSettings, operators: &Path) -> Server {
     let operators = Operators::new(Some(operators.to_owned()), false);
     Server::with(settings.clone(), Recent::default(), |app| {
         app.operators = Arc::new(operators);

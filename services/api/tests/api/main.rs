@@ -14,6 +14,7 @@ mod links;
 mod lists;
 mod live;
 mod pages;
+mod resend;
 mod server;
 mod slack;
 mod stores;

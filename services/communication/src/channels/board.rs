@@ -72,6 +72,9 @@ pub struct Post {
     /// The incidents of a digest; empty where it is the notification's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub about: Vec<Uuid>,
+    /// It had failed, and a person asked for it anew.
+    #[serde(default, skip_serializing_if = "crate::mail::is_false")]
+    pub again: bool,
 }
 
 impl Post {

@@ -99,6 +99,12 @@ impl Kind {
         }
     }
 
+    /// Whether a message there wakes somebody, and opens or closes an alert.
+    #[must_use]
+    pub fn is_pager(&self) -> bool {
+        matches!(self, Kind::Pagerduty { .. })
+    }
+
     /// Whom a message goes to, as people see it.
     #[must_use]
     pub fn recipient(&self) -> &str {

@@ -149,6 +149,7 @@ mod tests {
                 body_text: String::new(),
             },
             about: Vec::new(),
+            again: false,
         }
     }
 

@@ -213,9 +213,10 @@ fn mails(facts: &Facts, records: &Records, judgement: &mut Judgement) {
         over(Rule::Count, ids)
     };
     let all = count(&of(&|_| true));
-    let failed = of(&|mail| mail.status == "FAILED");
+    // A mail is FAILED where it failed for anybody.
+    let failed = of(&|mail| mail.status == "FAILED" && mail.sent_at_ms.is_none());
     let repeated = of(&|mail| mail.status == "SENT" && mail.attempts > 1);
-    let partly = of(&|mail| mail.status == "SENT" && mail.error.is_some());
+    let partly = of(&|mail| mail.sent_at_ms.is_some() && mail.error.is_some());
     let first = of(&|mail| mail.status == "SENT" && mail.attempts <= 1 && mail.error.is_none());
     for (mails, words) in [
         (&failed, "Mails that could not be delivered: {} of {}."),

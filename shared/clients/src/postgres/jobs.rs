@@ -253,6 +253,38 @@ pub async fn busy_lanes(
     .await?)
 }
 
+/// A job that delivers a message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeliveryRow {
+    pub kind: String,
+    pub payload: Value,
+    /// Whether nothing is left to do of it.
+    pub is_over: bool,
+}
+
+/// The jobs of an agent that deliver a message (`payload.notification`), in the
+/// order in which they were asked for.
+///
+/// # Errors
+/// The database is away.
+pub async fn of_message(
+    pool: &PgPool,
+    agent: &str,
+    message_id: &str,
+) -> Result<Vec<DeliveryRow>, PostgresError> {
+    Ok(sqlx::query_as!(
+        DeliveryRow,
+        r#"SELECT kind, payload, (status = 'applied') AS "is_over!" FROM jobs
+           WHERE agent = $1 AND payload ? 'notification'
+             AND payload #>> '{notification,message_id}' = $2
+           ORDER BY seq"#,
+        agent,
+        message_id
+    )
+    .fetch_all(pool)
+    .await?)
+}
+
 /// A timer that is due.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimerRow {

@@ -21,7 +21,7 @@ pub mod read;
 pub mod records;
 pub mod review;
 
-pub use notifications::{Delivered, Notification};
+pub use notifications::{Delivered, Notification, Unreached};
 pub use records::KeptRecord;
 
 use crate::error::Gravity;

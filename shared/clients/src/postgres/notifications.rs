@@ -2,6 +2,7 @@
 
 use super::{PostgresError, Tx};
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 /// A message to people.
@@ -85,4 +86,26 @@ pub async fn done(tx: &mut Tx, end: &Delivered) -> Result<(), PostgresError> {
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Who has not got a message, and how often it was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreached {
+    pub recipient: String,
+    pub attempts: i32,
+}
+
+/// The recipients for whom a message finally failed.
+///
+/// # Errors
+/// The database is away.
+pub async fn unreached(pool: &PgPool, message_id: &str) -> Result<Vec<Unreached>, PostgresError> {
+    Ok(sqlx::query_as!(
+        Unreached,
+        "SELECT recipient, attempts FROM notifications
+         WHERE message_id = $1 AND status = 'FAILED' ORDER BY id",
+        message_id
+    )
+    .fetch_all(pool)
+    .await?)
 }

@@ -9,9 +9,9 @@ mod activity;
 mod work;
 
 pub use activity::{
-    AgentEvent, Email, EmailBody, EmailFilter, ModelCall, Totals, agent_events, counts_by_severity,
-    counts_by_status, email_body, emails, last_event_id, mail_counts, model_calls, service_names,
-    totals,
+    AgentEvent, Email, EmailBody, EmailFilter, Medium, ModelCall, Totals, agent_events,
+    counts_by_severity, counts_by_status, email_body, emails, last_event_id, mail_counts,
+    model_calls, service_names, totals,
 };
 pub use work::{AgentWork, THROUGHPUT_MINUTES, agent_work};
 

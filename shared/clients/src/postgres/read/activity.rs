@@ -23,11 +23,13 @@ pub struct AgentEvent {
     pub payload: Value,
 }
 
-/// A mail: one message, however many recipients.
+/// A mail, or a message on another channel: one, however many recipients.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Email {
     pub id: i64,
     pub incident_id: Uuid,
+    /// `mail`, or a channel's name.
+    pub channel: String,
     pub stage: String,
     pub subject: String,
     pub status: String,
@@ -39,6 +41,16 @@ pub struct Email {
     pub sent_at_ms: Option<i64>,
 }
 
+/// How messages reach people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Medium {
+    #[default]
+    Mail,
+    /// Every channel but mail.
+    Channels,
+    Any,
+}
+
 /// Which mails to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EmailFilter {
@@ -48,6 +60,9 @@ pub struct EmailFilter {
     pub stage: Option<String>,
     /// Only mails whose id is below this one.
     pub before: Option<i64>,
+    pub medium: Medium,
+    /// The one message of this Message-ID.
+    pub message_id: Option<String>,
 }
 
 /// A mail as it went out.
@@ -144,7 +159,7 @@ pub async fn last_event_id(pool: &PgPool) -> Result<i64, PostgresError> {
     )
 }
 
-/// Mails, newest first.
+/// Mails or messages on other channels, newest first.
 ///
 /// # Errors
 /// The database is away.
@@ -153,13 +168,18 @@ pub async fn emails(
     filter: &EmailFilter,
     limit: i64,
 ) -> Result<Vec<Email>, PostgresError> {
+    let by_mail = match filter.medium {
+        Medium::Mail => Some(true),
+        Medium::Channels => Some(false),
+        Medium::Any => None,
+    };
     // The view `emails` groups the whole table before it can be limited; here
     // the first row of each mail is found by key, and only then its others.
     // A mail is FAILED where it failed for anybody, and PENDING where somebody
     // still waits for it.
     Ok(sqlx::query_as!(
         Email,
-        r#"SELECT n.id, n.incident_id, n.stage, n.subject, mail.status AS "status!",
+        r#"SELECT n.id, n.incident_id, n.channel, n.stage, n.subject, mail.status AS "status!",
                mail.recipients AS "recipients!", n.message_id, mail.attempts AS "attempts!", mail.error,
                (extract(epoch FROM n.created_at) * 1000)::bigint AS "created_at_ms!",
                (extract(epoch FROM mail.sent_at) * 1000)::bigint AS sent_at_ms
@@ -169,8 +189,10 @@ pub async fn emails(
                       jsonb_agg(r.recipient ORDER BY r.role DESC, r.recipient) AS recipients
                FROM notifications r
                WHERE r.message_id = n.message_id AND r.incident_id = n.incident_id
-                 AND r.stage = n.stage AND r.channel = 'mail') mail
-           WHERE n.channel = 'mail' AND n.id = mail.first_id
+                 AND r.stage = n.stage AND r.channel = n.channel) mail
+           WHERE n.id = mail.first_id
+             AND ($6::bool IS NULL OR (n.channel = 'mail') = $6)
+             AND ($7::text IS NULL OR n.message_id = $7)
              AND ($1::uuid IS NULL OR n.incident_id = $1)
              AND ($2::text IS NULL OR mail.status = $2)
              AND ($3::text IS NULL OR n.stage = $3)
@@ -180,7 +202,9 @@ pub async fn emails(
         filter.status,
         filter.stage,
         filter.before,
-        limit
+        limit,
+        by_mail,
+        filter.message_id
     )
     .fetch_all(pool)
     .await?)
