@@ -47,6 +47,14 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Leave a third of the services out of the call graphs of recorded faults.
+    RecordingsCut {
+        /// What `recordings` wrote; its topologies are written anew.
+        dir: PathBuf,
+        /// Which third: 0, 1 or 2.
+        #[arg(long)]
+        third: usize,
+    },
     /// Run an investigator over recorded faults and print sums, never a single case.
     RecordingsScore {
         /// What `recordings` wrote.
@@ -87,6 +95,7 @@ fn main() -> anyhow::Result<()> {
             let tally = faults::generate(seed, count, &out)?;
             tell(&serde_json::to_string(&tally)?)
         }
+        Command::RecordingsCut { dir, third } => faults::cut::cut(&dir, third),
         Command::RecordingsScore {
             dir,
             investigate,

@@ -9,6 +9,7 @@ pub mod causes;
 pub mod change;
 pub mod clues;
 mod counter;
+mod gaps;
 pub mod ledger;
 pub mod lines;
 pub mod load;

@@ -7,7 +7,7 @@ use super::recording::Recording;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Two onsets this close are one: the distance of two samples.
-const SAME_MOMENT_MS: i64 = 20_000;
+pub(super) const SAME_MOMENT_MS: i64 = 20_000;
 /// What an explanation by a callee counts where spans or log lines speak, too.
 const TOLD: f64 = 0.7;
 /// Silence of this size means that a service is gone.

@@ -9,7 +9,7 @@ use super::place::{self, Place};
 use super::quantity::Quantity;
 use super::recording::{Question, Recording};
 use super::traces::{self, Traces};
-use super::{alert, before, blame, measured, spoken, unseen};
+use super::{alert, before, blame, gaps, measured, spoken, unseen};
 use midwatch_events::topology::Topology;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -173,6 +173,7 @@ pub fn find(recording: &Recording, question: &Question) -> Findings {
     spoken::move_failures(&findings, &mut portraits);
     unseen::quieten(&findings, &mut portraits);
     unseen::inherit(recording, &findings, &mut portraits);
+    gaps::pass_on(recording, question, &findings, &mut portraits);
     findings.portraits = portraits;
     findings.places = place::find(recording, &findings);
     findings

@@ -11,6 +11,7 @@
 //! seen by anybody is drawn again, and counted.
 
 mod ask;
+pub mod cut;
 mod engine;
 mod fault;
 mod herring;
