@@ -5,8 +5,13 @@
 //! - Standard output holds one JSON object, or with `--explain` text for
 //!   people in 80 columns.
 
+mod clock;
+mod loose;
 mod read;
+mod series;
 mod show;
+mod sums;
+mod tally;
 
 use crate::failure::Failure;
 use crate::output;
@@ -74,9 +79,10 @@ Exit codes: 0 answered, also when inconclusive; 1 a file or line is unusable,
 /// # Errors
 /// A file or a line is unusable, or the times contradict each other.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let recording = read::recording(options)?;
+    let (recording, gaps) = read::recording(options)?;
     let question = question(options, &recording)?;
-    let answer = rca::investigate(&recording, &question);
+    let mut answer = rca::investigate(&recording, &question);
+    answer.gaps.extend(gaps);
     if options.explain {
         output::print(&show::explain(&recording, &question, &answer))?;
     } else {
