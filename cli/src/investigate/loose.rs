@@ -54,7 +54,10 @@ fn without_names(text: &str) -> Option<String> {
 pub fn number(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
+        // JSON's reader first, so that a number is the same with and without quotes.
+        Value::String(text) => serde_json::from_str(text.trim())
+            .ok()
+            .or_else(|| text.trim().parse().ok()),
         Value::Bool(is_true) => Some(f64::from(u8::from(*is_true))),
         _ => None,
     };

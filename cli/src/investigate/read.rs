@@ -245,7 +245,11 @@ fn spans(
         }
         Some(Span { start_ms, ..span })
     });
-    let spans = dated.collect();
+    let mut spans: Vec<Span> = dated.collect();
+    // Which of several spans is quoted does not hang on the order of the lines.
+    spans.sort_by(|one, other| {
+        (one.start_ms, &one.trace, &one.own).cmp(&(other.start_ms, &other.trace, &other.own))
+    });
     Ok((spans, tally.close(path, wanted)?))
 }
 
