@@ -65,19 +65,24 @@ will do, and spans add the edges that they show. A span is {\"trace_id\",
 \"span_id\", \"parent_span_id\", \"service\", \"operation\", \"start_ms\",
 \"duration_ms\", \"status\": \"OK\" or \"ERROR\", \"labels\"}.
 
+Values are read as far as they mean something: numbers in quotes, levels and
+statuses in any case and dialect, times in another unit where a whole file is.
+Lines that mean nothing are skipped, counted and told among the gaps. Labels
+with several values at the same time make series of their own.
+
 Output: {\"ranking\": [service, best first], \"verdict\": \"conclusive\" or
 \"inconclusive\", \"candidates\": [{\"rank\", \"service\", \"cause\", \"hypothesis\",
 \"confidence\", \"evidence\": [{\"id\", \"kind\", \"service\", \"at_ms\", \"summary\",
 …}], \"refuting\", \"discriminator\"}], \"gaps\": […]}. The id of a reading is
 metric:SERVICE/NAME@MS, of a log line log:LINE, of a span its own.
 
-Exit codes: 0 answered, also when inconclusive; 1 a file or line is unusable,
-2 a wrong command line.";
+Exit codes: 0 answered, also when inconclusive; 1 a file is unusable, 2 a wrong
+command line.";
 
 /// Reads, investigates, prints.
 ///
 /// # Errors
-/// A file or a line is unusable, or the times contradict each other.
+/// A file is unusable, or the times contradict each other.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let (recording, gaps) = read::recording(options)?;
     let question = question(options, &recording)?;

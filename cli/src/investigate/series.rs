@@ -17,9 +17,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Series that labels other than those of instances make of one metric of one
 /// service, at most: more would drown the other metrics.
 const SPLIT: usize = 64;
-/// Readings for each value below which a label with more than [`SPLIT`] values
-/// is the id of something that passes.
-const LASTING: usize = 8;
+/// Readings that a series needs on average to be worth telling apart, unless
+/// it is read at a quarter of all moments: labels that make less of them are
+/// ids of something that passes, or one label too many.
+const LASTING: usize = 16;
 /// Label sets of one metric that are told apart while reading; of more, only
 /// the instances are.
 const SETS: usize = 4_096;
@@ -103,9 +104,14 @@ impl Groups {
                 }));
             }
         }
-        for name in crowded {
+        if let Some(first) = crowded.first() {
+            let more = match crowded.len() - 1 {
+                0 => String::new(),
+                more => format!(" and of {more} other metrics"),
+            };
             tally.note(format!(
-                "the labels of {name} make more than {SPLIT} series; the smallest were averaged"
+                "the labels of {first}{more} make more than {SPLIT} series of it; the smallest \
+                 were averaged"
             ));
         }
         all.sort_by(|one, other| (&one.service, &one.metric).cmp(&(&other.service, &other.metric)));
@@ -253,39 +259,63 @@ fn crowd(parts: &mut BTreeMap<String, Vec<Set>>, varying: &BTreeSet<String>) -> 
         .collect()
 }
 
-/// The labels that have several values at the same time within one instance.
+/// The labels that have several values at the same time within one instance,
+/// those with the fewest values first, as long as what they make lasts.
 fn varying(sets: &[Set]) -> BTreeSet<String> {
-    let mut varying = BTreeSet::new();
+    let mut found: BTreeMap<&str, usize> = BTreeMap::new();
     for instance in sets.chunk_by(|one, other| one.name == other.name) {
         if instance.len() < 2 {
             continue;
         }
         let labels: BTreeSet<&String> = instance.iter().flat_map(|set| set.labels.keys()).collect();
         for label in labels {
-            if !varying.contains(label) && varies(instance, label) {
-                varying.insert(label.clone());
+            if !found.contains_key(label.as_str()) && varies(instance, label) {
+                let values: BTreeSet<&str> = sets.iter().map(|set| set.value(label)).collect();
+                found.insert(label, values.len());
             }
         }
     }
-    varying
+    if found.is_empty() {
+        return BTreeSet::new();
+    }
+    let points = || sets.iter().flat_map(|set| &set.points);
+    let readings = points().count();
+    let moments = points().map(|(at, _)| *at).collect::<BTreeSet<i64>>().len();
+    let mut by_count: Vec<(usize, &str)> = found
+        .iter()
+        .map(|(label, count)| (*count, *label))
+        .collect();
+    by_count.sort_unstable();
+    let mut chosen: Vec<&str> = Vec::new();
+    for (_, label) in by_count {
+        chosen.push(label);
+        let parts: BTreeSet<(&str, Vec<&str>)> = sets
+            .iter()
+            .map(|set| {
+                let values = chosen.iter().map(|label| set.value(label));
+                (set.name.as_str(), values.collect())
+            })
+            .collect();
+        let count = parts.len();
+        let lasts = readings >= count * LASTING || readings * 4 >= count * moments;
+        if !lasts || (count > SPLIT && chosen.len() > 1) {
+            chosen.pop();
+        }
+    }
+    chosen.into_iter().map(str::to_owned).collect()
 }
 
 fn varies(instance: &[Set], label: &str) -> bool {
-    let mut values: BTreeMap<&str, (i64, i64, usize)> = BTreeMap::new();
+    let mut values: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for set in instance {
         let Some((first, last)) = set.ends() else {
             continue;
         };
-        let known = values.entry(set.value(label)).or_insert((first, last, 0));
+        let known = values.entry(set.value(label)).or_insert((first, last));
         known.0 = known.0.min(first);
         known.1 = known.1.max(last);
-        known.2 += set.points.len();
     }
-    let readings: usize = values.values().map(|(.., count)| count).sum();
-    if values.len() > SPLIT && readings < LASTING * values.len() {
-        return false;
-    }
-    let mut spans: Vec<(i64, i64)> = values.values().map(|(from, to, _)| (*from, *to)).collect();
+    let mut spans: Vec<(i64, i64)> = values.into_values().collect();
     spans.sort_unstable();
     let mut longest: Option<(i64, i64)> = None;
     for (first, last) in spans {

@@ -153,8 +153,17 @@ fn labels_that_only_describe_make_no_series_of_their_own() {
         json!({"version": if is_new { "v2" } else { "v1" }, "region": "eu"})
     };
     assert_eq!(Case::new(&labelled(&version)).answered(), expected);
+    // A value of its own for each reading, beside one that tells two apart.
     let scrape = |number: usize, _: &Value| json!({"scrape": number});
     assert_eq!(Case::new(&labelled(&scrape)).answered(), expected);
+    let twice: Vec<Value> = (0..2)
+        .flat_map(|half| {
+            labelled(&move |number, _| json!({"half": half, "scrape": number * 2 + half}))
+        })
+        .collect();
+    let answer = in_every_order(&twice);
+    assert_eq!(answer["ranking"][0], "c");
+    assert!(quoted(&answer).contains(&"latency_ms{half=0}"), "{answer}");
 }
 
 #[test]
@@ -177,7 +186,7 @@ fn of_too_many_series_the_smallest_are_averaged_and_that_is_told() {
         quoted(&answer).contains(&"latency_ms{path=/p7}"),
         "{answer}"
     );
-    let told = "metrics: the labels of latency_ms of a make more than 64 series; \
+    let told = "metrics: the labels of latency_ms of a make more than 64 series of it; \
                 the smallest were averaged";
     assert!(gaps(&answer).contains(&told), "{answer}");
 }
