@@ -84,6 +84,14 @@ command line.";
 /// # Errors
 /// A file is unusable, or the times contradict each other.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let times = [("--start", options.start), ("--at", options.at)];
+    let end = options.end.map(|end| ("--end", end));
+    for (option, at) in times.into_iter().chain(end) {
+        if at.checked_abs().is_none_or(|at| at > clock::LATEST_MS) {
+            let what = format!("{option} {at} is no time");
+            return Err(Failure::new(what, "give milliseconds since 1970"));
+        }
+    }
     let (recording, gaps) = read::recording(options)?;
     let question = question(options, &recording)?;
     let mut answer = rca::investigate(&recording, &question);

@@ -14,6 +14,10 @@ const MILLISECONDS: f64 = 1e12;
 /// taken to be.
 const CONSISTENT: f64 = 0.9;
 
+/// No time is later, in milliseconds: differences of times are multiplied, and
+/// nothing is recorded thirty thousand years from now.
+pub const LATEST_MS: i64 = 1_000_000_000_000_000;
+
 /// Whether a time of the question is in milliseconds of our days.
 pub fn is_milliseconds(at_ms: i64) -> bool {
     (1_000_000_000_000..10_000_000_000_000).contains(&at_ms)
@@ -64,19 +68,23 @@ impl Clock {
     }
 
     /// The time in milliseconds; `None`, and counted, where it is in another
-    /// unit than the file's.
+    /// unit than the file's, or none at all.
     #[expect(clippy::cast_possible_truncation, reason = "saturates")]
     pub fn ms(self, at: f64, line: u64, tally: &mut Tally) -> Option<i64> {
-        let Some(own) = self.unit else {
-            return Some(at.round() as i64);
-        };
-        match unit(at) {
-            Some(unit) if unit != own => {
+        let factor = match self.unit {
+            Some(own) if unit(at).is_some_and(|unit| unit != own) => {
                 tally.skip(Reason::OtherUnit, line, "");
-                None
+                return None;
             }
-            _ => Some((at * UNITS[own].2).round() as i64),
+            Some(own) => UNITS[own].2,
+            None => 1.0,
+        };
+        let at_ms = (at * factor).round() as i64;
+        if at_ms > LATEST_MS {
+            tally.skip(Reason::NoTime, line, "");
+            return None;
         }
+        Some(at_ms)
     }
 }
 

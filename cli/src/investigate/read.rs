@@ -164,7 +164,7 @@ fn graph(path: &Path, recording: &mut Recording) -> Result<Vec<String>, Failure>
     if nameless == 0 {
         return Ok(Vec::new());
     }
-    let told = format!("{nameless} services without a name skipped");
+    let told = format!("services without a name skipped: {nameless}");
     let words = format!("{}: {told}", path.display());
     eprintln!("midwatch: {}", crate::output::plain(&words));
     Ok(vec![format!("topology: {told}")])

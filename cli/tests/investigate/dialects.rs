@@ -103,6 +103,7 @@ fn what_cannot_be_read_is_left_out_and_told() {
 {{\"service\": \"a\", \"metric_name\": \"cpu\", \"metric_value\": \"inf\", \"timestamp_ms\": {at}}}
 {{\"service\": \"a\", \"metric_name\": \"cpu\", \"metric_value\": 1}}
 {{\"service\": \"a\", \"metric_name\": \"cpu\", \"metric_value\": 1, \"timestamp_ms\": -3}}
+{{\"service\": \"a\", \"metric_name\": \"cpu\", \"metric_value\": 1, \"timestamp_ms\": 1e300}}
 {{\"service\": \"a\", \"metric_name\": \"cpu\", \"metric_value\": 1, \"timestamp_ms\": 1700000000}}
 not json
 {{\"metric_name\": \"cpu\", \"metric_value\": 1, \"timestamp_ms\": {at}}}"
@@ -123,8 +124,8 @@ not json
     assert_eq!(
         gaps(&answer),
         [
-            "metrics: 8 of 728 lines skipped: 2 unreadable (first line 727: expected ident), \
-             2 without a time (first line 724), 1 with a time in another unit (first line 726), \
+            "metrics: 9 of 729 lines skipped: 2 unreadable (first line 728: expected ident), \
+             3 without a time (first line 724), 1 with a time in another unit (first line 727), \
              3 without a finite value (first line 721)",
             "logs: 3 of 363 lines skipped: 2 unreadable (first line 362: trailing characters), \
              1 without a time (first line 361)",
@@ -136,7 +137,7 @@ not json
     let told = String::from_utf8(case.run(&[]).stderr).expect("text");
     assert_eq!(told.lines().count(), 3, "{told}");
     assert!(
-        told.starts_with("midwatch: metrics.jsonl: 8 of 728 lines skipped: "),
+        told.starts_with("midwatch: metrics.jsonl: 9 of 729 lines skipped: "),
         "{told}"
     );
 }

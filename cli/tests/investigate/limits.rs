@@ -54,6 +54,13 @@ fn a_question_that_cannot_be_is_refused() {
         "midwatch: no file names the service shop\n  \
          mend: name the target as topology or metrics do\n"
     );
+    assert_eq!(
+        case.refused(&[("--at", &i64::MAX.to_string())]),
+        format!(
+            "midwatch: --at {} is no time\n  mend: give milliseconds since 1970\n",
+            i64::MAX
+        )
+    );
     let start = (AT_MS + 3_600_001).to_string();
     assert_eq!(
         case.refused(&[("--start", &start)]),
