@@ -5,8 +5,13 @@
 //! - Standard output holds one JSON object, or with `--explain` text for
 //!   people in 80 columns.
 
+mod clock;
+mod loose;
 mod read;
+mod series;
 mod show;
+mod sums;
+mod tally;
 
 use crate::failure::Failure;
 use crate::output;
@@ -60,23 +65,37 @@ will do, and spans add the edges that they show. A span is {\"trace_id\",
 \"span_id\", \"parent_span_id\", \"service\", \"operation\", \"start_ms\",
 \"duration_ms\", \"status\": \"OK\" or \"ERROR\", \"labels\"}.
 
+Values are read as far as they mean something: numbers in quotes, levels and
+statuses in any case and dialect, times in another unit where a whole file is.
+Lines that mean nothing are skipped, counted and told among the gaps. Labels
+with several values at the same time make series of their own.
+
 Output: {\"ranking\": [service, best first], \"verdict\": \"conclusive\" or
 \"inconclusive\", \"candidates\": [{\"rank\", \"service\", \"cause\", \"hypothesis\",
 \"confidence\", \"evidence\": [{\"id\", \"kind\", \"service\", \"at_ms\", \"summary\",
 …}], \"refuting\", \"discriminator\"}], \"gaps\": […]}. The id of a reading is
 metric:SERVICE/NAME@MS, of a log line log:LINE, of a span its own.
 
-Exit codes: 0 answered, also when inconclusive; 1 a file or line is unusable,
-2 a wrong command line.";
+Exit codes: 0 answered, also when inconclusive; 1 a file is unusable, 2 a wrong
+command line.";
 
 /// Reads, investigates, prints.
 ///
 /// # Errors
-/// A file or a line is unusable, or the times contradict each other.
+/// A file is unusable, or the times contradict each other.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let recording = read::recording(options)?;
+    let times = [("--start", options.start), ("--at", options.at)];
+    let end = options.end.map(|end| ("--end", end));
+    for (option, at) in times.into_iter().chain(end) {
+        if at.checked_abs().is_none_or(|at| at > clock::LATEST_MS) {
+            let what = format!("{option} {at} is no time");
+            return Err(Failure::new(what, "give milliseconds since 1970"));
+        }
+    }
+    let (recording, gaps) = read::recording(options)?;
     let question = question(options, &recording)?;
-    let answer = rca::investigate(&recording, &question);
+    let mut answer = rca::investigate(&recording, &question);
+    answer.gaps.extend(gaps);
     if options.explain {
         output::print(&show::explain(&recording, &question, &answer))?;
     } else {

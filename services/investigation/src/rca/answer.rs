@@ -123,10 +123,13 @@ fn gaps(recording: &Recording, question: &Question, findings: &Findings) -> Vec<
         !recording.series.is_empty() && compared.count() == 0,
         "no series has enough readings before and since the start",
     );
-    let has_target = recording
-        .series
-        .iter()
-        .any(|one| one.service == question.target && one.metric == question.target_metric);
+    // An alert may name the metric without the labels that make its series.
+    let target_metric = question.target_metric.as_str();
+    let has_target = recording.series.iter().any(|one| {
+        let is_it =
+            one.metric == target_metric || one.metric.split('{').next() == Some(target_metric);
+        one.service == question.target && is_it
+    });
     if !has_target {
         gaps.push(format!(
             "{} of {} was not recorded",

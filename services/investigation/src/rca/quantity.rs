@@ -74,31 +74,40 @@ impl Quantity {
         )
     }
 
-    /// The quantity that a metric's name tells: the first of [`WORDS`] of
-    /// which one is in it.
+    /// The quantity that a series' name tells: the first of [`WORDS`] of which
+    /// one is in the metric's name. Its labels name instances and operations,
+    /// which are called anything; they are asked where the name says nothing,
+    /// and which requests failed.
     #[must_use]
     pub fn of(name: &str) -> Quantity {
-        let words = words(name);
+        let (bare, labels) = name.split_once('{').unwrap_or((name, ""));
+        match Quantity::told(&words(bare)) {
+            Some(Quantity::Requests) if tells_failures(labels) => Quantity::Errors,
+            Some(quantity) => quantity,
+            None => Quantity::told(&words(labels)).unwrap_or(Quantity::Other),
+        }
+    }
+
+    fn told(words: &[String]) -> Option<Quantity> {
         let has = |any: &[&str]| words.iter().any(|word| any.contains(&word.as_str()));
-        let found = WORDS.iter().find(|(quantity, any)| {
+        let (quantity, _) = WORDS.iter().find(|(quantity, any)| {
             let is_percentile =
                 *quantity == Quantity::Latency && words.iter().any(|word| is_percentile(word));
             is_percentile || has(any)
-        });
-        match found {
-            Some((Quantity::Errors, _)) if has(SHARE) && !has(&["per", "second", "sec"]) => {
+        })?;
+        Some(match quantity {
+            Quantity::Errors if has(SHARE) && !has(&["per", "second", "sec"]) => {
                 Quantity::ErrorRate
             }
             // A histogram's `_count` counts requests; what they took together,
             // and how many were below a bound, are no latencies.
-            Some((Quantity::Latency, _)) => match words.last().map(String::as_str) {
+            Quantity::Latency => match words.last().map(String::as_str) {
                 Some("count" | "total") => Quantity::Requests,
                 Some("sum" | "bucket") => Quantity::Other,
                 _ => Quantity::Latency,
             },
-            Some((quantity, _)) => *quantity,
-            None => Quantity::Other,
-        }
+            quantity => *quantity,
+        })
     }
 
     /// What a share is a share of, 100 or 1, where the name says that it is
@@ -157,6 +166,12 @@ const WORDS: &[(Quantity, &[&str])] = &[
         "messages", "rpm", "rpc", "queries", "executions",
     ]),
 ];
+
+/// Whether a label says that the requests it counts failed: `{code=5xx}`.
+fn tells_failures(labels: &str) -> bool {
+    let mut values = labels.trim_end_matches('}').split([',', '=']);
+    values.any(|value| matches!(value, "4xx" | "5xx" | "error"))
+}
 
 /// `p50`, `p99`, `p999`, `90th`: a percentile of something, and of what nobody
 /// says when it is a latency.
@@ -237,6 +252,20 @@ mod tests {
             ("queue_length", Quantity::Backlog),
             ("concurrency", Quantity::Pool),
             ("temperature", Quantity::Other),
+            // What an instance or an operation is called is not what is measured.
+            ("latency_ms{pod=queue-7f}", Quantity::Latency),
+            ("cpu{mode=iowait}", Quantity::Cpu),
+            (
+                "http_request_duration_seconds_count{pod=a-0}",
+                Quantity::Requests,
+            ),
+            (
+                "http_request_duration_seconds_bucket{le=0.5}",
+                Quantity::Other,
+            ),
+            ("http_requests_total{code=200}", Quantity::Requests),
+            ("http_requests_total{code=5xx}", Quantity::Errors),
+            ("value{kind=latency}", Quantity::Latency),
         ] {
             assert_eq!(Quantity::of(name), expected, "{name}");
         }
