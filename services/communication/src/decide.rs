@@ -10,7 +10,7 @@ use crate::quiet::{Quiet, is_low};
 use crate::receipts::delivered;
 use crate::render::{Templates, View};
 use crate::routing::{self, Recipients, Stage};
-use crate::view::{self, CarriedOut, Surroundings};
+use crate::view::{self, Deeds, Surroundings};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use midwatch_clients::signed_link::LinkKey;
@@ -54,7 +54,7 @@ pub struct State {
     pub told: BTreeMap<String, BTreeSet<String>>,
     /// What became of the plan's steps.
     #[serde(default)]
-    pub carried_out: CarriedOut,
+    pub deeds: Deeds,
     /// What channels other than mail show.
     #[serde(default)]
     pub board: Board,
@@ -158,7 +158,7 @@ impl Core {
             Event::Resolved(resolved) => {
                 let around = self.around(state, &resolved.header);
                 let opened = state.opened.as_deref();
-                let view = view::resolved(&resolved, opened, state.carried_out, &around);
+                let view = view::resolved(&resolved, opened, &state.deeds, &around);
                 let view = View::Resolved(view);
                 // An end that is heard after the relapse ends only what was
                 // before it.
@@ -175,10 +175,8 @@ impl Core {
                 effects.extend(self.post_stage(state, at, &resolved.header, &view, key));
                 effects
             }
-            // A dry run carries nothing out.
-            Event::Action(action) if action.details.dry_run => Vec::new(),
             Event::Action(action) => {
-                state.carried_out = state.carried_out.max(CarriedOut::after(&action.phase));
+                state.deeds.note(&action);
                 if state.opened.is_none() {
                     return Vec::new();
                 }
@@ -302,6 +300,7 @@ impl Core {
     fn updated(&self, state: &mut State, at: Moment, updated: &IncidentUpdated) -> Vec<Effect> {
         if updated.change == IncidentChange::Reopened && state.reopenings.insert(updated.revision) {
             state.round += 1;
+            state.deeds.clear();
             state.reopened_at_ms = Some(updated.updated_at_ms);
         }
         // It holds the whole, and a newer whole is known. What is left of an

@@ -3,6 +3,7 @@
 //! Escaping is the templates' part.
 
 mod cause;
+mod deeds;
 mod digest;
 mod opened;
 mod outcome;
@@ -10,11 +11,10 @@ mod plan;
 mod progress;
 
 pub use cause::{CauseView, cause};
+pub use deeds::Deeds;
 pub use digest::{DigestView, EntryView, digest};
 pub use opened::{OpenedView, opened};
-pub use outcome::{
-    CarriedOut, MergedView, PostmortemView, ResolvedView, merged, mttr, postmortem, resolved,
-};
+pub use outcome::{MergedView, PostmortemView, ResolvedView, merged, mttr, postmortem, resolved};
 pub use plan::{ApproveView, PlanView, counted, eta, plan};
 pub use progress::{ProgressView, RowView, progress};
 

@@ -1,10 +1,11 @@
 //! ✅ How it ended, and 📋 what there is to learn.
 
+use super::deeds::{Deeds, HELPED};
 use super::{Frame, NAME, QUOTE, Reading, Surroundings, frame, trigger};
 use crate::markdown;
 use crate::units::{self, Metric, line};
 use midwatch_events::{IncidentOpened, IncidentResolved, PostmortemGenerated};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// The fourth mail.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,42 +35,6 @@ pub struct SettlingView {
     pub at: String,
     pub service: String,
     pub value: String,
-}
-
-/// How far any step of a plan got.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum CarriedOut {
-    /// Nothing was begun.
-    #[default]
-    Nothing,
-    /// Begun, and perhaps undone; no effect was verified.
-    Unverified,
-    /// Carried out, and its effect verified.
-    Verified,
-}
-
-impl CarriedOut {
-    /// How far a step is with a `phase` of `remediation.actions`.
-    #[must_use]
-    pub fn after(phase: &str) -> CarriedOut {
-        match phase {
-            "intent" | "outcome" | "undone" => CarriedOut::Unverified,
-            "verified" => CarriedOut::Verified,
-            _ => CarriedOut::Nothing,
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            CarriedOut::Nothing => {
-                "Midwatch carried out no action; why the readings returned is not recorded."
-            }
-            CarriedOut::Unverified => {
-                "A step of the plan was begun, but its effect was not verified; why the readings returned is not recorded."
-            }
-            CarriedOut::Verified => "A step of the plan was carried out and verified.",
-        }
-    }
 }
 
 /// What is said of an incident that goes on inside another one.
@@ -136,7 +101,7 @@ pub fn mttr(resolved: &IncidentResolved) -> String {
 pub fn resolved(
     resolved: &IncidentResolved,
     opened: Option<&IncidentOpened>,
-    carried_out: CarriedOut,
+    deeds: &Deeds,
     around: &Surroundings<'_>,
 ) -> ResolvedView {
     let header = &resolved.header;
@@ -145,11 +110,11 @@ pub fn resolved(
     let mttr_both = units::both_durations(resolved.mttr_ms, wall);
     let apart = super::apart(resolved.resolved_at_ms, resolved.resolved_wall_ms);
     let method = match resolved.resolution_method.as_str() {
-        "REMEDIATED" => CarriedOut::Verified.words(),
-        "RECOVERED" => carried_out.words(),
-        "MERGED" => "It was merged into another incident and goes on there.",
-        "CLOSED_BY_OPERATOR" => "A person closed it.",
-        _ => "How it ended was not recorded.",
+        "REMEDIATED" => HELPED.to_owned(),
+        "RECOVERED" => deeds.words(),
+        "MERGED" => "It was merged into another incident and goes on there.".to_owned(),
+        "CLOSED_BY_OPERATOR" => "A person closed it.".to_owned(),
+        _ => "How it ended was not recorded.".to_owned(),
     };
     ResolvedView {
         frame: frame(header, around),
@@ -158,7 +123,7 @@ pub fn resolved(
         mttr_both,
         resolved: units::moment(resolved.resolved_at_ms),
         resolved_wall: apart.then(|| units::moment(resolved.resolved_wall_ms)),
-        method: method.to_owned(),
+        method,
         trigger: opened.map(trigger),
         baseline: metric
             .has_readings()

@@ -1,0 +1,254 @@
+//! What was done of the plans, and what came of it, step by step: the last
+//! word about a step counts, and a step of an earlier plan is another step.
+
+use super::NAME;
+use crate::units::line;
+use midwatch_events::RemediationAction;
+use midwatch_events::action::VerificationVerdict;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Steps that are told one by one.
+const TOLD: usize = 3;
+
+/// What is known of one step that was begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Deed {
+    step: String,
+    /// Event time of the beginning, for the order.
+    at_ms: i64,
+    /// Absent as long as it runs, and where a crash left it unknown.
+    succeeded: Option<bool>,
+    verdict: Option<VerificationVerdict>,
+    undone: bool,
+}
+
+/// All steps that were begun, by plan and step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Deeds(BTreeMap<String, Deed>);
+
+impl Deeds {
+    /// Takes in what became of a step. Dry runs carry nothing out.
+    pub fn note(&mut self, action: &RemediationAction) {
+        let details = &action.details;
+        if details.dry_run {
+            return;
+        }
+        let key = format!("{}/{}", action.plan_id, action.step_id);
+        // Refused after it was written down, and before anything was done.
+        if action.phase == "refused" {
+            self.0.remove(&key);
+            return;
+        }
+        if !["intent", "outcome", "verified", "undone"].contains(&action.phase.as_str()) {
+            return;
+        }
+        let deed = self.0.entry(key).or_insert_with(|| Deed {
+            step: line(&action.step_id, NAME),
+            at_ms: action.at_ms,
+            succeeded: None,
+            verdict: None,
+            undone: false,
+        });
+        match action.phase.as_str() {
+            "outcome" => deed.succeeded = details.succeeded,
+            "verified" => deed.verdict = details.verification.as_ref().map(|found| found.verdict),
+            "undone" => deed.undone = true,
+            _ => {}
+        }
+    }
+
+    /// Forgets them: the incident goes on, and what ended it before did not.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// How it ended where the readings returned, in a sentence.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut deeds: Vec<&Deed> = self.0.values().collect();
+        deeds.sort_by(|one, other| (one.at_ms, &one.step).cmp(&(other.at_ms, &other.step)));
+        let helped =
+            |deed: &&&Deed| deed.verdict == Some(VerificationVerdict::Improved) && !deed.undone;
+        if deeds.iter().any(|deed| helped(&deed)) {
+            return HELPED.to_owned();
+        }
+        if deeds.is_empty() {
+            return "Midwatch carried out no action; why the readings returned is not recorded."
+                .to_owned();
+        }
+        let mut clauses: Vec<String> = deeds.iter().take(TOLD).map(|deed| deed.words()).collect();
+        if deeds.len() > TOLD {
+            clauses.push(format!("{} more were begun", deeds.len() - TOLD));
+        }
+        format!(
+            "{}; why the readings returned is not recorded.",
+            clauses.join("; ")
+        )
+    }
+}
+
+/// A step helped.
+pub(super) const HELPED: &str = "A step of the plan was carried out and verified.";
+
+impl Deed {
+    fn words(&self) -> String {
+        use VerificationVerdict as V;
+        let step = &self.step;
+        let undone = if self.undone { " and was undone" } else { "" };
+        match (self.verdict, self.succeeded) {
+            (Some(V::Improved), _) => format!("{step} helped and was undone"),
+            (Some(V::NotImproved), _) if self.undone => {
+                format!("{step} was carried out, did not help{undone}")
+            }
+            (Some(V::NotImproved), _) => format!("{step} was carried out and did not help"),
+            (Some(V::Worse), _) if self.undone => {
+                format!("{step} was carried out, made it worse{undone}")
+            }
+            (Some(V::Worse), _) => format!("{step} was carried out and made it worse"),
+            (Some(V::RecoveredByItself), _) => {
+                format!("{step} was carried out when the readings were already returning")
+            }
+            (Some(V::NotProvable), _) => {
+                format!("{step} was carried out, but that it helped cannot be shown")
+            }
+            (None, Some(false)) => format!("{step} was tried and failed"),
+            (None, _) => format!("{step} was begun{undone}, but its effect was not verified"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use midwatch_events::action::{Span, Verification};
+    use midwatch_events::response::ActionDetails;
+    use midwatch_events::{AnomalyType, IncidentHeader, Severity};
+    use uuid::Uuid;
+
+    fn action(plan: u128, step: &str, phase: &str, details: ActionDetails) -> RemediationAction {
+        RemediationAction {
+            header: IncidentHeader {
+                incident_id: Uuid::nil(),
+                short_id: String::new(),
+                environment: "e".to_owned(),
+                severity: Severity::High,
+                anomaly_type: AnomalyType::MemoryLeak,
+                affected_services: Vec::new(),
+                detected_at_ms: 0,
+                detected_wall_ms: 0,
+            },
+            plan_id: Uuid::from_u128(plan),
+            step_id: step.to_owned(),
+            phase: phase.to_owned(),
+            by: "maria".to_owned(),
+            reason: String::new(),
+            result: String::new(),
+            at_ms: 5,
+            details,
+        }
+    }
+
+    fn found(verdict: VerificationVerdict) -> Verification {
+        let span = Span {
+            from_ms: 0,
+            to_ms: 1,
+            count: 5,
+            median: 1.0,
+        };
+        Verification {
+            service: "s".to_owned(),
+            metric: "m".to_owned(),
+            verdict,
+            before: span.clone(),
+            after: span,
+            control: None,
+            test: String::new(),
+            p_value: None,
+            summary: String::new(),
+        }
+    }
+
+    fn told(story: &[(u128, &str, &str)]) -> String {
+        let mut deeds = Deeds::default();
+        for (plan, step, word) in story {
+            let mut details = ActionDetails::default();
+            let phase = match *word {
+                "failed" => {
+                    details.succeeded = Some(false);
+                    "outcome"
+                }
+                "done" => {
+                    details.succeeded = Some(true);
+                    "outcome"
+                }
+                "dry" => {
+                    details.dry_run = true;
+                    "intent"
+                }
+                verdict => match VERDICTS.iter().find(|(name, _)| *name == verdict) {
+                    Some((_, verdict)) => {
+                        details.verification = Some(Box::new(found(*verdict)));
+                        "verified"
+                    }
+                    None => verdict,
+                },
+            };
+            deeds.note(&action(*plan, step, phase, details));
+        }
+        deeds.words()
+    }
+
+    const VERDICTS: [(&str, VerificationVerdict); 3] = [
+        ("helped", VerificationVerdict::Improved),
+        ("useless", VerificationVerdict::NotImproved),
+        ("worse", VerificationVerdict::Worse),
+    ];
+
+    #[test]
+    fn the_last_word_about_each_step_is_told_and_no_other() {
+        let tail = "; why the readings returned is not recorded.";
+        for (story, words) in [
+            (
+                &[(1, "S1", "intent"), (1, "S1", "done"), (1, "S1", "helped")][..],
+                HELPED.to_owned(),
+            ),
+            (
+                &[
+                    (1, "S1", "intent"),
+                    (1, "S1", "done"),
+                    (1, "S1", "worse"),
+                    (1, "S1", "undone"),
+                ],
+                format!("S1 was carried out, made it worse and was undone{tail}"),
+            ),
+            (
+                &[(1, "S1", "intent"), (1, "S1", "done"), (1, "S1", "useless")],
+                format!("S1 was carried out and did not help{tail}"),
+            ),
+            (
+                &[(1, "S1", "intent"), (1, "S1", "failed")],
+                format!("S1 was tried and failed{tail}"),
+            ),
+            (
+                &[(1, "S1", "intent"), (1, "S1", "refused")],
+                format!("Midwatch carried out no action{tail}"),
+            ),
+            (
+                &[(1, "S1", "dry"), (1, "S1", "approved")],
+                format!("Midwatch carried out no action{tail}"),
+            ),
+            (
+                &[
+                    (1, "S1", "intent"),
+                    (1, "S1", "useless"),
+                    (2, "S1", "intent"),
+                    (2, "S1", "failed"),
+                ],
+                format!("S1 was carried out and did not help; S1 was tried and failed{tail}"),
+            ),
+        ] {
+            assert_eq!(told(story), words, "{story:?}");
+        }
+    }
+}
