@@ -53,6 +53,9 @@ pub struct Facts {
     /// What it cost until it was read.
     #[serde(default)]
     pub ledger: Vec<StageCost>,
+    /// Written anew, because what became of a step was told after the end.
+    #[serde(default)]
+    pub late: bool,
 }
 
 /// What the investigation says of itself, in its last line of the trail.
@@ -169,6 +172,7 @@ impl Facts {
             inquiry: None,
             traffic: Vec::new(),
             ledger: Vec::new(),
+            late: false,
         }
     }
 

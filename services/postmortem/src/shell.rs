@@ -77,14 +77,19 @@ impl Postmortem {
         })
     }
 
-    async fn gather(&self, assignment: Assignment) -> Result<Facts, JobError> {
+    /// None for a text that would be written anew, where the incident is open
+    /// again: its next end will tell all.
+    async fn gather(&self, assignment: Assignment) -> Result<Option<Facts>, JobError> {
         let id = assignment.resolved.header.incident_id;
         let stored = self.stored(id).await.map_err(JobError::Transient)?;
-        Ok(Facts::collect(
+        if assignment.late && stored.incident.resolved_at_ms.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Facts::collect(
             assignment.resolved,
             assignment.actions,
             stored,
-        ))
+        )))
     }
 
     async fn stored(&self, id: Uuid) -> anyhow::Result<Stored> {

@@ -57,9 +57,14 @@ pub(super) fn head(facts: &Facts, records: &Records, version: u32) -> Vec<Sectio
         ));
     }
     if version > 1 {
+        let words = if facts.late {
+            "Version {}: what became of a step was told after the incident was over, and this text replaces the earlier one."
+        } else {
+            "Version {}: the incident came back after it had been over, and this text replaces the earlier one."
+        };
         lines.push(say(
             records,
-            "Version {}: the incident came back after it had been over, and this text replaces the earlier one.",
+            words,
             &[number(&facts.holdings_id(), "/held/version")],
             &[],
         ));

@@ -252,8 +252,11 @@ fn is_to_come(words: &str, statement: &Statement, records: &Records) -> bool {
 fn denied(tokens: &[Token<'_>], from: usize, length: usize) -> bool {
     let mut counted = 0;
     for token in tokens[..from].iter().rev() {
-        let Token::Word { bare, ends, .. } = token else {
-            continue;
+        let (bare, ends) = match token {
+            Token::Word { bare, ends, .. } => (bare, ends),
+            Token::Fact(_) => continue,
+            // Another cell: nobody decided on it, and it was applied.
+            Token::Gap => break,
         };
         if *ends || counted == DENIED_WORDS || BREAKS.contains(&bare.as_str()) {
             break;
