@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 /// A step that was carried out or refused, in words and data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tried {
+    /// [`Facts::step_name`].
     pub step_id: String,
     pub action: String,
     pub command: String,
@@ -136,25 +137,26 @@ fn effective(facts: &Facts, cause: &str) -> Vec<EffectiveAction> {
 }
 
 fn kind(facts: &Facts, deed: &Deed) -> Option<String> {
-    let steps = facts.plan.iter().flat_map(|plan| &plan.action_steps);
-    let mut steps = steps.filter(|step| step.step_id == deed.action.step_id);
+    let planned = facts.step_of(&deed.action);
     let typed = deed.action.details.typed.as_ref();
     typed
-        .or_else(|| steps.next().and_then(|step| step.typed.as_ref()))
+        .or_else(|| planned.and_then(|planned| planned.step.typed.as_ref()))
         .map(|typed| typed.kind.as_str().to_owned())
 }
 
 fn tried(facts: &Facts, document: &Document) -> Vec<Tried> {
     let rows = document.section("What was tried");
-    let steps = facts.plan.iter().flat_map(|plan| &plan.action_steps);
-    steps
-        .filter_map(|step| {
-            facts.deeds(&step.step_id).next()?;
-            let verified = facts.deeds(&step.step_id).rev().find_map(verification);
+    facts
+        .steps()
+        .filter_map(|planned| {
+            let step = planned.step;
+            facts.deeds(planned).next()?;
+            let verified = facts.deeds(planned).rev().find_map(verification);
+            let name = format!("{} | ", facts.step_name(planned));
             let row = rows
                 .iter()
                 .flat_map(|section| &section.statements)
-                .find(|row| row.text().starts_with(&format!("{} | ", step.step_id)))?;
+                .find(|row| row.text().starts_with(&name))?;
             let became = row
                 .text()
                 .rsplit(" | ")
@@ -162,7 +164,7 @@ fn tried(facts: &Facts, document: &Document) -> Vec<Tried> {
                 .unwrap_or_default()
                 .to_owned();
             Some(Tried {
-                step_id: step.step_id.clone(),
+                step_id: facts.step_name(planned),
                 action: step.action.clone(),
                 command: step.command.clone(),
                 kind: step

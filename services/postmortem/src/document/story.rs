@@ -276,7 +276,11 @@ fn ending(facts: &Facts, records: &Records) -> Statement {
             outcomes.iter().map(|id| (id.as_str(), "/action/step_id")),
         );
         let also: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let words = "Applied steps of the plan, with their effect verified: {}.";
+        let words = if facts.earlier.is_empty() {
+            "Applied steps of the plan, with their effect verified: {}."
+        } else {
+            "Applied steps of the plans, with their effect verified: {}."
+        };
         say(records, words, &[steps], &also)
     };
     said.unwrap_or_default()
