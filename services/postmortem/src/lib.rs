@@ -41,6 +41,7 @@ pub mod records;
 mod review;
 pub mod rules;
 pub mod runbook;
+mod runbook_steps;
 pub mod shell;
 pub mod statement;
 pub mod text;
