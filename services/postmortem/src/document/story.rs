@@ -57,17 +57,7 @@ pub(super) fn head(facts: &Facts, records: &Records, version: u32) -> Vec<Sectio
         ));
     }
     if version > 1 {
-        let words = if facts.late {
-            "Version {}: what became of a step was told after the incident was over, and this text replaces the earlier one."
-        } else {
-            "Version {}: the incident came back after it had been over, and this text replaces the earlier one."
-        };
-        lines.push(say(
-            records,
-            words,
-            &[number(&facts.holdings_id(), "/held/version")],
-            &[],
-        ));
+        lines.push(replaces(facts, records));
     }
     lines.push(say(
         records,
@@ -83,6 +73,17 @@ pub(super) fn head(facts: &Facts, records: &Records, version: u32) -> Vec<Sectio
         },
         list("", lines.into_iter().flatten().collect()),
     ]
+}
+
+/// Why there is another version.
+fn replaces(facts: &Facts, records: &Records) -> Option<Statement> {
+    let words = if facts.late {
+        "Version {}: what became of a step was told after the incident was over, and this text replaces the earlier one."
+    } else {
+        "Version {}: the incident came back after it had been over, and this text replaces the earlier one."
+    };
+    let version = number(&facts.holdings_id(), "/held/version");
+    say(records, words, &[version], &[])
 }
 
 /// A few sentences.
