@@ -126,9 +126,14 @@ fn split_front_matter<'a>(path: &Path, text: &'a str) -> Result<(Front, &'a str)
     let front = head
         .lines()
         .filter_map(|line| line.split_once(':'))
-        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+        .map(|(key, value)| (key.trim().to_owned(), unquoted(value.trim())))
         .collect();
     Ok((front, body))
+}
+
+/// A value without the quotation marks that protect it in YAML.
+fn unquoted(value: &str) -> String {
+    serde_json::from_str(value).unwrap_or_else(|_| value.to_owned())
 }
 
 /// The entries of `[a, b]`.

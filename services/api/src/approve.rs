@@ -275,7 +275,7 @@ async fn view(
     let known = Known::read(&row);
     let timeline =
         read::agent_events(&app.pool, Some(row.id), None, crate::incidents::TIMELINE).await?;
-    let plan = plan::view(&row, &known, &timeline);
+    let plan = plan::view(&row, &known, &timeline, &[]);
     let root_cause = plan.as_ref().map(|plan| plan.root_cause.clone());
     let is_same = plan
         .as_ref()

@@ -3,6 +3,7 @@
 //!
 //! `GET /api/incidents/{id}/plan`; the page and the command line show the same.
 
+mod earlier;
 mod told;
 
 use crate::App;
@@ -12,9 +13,12 @@ use crate::known::Known;
 use crate::params::{Params, find_incident};
 use axum::Json;
 use axum::extract::{Path, State};
+pub use earlier::EarlierStep;
+use midwatch_clients::postgres::artifacts;
 use midwatch_clients::postgres::read::{self, AgentEvent, IncidentRow};
 use midwatch_events::ActionStep;
 use midwatch_events::action::{RiskClass, Verification, plan_hash};
+use midwatch_events::artifact::Artifact;
 use midwatch_events::response::RemediationPlan;
 use serde::Serialize;
 use told::happened;
@@ -114,6 +118,8 @@ pub struct PlanView {
     pub root_cause: String,
     pub confidence: f64,
     pub steps: Vec<StepView>,
+    /// What was carried out under plans that were revised since.
+    pub earlier: Vec<EarlierStep>,
 }
 
 /// What approvals of a plan are bound to. Plans of older builds carry no hash.
@@ -126,9 +132,15 @@ pub fn hash_of(plan: &RemediationPlan) -> String {
     }
 }
 
-/// The plan of an incident; `None` where there is none.
+/// The plan of an incident; `None` where there is none. Earlier plans stand
+/// among its artifacts.
 #[must_use]
-pub fn view(row: &IncidentRow, known: &Known, timeline: &[AgentEvent]) -> Option<PlanView> {
+pub fn view(
+    row: &IncidentRow,
+    known: &Known,
+    timeline: &[AgentEvent],
+    artifacts: &[Artifact],
+) -> Option<PlanView> {
     let plan = known.plan.as_ref()?;
     let is_open = row.status != "RESOLVED";
     let steps = plan.action_steps.iter();
@@ -145,6 +157,7 @@ pub fn view(row: &IncidentRow, known: &Known, timeline: &[AgentEvent]) -> Option
         steps: steps
             .map(|step| step_view(step, happened(plan, &step.step_id, timeline), is_open))
             .collect(),
+        earlier: earlier::earlier(plan.plan_id, artifacts, timeline),
     })
 }
 
@@ -325,13 +338,16 @@ pub async fn get(
     params.only(&[])?;
     let row = find_incident(&app.pool, &id).await?;
     let timeline = read::agent_events(&app.pool, Some(row.id), None, TIMELINE).await?;
+    let artifacts = artifacts::of_incident(&app.pool, row.id).await?;
     let known = Known::read(&row);
-    view(&row, &known, &timeline).map(Json).ok_or_else(|| {
-        ApiError::not_found(
-            format!("{} has no plan", row.short_id),
-            "the plan follows the root cause",
-        )
-    })
+    view(&row, &known, &timeline, &artifacts)
+        .map(Json)
+        .ok_or_else(|| {
+            ApiError::not_found(
+                format!("{} has no plan", row.short_id),
+                "the plan follows the root cause",
+            )
+        })
 }
 
 #[cfg(test)]

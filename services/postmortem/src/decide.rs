@@ -26,19 +26,33 @@ pub const POLISH: &str = "polish_postmortem";
 /// What is remembered of an incident.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// How many ends were heard of; the version of the text.
+    /// The version of the text: one for each end, and one for each time that
+    /// what became of a step was told after the text was written.
     pub version: u32,
     /// Event time of the last end.
     pub resolved_at_ms: Option<i64>,
+    /// The last end, for as long as the text about it is written anew; none
+    /// where the incident was merged or opened again, and in what older
+    /// versions remembered.
+    #[serde(default)]
+    pub resolved: Option<Box<IncidentResolved>>,
     /// What became of the plan's steps, oldest first.
     pub actions: Vec<Deed>,
     /// The newest text, and how far its review has come.
     #[serde(default)]
     pub written: Option<Written>,
+    /// The lesson that people reviewed since the last end, as the knowledge
+    /// store was given it.
+    #[serde(default)]
+    pub reviewed: Option<Box<Lesson>>,
 }
 
 /// Most actions that are remembered; a plan has eight steps of six phases.
 const ACTIONS: usize = 200;
+/// Tries to read the trail for a text that is written anew: with the runtime's
+/// backoff they outlast stores that are away for some minutes. Without it the
+/// text that stands would go on saying less than is known.
+const LATE_TRIES: i32 = 10;
 
 /// The payload of the writing job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +60,9 @@ pub struct Assignment {
     pub resolved: IncidentResolved,
     pub actions: Vec<Deed>,
     pub version: u32,
+    /// What became of a step was told after the text was written.
+    #[serde(default)]
+    pub late: bool,
 }
 
 /// The payload of the polishing job.
@@ -77,15 +94,13 @@ impl Core {
             Input::Event { envelope, .. } | Input::Expired { envelope } => match envelope.event {
                 Event::Resolved(resolved) => resolved_again(state, at, *resolved),
                 Event::Command(command) => review::command(state, at, &command),
-                Event::Action(action) => {
-                    state.actions.push(Deed {
+                Event::Action(action) => acted(
+                    state,
+                    Deed {
                         id: envelope.meta.event_id.to_string(),
                         action: *action,
-                    });
-                    let surplus = state.actions.len().saturating_sub(ACTIONS);
-                    state.actions.drain(..surplus);
-                    Vec::new()
-                }
+                    },
+                ),
                 _ => Vec::new(),
             },
             Input::JobDone { job, result } if job.kind == WRITE => {
@@ -113,14 +128,20 @@ impl Core {
         if assignment.version != state.version {
             return Vec::new();
         }
-        let facts = result
-            .and_then(|value| {
-                serde_json::from_value::<Facts>(value).map_err(|error| error.to_string())
-            })
-            .unwrap_or_else(|error| Facts {
-                actions: assignment.actions.clone(),
-                ..Facts::bare(assignment.resolved, Some(error))
-            });
+        let read = result.and_then(|value| {
+            serde_json::from_value::<Option<Facts>>(value).map_err(|error| error.to_string())
+        });
+        if assignment.late && !matches!(read, Ok(Some(_))) {
+            return stands(state, at, &assignment, read.err());
+        }
+        let gap = read.as_ref().err().cloned();
+        let mut facts = read
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| Facts::bare(assignment.resolved, gap));
+        facts.late = assignment.late;
+        // More may have been told while the trail was read.
+        facts.actions.clone_from(&state.actions);
         let draft = Draft {
             facts,
             version: assignment.version,
@@ -145,9 +166,13 @@ impl Core {
         job: &Job,
         result: Result<Value, String>,
     ) -> Vec<Effect> {
-        let Ok(draft) = serde_json::from_value::<Draft>(job.payload.clone()) else {
+        let Ok(mut draft) = serde_json::from_value::<Draft>(job.payload.clone()) else {
             return Vec::new();
         };
+        if draft.version == state.version {
+            // More may have been told while the model was at work.
+            draft.facts.actions.clone_from(&state.actions);
+        }
         let incident_id = draft.facts.resolved.header.incident_id;
         let mut effects = Vec::new();
         let advice = result.and_then(|value| {
@@ -207,6 +232,7 @@ impl Core {
         let lesson = lesson::draw(&draft.facts, &document);
         let mut effects = told_left_out(draft, at, &left_out);
         effects.extend(published(draft, at, &document, &lesson, method));
+        effects.extend(review::follow(state, draft, &lesson));
         state.written = Some(Written::draft(draft.version, lesson));
         effects
     }
@@ -288,6 +314,7 @@ fn resolved_again(state: &mut State, at: Moment, resolved: IncidentResolved) -> 
     }
     state.resolved_at_ms = Some(resolved.resolved_at_ms);
     state.version += 1;
+    (state.resolved, state.reviewed) = (None, None);
     if resolved.resolution_method == "MERGED" {
         return vec![Effect::audit(
             resolved.header.incident_id,
@@ -297,16 +324,77 @@ fn resolved_again(state: &mut State, at: Moment, resolved: IncidentResolved) -> 
             json!({}),
         )];
     }
+    state.resolved = Some(Box::new(resolved.clone()));
     let assignment = Assignment {
         resolved,
         actions: state.actions.clone(),
         version: state.version,
+        late: false,
     };
-    match serde_json::to_value(&assignment) {
-        Ok(payload) => vec![Effect::StartJob(JobRequest {
-            delay_ms: SETTLE_MS,
-            ..JobRequest::new(format!("{WRITE}:{}", state.version), WRITE, payload)
-        })],
-        Err(_) => Vec::new(),
-    }
+    vec![Effect::StartJob(JobRequest {
+        delay_ms: SETTLE_MS,
+        ..JobRequest::new(
+            format!("{WRITE}:{}", state.version),
+            WRITE,
+            json!(assignment),
+        )
+    })]
+}
+
+/// What became of a step. A text that is being written takes it along; one that
+/// stands is written anew, as a draft.
+fn acted(state: &mut State, deed: Deed) -> Vec<Effect> {
+    let id = deed.id.clone();
+    // The rest changes who decided, not what was done.
+    let tells = matches!(
+        deed.action.phase.as_str(),
+        "outcome" | "verified" | "undone"
+    );
+    state.actions.push(deed);
+    let surplus = state.actions.len().saturating_sub(ACTIONS);
+    state.actions.drain(..surplus);
+    let mut written = state.written.iter();
+    let stands = written.any(|written| written.version == state.version);
+    let Some(resolved) = state.resolved.clone().filter(|_| tells && stands) else {
+        return Vec::new();
+    };
+    state.version += 1;
+    let assignment = Assignment {
+        resolved: *resolved,
+        actions: state.actions.clone(),
+        version: state.version,
+        late: true,
+    };
+    vec![Effect::StartJob(JobRequest {
+        delay_ms: SETTLE_MS,
+        max_attempts: LATE_TRIES,
+        // A version that comes to nothing is counted again.
+        ..JobRequest::new(
+            format!("{WRITE}:{}:{id}", state.version),
+            WRITE,
+            json!(assignment),
+        )
+    })]
+}
+
+/// The text stays as it is: the incident was opened again and its next end will
+/// tell of the step, or the trail cannot be read.
+fn stands(
+    state: &mut State,
+    at: Moment,
+    assignment: &Assignment,
+    error: Option<String>,
+) -> Vec<Effect> {
+    state.version -= 1;
+    let Some(error) = error else {
+        state.resolved = None;
+        return Vec::new();
+    };
+    vec![Effect::audit(
+        assignment.resolved.header.incident_id,
+        "POSTMORTEM_SKIPPED",
+        at.event_ms,
+        format!("What was told of a step after the end is not in the postmortem: {error}"),
+        json!({ "version": assignment.version, "error": error }),
+    )]
 }

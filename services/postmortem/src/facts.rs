@@ -5,7 +5,7 @@ mod deeds;
 mod names;
 mod traffic;
 
-pub use deeds::{Deed, Standing, verification};
+pub use deeds::{Deed, Planned, Standing, verification};
 pub use traffic::{Reading, Traffic};
 
 use midwatch_clients::postgres::KeptRecord;
@@ -34,7 +34,11 @@ pub struct Facts {
     pub blast: BlastRadius,
     pub deployment: Option<Change>,
     pub candidates: Vec<RootCauseCandidate>,
+    /// The newest one.
     pub plan: Option<RemediationPlan>,
+    /// The ones before it that any action belongs to, oldest first.
+    #[serde(default)]
+    pub earlier: Vec<RemediationPlan>,
     pub actions: Vec<Deed>,
     pub mails: Vec<Mail>,
     pub peaks: Vec<Peak>,
@@ -53,6 +57,9 @@ pub struct Facts {
     /// What it cost until it was read.
     #[serde(default)]
     pub ledger: Vec<StageCost>,
+    /// Written anew, because what became of a step was told after the end.
+    #[serde(default)]
+    pub late: bool,
 }
 
 /// What the investigation says of itself, in its last line of the trail.
@@ -135,6 +142,8 @@ pub struct LogLine {
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub incident: IncidentRow,
+    /// Every plan that was made, in the order of making.
+    pub plans: Vec<RemediationPlan>,
     pub trail: Vec<AgentEvent>,
     pub records: Vec<KeptRecord>,
     pub mails: Vec<Email>,
@@ -160,6 +169,7 @@ impl Facts {
             deployment: None,
             candidates: Vec::new(),
             plan: None,
+            earlier: Vec::new(),
             actions: Vec::new(),
             mails: Vec::new(),
             peaks: Vec::new(),
@@ -169,6 +179,7 @@ impl Facts {
             inquiry: None,
             traffic: Vec::new(),
             ledger: Vec::new(),
+            late: false,
         }
     }
 
@@ -184,7 +195,11 @@ impl Facts {
             onset.unwrap_or(resolved.header.detected_at_ms),
             resolved.resolved_at_ms,
         );
+        let plan: Option<RemediationPlan> =
+            stored.incident.remediation_plan.as_ref().and_then(read);
         Facts {
+            earlier: earlier(stored.plans, plan.as_ref(), &actions),
+            plan,
             declared: declared(context, &stored.trail),
             inquiry: inquiry(&stored.trail),
             traffic: traffic::collect(&stored.records, &resolved.header.affected_services, window),
@@ -208,7 +223,6 @@ impl Facts {
                 .as_ref()
                 .and_then(read)
                 .unwrap_or_default(),
-            plan: stored.incident.remediation_plan.as_ref().and_then(read),
             actions,
             mails: stored.mails.into_iter().rev().map(Mail::from).collect(),
             peaks: peaks(&anomalies, &stored.records),
@@ -282,6 +296,23 @@ impl Facts {
 /// Reads a document; one of another shape counts as absent.
 fn read<T: DeserializeOwned>(value: &Value) -> Option<T> {
     T::deserialize(value).ok()
+}
+
+/// The plans that were revised after somebody had decided on a step of theirs.
+fn earlier(
+    plans: Vec<RemediationPlan>,
+    newest: Option<&RemediationPlan>,
+    actions: &[Deed],
+) -> Vec<RemediationPlan> {
+    let newest = newest.map(|plan| plan.plan_id);
+    let plans = plans.into_iter();
+    plans
+        .filter(|plan| Some(plan.plan_id) != newest)
+        .filter(|plan| {
+            let mut deeds = actions.iter();
+            deeds.any(|deed| deed.action.plan_id == plan.plan_id)
+        })
+        .collect()
 }
 
 fn declared(context: &Value, trail: &[AgentEvent]) -> Option<Declared> {

@@ -6,6 +6,7 @@ use crate::facts::{Deed, Facts, verification};
 use crate::statement::Statement;
 use midwatch_clients::knowledge::{EffectiveAction, PastIncident, REVIEWED};
 use midwatch_events::Severity;
+use midwatch_events::action::TypedAction;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -14,6 +15,7 @@ use time::format_description::well_known::Rfc3339;
 /// A step that was carried out or refused, in words and data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tried {
+    /// [`Facts::step_name`].
     pub step_id: String,
     pub action: String,
     pub command: String,
@@ -23,6 +25,21 @@ pub struct Tried {
     pub verdict: String,
     /// What became of it, as the postmortem says.
     pub became: String,
+    /// As the plan had them, this and the four below; empty in what older
+    /// versions drew.
+    #[serde(default)]
+    pub why: String,
+    #[serde(default)]
+    pub expect: String,
+    #[serde(default)]
+    pub rollback: String,
+    #[serde(default)]
+    pub risk: String,
+    #[serde(default)]
+    pub owner: String,
+    /// What was executed; absent for a step that nothing executes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typed: Option<Box<TypedAction>>,
 }
 
 /// The lesson; the fields of a past incident, and what it was drawn from.
@@ -136,25 +153,29 @@ fn effective(facts: &Facts, cause: &str) -> Vec<EffectiveAction> {
 }
 
 fn kind(facts: &Facts, deed: &Deed) -> Option<String> {
-    let steps = facts.plan.iter().flat_map(|plan| &plan.action_steps);
-    let mut steps = steps.filter(|step| step.step_id == deed.action.step_id);
-    let typed = deed.action.details.typed.as_ref();
+    let planned = facts.step_of(&deed.action);
+    let typed = deed.action.details.typed.as_deref();
     typed
-        .or_else(|| steps.next().and_then(|step| step.typed.as_ref()))
+        .or_else(|| planned.and_then(|planned| planned.step.typed.as_deref()))
         .map(|typed| typed.kind.as_str().to_owned())
 }
 
 fn tried(facts: &Facts, document: &Document) -> Vec<Tried> {
     let rows = document.section("What was tried");
-    let steps = facts.plan.iter().flat_map(|plan| &plan.action_steps);
-    steps
-        .filter_map(|step| {
-            facts.deeds(&step.step_id).next()?;
-            let verified = facts.deeds(&step.step_id).rev().find_map(verification);
+    facts
+        .steps()
+        .filter_map(|planned| {
+            let step = planned.step;
+            facts.deeds(planned).next()?;
+            let verified = facts.deeds(planned).rev().find_map(verification);
+            let told = facts.deeds(planned).rev();
+            let mut told = told.filter_map(|deed| deed.action.details.typed.clone());
+            let typed = told.next().or_else(|| step.typed.clone());
+            let name = format!("{} | ", facts.step_name(planned));
             let row = rows
                 .iter()
                 .flat_map(|section| &section.statements)
-                .find(|row| row.text().starts_with(&format!("{} | ", step.step_id)))?;
+                .find(|row| row.text().starts_with(&name))?;
             let became = row
                 .text()
                 .rsplit(" | ")
@@ -162,11 +183,10 @@ fn tried(facts: &Facts, document: &Document) -> Vec<Tried> {
                 .unwrap_or_default()
                 .to_owned();
             Some(Tried {
-                step_id: step.step_id.clone(),
+                step_id: facts.step_name(planned),
                 action: step.action.clone(),
                 command: step.command.clone(),
-                kind: step
-                    .typed
+                kind: typed
                     .as_ref()
                     .map_or("", |typed| typed.kind.as_str())
                     .to_owned(),
@@ -174,6 +194,12 @@ fn tried(facts: &Facts, document: &Document) -> Vec<Tried> {
                     .map_or("", |found| found.verdict.as_str())
                     .to_owned(),
                 became,
+                why: step.rationale.clone(),
+                expect: step.expected_outcome.clone(),
+                rollback: step.rollback.clone(),
+                risk: step.risk_level.clone(),
+                owner: step.owner.clone(),
+                typed,
             })
         })
         .collect()

@@ -22,7 +22,10 @@
 //! - a model may word the summary; words that do not pass the same lint leave
 //!   the deterministic text standing;
 //! - an incident that ends again after it was reopened gets a new version,
-//!   which is a draft again; what people have reviewed is learnt from once.
+//!   which is a draft again, and so does one of whose steps more is told after
+//!   its end (a verification, an undo, an outcome);
+//! - what people have reviewed is learnt from once; what is measured of its
+//!   steps later follows by itself, in the words that they reviewed.
 
 pub mod bundle;
 pub mod config;
@@ -38,6 +41,7 @@ pub mod records;
 mod review;
 pub mod rules;
 pub mod runbook;
+mod runbook_steps;
 pub mod shell;
 pub mod statement;
 pub mod text;

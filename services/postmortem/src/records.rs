@@ -3,7 +3,7 @@
 //! the record with an anomaly's id).
 
 use crate::config::{DETECTION_GOAL_MS, DUE_DAYS};
-use crate::facts::Facts;
+use crate::facts::{Facts, Planned};
 use crate::items::LESSONS;
 use midwatch_events::knowledge::Catalogue;
 use serde::Serialize;
@@ -154,10 +154,10 @@ impl Records {
     }
 
     fn remediation(&mut self, facts: &Facts) {
-        if let Some(plan) = &facts.plan {
+        for plan in facts.earlier.iter().chain(&facts.plan) {
             self.put(plan.plan_id.to_string(), "plan", plan);
             for step in &plan.action_steps {
-                self.put(facts.step_id(&step.step_id), "step", step);
+                self.put(facts.step_id(Planned { plan, step }), "step", step);
             }
         }
         for deed in &facts.actions {

@@ -1,13 +1,14 @@
 //! Draft, reviewed, published: what people decide about a text, and what
 //! Midwatch learns from it then.
 
-use crate::decide::State;
+use crate::decide::{Draft, State};
 use crate::lesson::Lesson;
 use midwatch_events::OperatorCommand;
 use midwatch_runtime::agent::{Job, Moment};
 use midwatch_runtime::effect::{Effect, JobRequest, Projection};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// The job that puts a reviewed incident into the knowledge store.
 pub const LEARN: &str = "learn";
@@ -63,7 +64,7 @@ pub(crate) fn command(state: &mut State, at: Moment, command: &OperatorCommand) 
             return vec![refuse(
                 command,
                 at,
-                "the incident ended again, and the new version is not written yet",
+                "a new version is being written; look at it first",
             )];
         }
         Some(written) if written.status != from => {
@@ -98,15 +99,36 @@ pub(crate) fn command(state: &mut State, at: Moment, command: &OperatorCommand) 
                 "wall_ms": at.wall_ms}),
         ),
     ];
-    if to == "reviewed"
-        && let Ok(payload) = serde_json::to_value(&written.lesson)
-    {
-        effects.push(Effect::StartJob(JobRequest {
-            max_attempts: TRIES,
-            ..JobRequest::new(format!("{LEARN}:{}", written.version), LEARN, payload)
-        }));
+    if to == "reviewed" {
+        let (lesson, version) = (written.lesson.clone(), written.version);
+        effects.push(learn(command.incident_id, &version.to_string(), &lesson));
+        state.reviewed = Some(Box::new(lesson));
     }
     effects
+}
+
+/// What was measured is nobody's to review: the knowledge store hears at once
+/// what became of the steps of an incident that it was given already. The words
+/// that people reviewed stay.
+pub(crate) fn follow(state: &mut State, draft: &Draft, lesson: &Lesson) -> Option<Effect> {
+    let reviewed = state.reviewed.as_mut().filter(|_| draft.facts.late)?;
+    reviewed.tried.clone_from(&lesson.tried);
+    reviewed.resolution.clone_from(&lesson.resolution);
+    reviewed
+        .effective_actions
+        .clone_from(&lesson.effective_actions);
+    let incident_id = draft.facts.resolved.header.incident_id;
+    let name = format!("{}:measured", draft.version);
+    Some(learn(incident_id, &name, reviewed))
+}
+
+/// A lane of its own: a store that is away must not hold back the next text.
+fn learn(incident_id: Uuid, name: &str, lesson: &Lesson) -> Effect {
+    Effect::StartJob(JobRequest {
+        max_attempts: TRIES,
+        lane: Some(format!("{LEARN} {incident_id}")),
+        ..JobRequest::new(format!("{LEARN}:{name}"), LEARN, json!(lesson))
+    })
 }
 
 /// The knowledge store took the incident, or did not.

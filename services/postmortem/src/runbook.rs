@@ -1,8 +1,12 @@
 //! Drafts of runbooks from incidents that came again with one cause. What a
 //! draft says was recorded, and each line names the incidents that it is from.
+//! A draft has the form of the runbooks in the knowledge folder: saved there
+//! under its name it loads as it is.
 
 use crate::lesson::Lesson;
+use crate::runbook_steps;
 use crate::text::{code, escape, number};
+use midwatch_events::AnomalyType;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -55,8 +59,7 @@ fn draft(service: &str, cause: &str, group: &[&Lesson]) -> Draft {
             .collect()
     };
     section(&mut text, "Diagnosis", &each(group, seen));
-    let helped = steps(group, &["improved"]);
-    section(&mut text, "Immediate mitigation", &helped);
+    text.push_str(&runbook_steps::sections(group));
     let in_vain = steps(group, &["not_improved", "worse"]);
     section(&mut text, "What did not help", &in_vain);
     let ended = |one: &Lesson| {
@@ -83,8 +86,13 @@ fn head(name: &str, service: &str, cause: &str, group: &[&Lesson]) -> String {
         "{title} of {service}, drafted from {} recorded incidents; read it before you use it.",
         group.len()
     ));
-    let kinds = each(group, |one| vec![one.anomaly_type.clone()]);
-    let kinds: Vec<&str> = kinds.iter().map(|(kind, _)| kind.as_str()).collect();
+    let own = group.iter().map(|one| one.anomaly_type.as_str());
+    let mut kinds: Vec<&str> = Vec::new();
+    for kind in own.chain([cause]) {
+        if AnomalyType::parse(kind).is_some() && !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
     format!(
         "---\nname: {name}\ndescription: {description}\nanomaly_types: [{}]\ntags: [draft, {}]\n---\n\n# {} of {}\n\n",
         kinds.join(", "),

@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use midwatch_clients::knowledge::{COLLECTIONS, INCIDENTS, KnowledgeStore};
 use midwatch_clients::llm::{LlmClient, LlmRequest, Spent, Tier};
 use midwatch_clients::postgres::read::{self, EmailFilter};
-use midwatch_clients::postgres::{Postgres, history, ledger, records};
+use midwatch_clients::postgres::{Postgres, artifacts, history, ledger, records};
+use midwatch_events::artifact::ArtifactKind;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{Envelope, Event, Topic};
 use midwatch_runtime::ServiceContext;
@@ -77,14 +78,19 @@ impl Postmortem {
         })
     }
 
-    async fn gather(&self, assignment: Assignment) -> Result<Facts, JobError> {
+    /// None for a text that would be written anew, where the incident is open
+    /// again: its next end will tell all.
+    async fn gather(&self, assignment: Assignment) -> Result<Option<Facts>, JobError> {
         let id = assignment.resolved.header.incident_id;
         let stored = self.stored(id).await.map_err(JobError::Transient)?;
-        Ok(Facts::collect(
+        if assignment.late && stored.incident.resolved_at_ms.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Facts::collect(
             assignment.resolved,
             assignment.actions,
             stored,
-        ))
+        )))
     }
 
     async fn stored(&self, id: Uuid) -> anyhow::Result<Stored> {
@@ -98,6 +104,12 @@ impl Postmortem {
         };
         Ok(Stored {
             incident,
+            plans: artifacts::of_incident(pool, id)
+                .await?
+                .into_iter()
+                .filter(|artifact| artifact.kind == ArtifactKind::RemediationProposal)
+                .filter_map(|artifact| serde_json::from_value(artifact.body).ok())
+                .collect(),
             trail: read::agent_events(pool, Some(id), Some(0), TRAIL).await?,
             records: records::of_incident(pool, id).await?,
             mails: read::emails(pool, &filter, MAILS).await?,

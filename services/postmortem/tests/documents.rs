@@ -2,10 +2,12 @@
 
 mod fixtures;
 
-use fixtures::{DETECTED, Words, connections, deed, facts, release, resolved, written};
+use fixtures::{
+    DETECTED, Words, connections, deed, facts, release, resolved, revised, stored, typed, written,
+};
 use midwatch_events::AnomalyType;
 use midwatch_postmortem::facts::Facts;
-use midwatch_postmortem::forms;
+use midwatch_postmortem::{forms, lesson};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -352,4 +354,91 @@ fn a_mail_that_some_were_refused_is_not_counted_as_delivered() {
         "{text}"
     );
     assert!(!text.contains("delivered at the first try"), "{text}");
+}
+
+/// What the table says became of each step, by its name.
+fn rows(text: &str) -> Vec<(String, String)> {
+    let section = text.split("## What was tried").nth(1).expect("a section");
+    let table = section.split("\n## ").next().expect("a part");
+    let rows = table.lines().filter(|line| line.starts_with("| S"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let bare = |cell: &str| {
+            let words = cell.split("[^").next().unwrap_or_default();
+            words.trim_matches(['|', ' ']).to_owned()
+        };
+        (bare(cells[0]), bare(cells[3]))
+    })
+    .collect()
+}
+
+#[test]
+fn a_step_of_a_revised_plan_is_told_as_what_it_was() {
+    let words = connections();
+    let of_revised = |phase: &str| {
+        let mut deed = deed(&words, phase);
+        deed.action.plan_id = revised(&words).plan_id;
+        deed.action.details.typed = Some(typed(&words));
+        deed.id = format!("revised {phase}");
+        deed
+    };
+    let newest = ("S1".to_owned(), "proposed, not carried out".to_owned());
+    let name = "S1 of the plan of 14:04:50".to_owned();
+    let applied = "applied; its effect was verified as: improved".to_owned();
+
+    let deeds = ["approved", "intent", "outcome", "verified"].map(of_revised);
+    let mut facts = Facts::collect(resolved(&words), deeds.to_vec(), stored(&words));
+    facts.resolved.resolution_method = "REMEDIATED".to_owned();
+    let text = text(&facts);
+    assert_eq!(
+        rows(&text),
+        [(name.clone(), applied.clone()), newest.clone()]
+    );
+    for said in [
+        "Scale payment-service: `kubectl scale deployment/payment-service`",
+        "Applied steps of the plans, with their effect verified: 1.",
+        "Step S1 of the plan of 14:04:50 was applied and verified as improved.",
+        "S1 of the plan of 14:04:50: the median of",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(!text.contains("no applied step is recorded"), "{text}");
+    let (document, _) = written(&facts);
+    let lesson = lesson::draw(&facts, &document);
+    assert_eq!(lesson.tried.len(), 1);
+    assert_eq!(
+        (
+            lesson.tried[0].step_id.clone(),
+            lesson.tried[0].became.clone()
+        ),
+        (name.clone(), applied.clone())
+    );
+    assert_eq!(lesson.tried[0].action, "Scale payment-service");
+    assert_eq!(lesson.effective_actions[0].verdict, "improved");
+
+    // Both plans' steps of one number, each with what became of it.
+    let failed = {
+        let mut deed = deed(&words, "outcome");
+        deed.action.details.succeeded = Some(false);
+        deed
+    };
+    let both = [deeds.to_vec(), vec![failed]].concat();
+    let facts = Facts::collect(resolved(&words), both, stored(&words));
+    let failed = ("S1".to_owned(), "begun, and it failed".to_owned());
+    assert_eq!(rows(&self::text(&facts)), [(name, applied), failed]);
+
+    // A plan that nobody touched is none of what was tried.
+    let facts = Facts::collect(resolved(&words), Vec::new(), stored(&words));
+    assert_eq!(rows(&self::text(&facts)), [newest]);
+}
+
+#[test]
+fn a_begun_step_of_plans_that_cannot_be_read_is_not_denied() {
+    let words = connections();
+    let facts = Facts {
+        actions: vec![deed(&words, "outcome")],
+        ..Facts::bare(resolved(&words), Some("away".to_owned()))
+    };
+    let text = text(&facts);
+    assert!(text.contains("No plan is recorded, though a step of it was begun."));
 }

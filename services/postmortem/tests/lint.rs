@@ -103,7 +103,7 @@ fn no_step_is_called_applied_that_was_not_executed_and_verified() {
             .facts
             .standings()
             .filter(|(_, standing)| matches!(standing, Standing::Applied { .. }))
-            .map(|(step, _)| step)
+            .map(|(planned, _)| planned.step.step_id.as_str())
             .collect();
         // The story's own account, which the code under test never sees.
         assert_eq!(done, story.applied, "{}", story.name);
@@ -286,7 +286,8 @@ fn a_deed_is_told_by_the_name_that_its_step_has() {
         .find(|story| !story.applied.is_empty())
         .expect("some step was applied");
     let (_, records) = written(story);
-    let step = story.applied[0];
+    let step = story.facts.steps().next().expect("a step");
+    assert_eq!(story.applied, [step.step.step_id.as_str()]);
     let deeds: Vec<String> = story
         .facts
         .deeds(step)
@@ -356,6 +357,42 @@ fn a_figure_is_of_what_the_record_says() {
 }
 
 #[test]
+fn a_step_of_another_plan_lends_no_name_to_a_deed() {
+    let words = fixtures::connections();
+    let mut facts = fixtures::facts(&words);
+    facts.actions = ["outcome", "verified"]
+        .iter()
+        .map(|phase| fixtures::deed(&words, phase))
+        .collect();
+    facts.earlier = vec![fixtures::revised(&words)];
+    let (_, records) = fixtures::written(&facts);
+    let ids: Vec<String> = facts
+        .actions
+        .iter()
+        .map(|deed| facts.deed_id(deed))
+        .collect();
+    let cites = |plan: &midwatch_events::RemediationPlan| {
+        let step = format!("{}/S1", plan.plan_id);
+        assert!(records.has(&step));
+        let mut records = ids.clone();
+        records.push(step);
+        records
+    };
+    let say = |words: &str, records: Vec<String>| Statement {
+        id: "S1".to_owned(),
+        parts: vec![Part::Words(words.to_owned())],
+        records,
+    };
+    let own = cites(facts.plan.as_ref().expect("a plan"));
+    let other = cites(&facts.earlier[0]);
+    assert_eq!(
+        lint::check(&say("It was restarted.", own), &records),
+        Ok(())
+    );
+    assert!(lint::check(&say("It was scaled.", other), &records).is_err());
+}
+
+#[test]
 fn a_denial_against_the_records_is_noticed() {
     let stories = stories::all(INCIDENTS);
     let story = stories
@@ -363,7 +400,9 @@ fn a_denial_against_the_records_is_noticed() {
         .find(|story| !story.applied.is_empty())
         .expect("some step was applied");
     let (_, records) = written(story);
-    let deeds = story.facts.deeds(story.applied[0]);
+    let deeds = story
+        .facts
+        .deeds(story.facts.steps().next().expect("a step"));
     let statement = Statement {
         id: "S1".to_owned(),
         parts: vec![Part::Words("The step was not applied.".to_owned())],

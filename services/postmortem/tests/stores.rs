@@ -3,7 +3,7 @@
 
 mod fixtures;
 
-use fixtures::{connections, deed, facts, written};
+use fixtures::{connections, deed, facts, typed, written};
 use midwatch_clients::embeddings::EmbeddingsClient;
 use midwatch_clients::knowledge::{INCIDENTS, KnowledgeStore};
 use midwatch_clients::llm::LlmCall;
@@ -52,16 +52,7 @@ fn remediated() -> Facts {
         .map(|phase| deed(&words, phase))
         .collect();
     for deed in &mut facts.actions {
-        deed.action.details.typed = Some(Box::new(
-            serde_json::from_value(
-                json!({"kind": "restart_rollout", "service": "payment-service",
-                "arguments": {}, "risk": "disruptive", "executor": "simulator", "pre_checks": [],
-                "blast_radius": "its pods", "effect": {"service": "payment-service",
-                    "metric": "service_db_connections", "direction": "below",
-                    "baseline_value": 30.2, "within_ms": 60_000}}),
-            )
-            .expect("an action"),
-        ));
+        deed.action.details.typed = Some(typed(&words));
     }
     facts
 }

@@ -176,7 +176,7 @@ impl View {
         let (duration_label, duration) =
             clocks.duration(&row, &known, &parts.timeline, frame.now_ms);
         let blast = known.blast.clone().unwrap_or_default();
-        let done = plan::view(&row, &known, &parts.timeline);
+        let done = plan::view(&row, &known, &parts.timeline, &parts.artifacts);
         let postmortem = row.postmortem.as_deref().map(markdown::render);
         let sources = Sources::of(&known);
         let cited = known.plan.as_ref().map(|plan| &plan.runbook_references);

@@ -27,35 +27,43 @@ fn step(typed: bool) -> ActionStep {
     }
 }
 
-fn told(lines: &[(&str, Value)]) -> StepView {
-    let plan = RemediationPlan {
-        plan_hash: "h".to_owned(),
+fn plan(id: u128) -> RemediationPlan {
+    RemediationPlan {
+        plan_hash: if id == 7 {
+            "h".to_owned()
+        } else {
+            format!("h{id}")
+        },
         ..serde_json::from_value(
             json!({"incident_id": Uuid::nil(), "short_id": "", "environment": "",
             "severity": "LOW", "anomaly_type": "UNKNOWN", "affected_services": [],
-            "detected_at_ms": 0, "detected_wall_ms": 0, "plan_id": Uuid::from_u128(7),
-            "planned_at_ms": 0, "root_cause": "", "confidence": 0.0, "action_steps": [],
+            "detected_at_ms": 0, "detected_wall_ms": 0, "plan_id": Uuid::from_u128(id),
+            "planned_at_ms": id, "root_cause": "", "confidence": 0.0, "action_steps": [],
             "escalation_path": [], "runbook_references": [],
             "estimated_resolution_minutes": [0, 0], "estimate_basis": "", "rca_revision": 1}),
         )
         .expect("a plan")
-    };
-    let lines: Vec<AgentEvent> = lines
-        .iter()
-        .enumerate()
-        .map(|(index, (kind, payload))| AgentEvent {
-            id: index as i64,
-            event_id: Uuid::from_u128(index as u128),
-            incident_id: None,
-            agent: "remediation".to_owned(),
-            event_type: (*kind).to_owned(),
-            at_ms: index as i64,
-            wall_ms: index as i64,
-            summary: "words".to_owned(),
-            payload: payload.clone(),
-        })
-        .collect();
-    step_view(&step(true), happened(&plan, "S1", &lines), true)
+    }
+}
+
+fn lines(told: &[(&str, Value)]) -> Vec<AgentEvent> {
+    let told = told.iter().enumerate();
+    told.map(|(index, (kind, payload))| AgentEvent {
+        id: index as i64,
+        event_id: Uuid::from_u128(index as u128),
+        incident_id: None,
+        agent: "remediation".to_owned(),
+        event_type: (*kind).to_owned(),
+        at_ms: index as i64,
+        wall_ms: index as i64,
+        summary: "words".to_owned(),
+        payload: payload.clone(),
+    })
+    .collect()
+}
+
+fn told(told: &[(&str, Value)]) -> StepView {
+    step_view(&step(true), happened(&plan(7), "S1", &lines(told)), true)
 }
 
 fn asked(kind: &'static str, more: Value) -> (&'static str, Value) {
@@ -173,5 +181,52 @@ fn a_verification_keeps_its_numbers() {
     assert_eq!(
         step_view(&step(false), Vec::new(), true).state,
         StepState::ByHand
+    );
+}
+
+#[test]
+fn what_was_carried_out_under_an_earlier_plan_is_told_with_it() {
+    let proposal = |id: u128| {
+        let mut plan = plan(id);
+        let other = ActionStep {
+            step_id: "S2".to_owned(),
+            ..step(true)
+        };
+        plan.action_steps = vec![step(true), other];
+        let body = json!({"artifact_id": Uuid::from_u128(id), "incident_id": Uuid::nil(),
+            "kind": "remediation_proposal", "schema_version": 1, "producer": "remediation",
+            "consumer": "communication", "status": "superseded", "inputs": [], "evidence": [],
+            "created_at_ms": 0, "replay": false, "body": plan});
+        serde_json::from_value::<Artifact>(body).expect("an artifact")
+    };
+    let of = |id: u128, kind: &'static str, more: Value| {
+        let (kind, mut payload) = ran(kind, more);
+        payload["plan_id"] = json!(Uuid::from_u128(id));
+        (kind, payload)
+    };
+    let done = json!({"details": {"status": "done", "output": "ok"}});
+    let timeline = lines(&[
+        of(5, "ACTION_STARTED", json!({})),
+        of(5, "ACTION_EXECUTED", done.clone()),
+        of(5, "ACTION_VERIFIED", json!({})),
+        // Refused, and so never begun.
+        of(6, "ACTION_REFUSED", json!({"rule": "freeze"})),
+        // The newest plan's own.
+        of(7, "ACTION_STARTED", json!({})),
+    ]);
+    let artifacts = [5, 6, 7].map(proposal);
+    let found = earlier::earlier(Uuid::from_u128(7), &artifacts, &timeline);
+    let [only] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(
+        (only.plan_id, only.planned_at_ms, only.view.state),
+        (Uuid::from_u128(5), 5, StepState::Verified)
+    );
+    assert_eq!((only.view.happened.len(), only.view.can_decide), (3, false));
+    let shown = json!(only);
+    assert_eq!(
+        (&shown["step_id"], &shown["state"]),
+        (&json!("S1"), &json!("verified"))
     );
 }

@@ -9,6 +9,9 @@ use crate::server::Server;
 use midwatch_api::operators::{Operators, Proxy};
 use midwatch_api::series::Recent;
 use midwatch_clients::kafka::KafkaSettings;
+use midwatch_clients::postgres::artifacts;
+use midwatch_events::artifact::ArtifactKind;
+use midwatch_events::ids;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -328,5 +331,62 @@ async fn what_became_of_a_step_is_told_with_numbers_and_stays_text() {
         .await;
     assert_eq!(plan["steps"][1]["state"], "verified");
     assert_eq!(plan["steps"][2]["approvals_missing"], 1);
+    assert_eq!(plan["earlier"], json!([]));
+    assert!(!page.contains("id=\"earlier-plans\""));
+    earlier_is_told(&server, &cast).await;
     server.stop().await;
+}
+
+/// A plan with the same steps that was revised since; its id.
+async fn revised_plan(pool: &sqlx::PgPool, cast: &Cast) -> uuid::Uuid {
+    let row = sqlx::query_scalar("SELECT remediation_plan FROM incidents WHERE id = $1");
+    let mut plan: Value = row.bind(cast.id).fetch_one(pool).await.expect("a plan");
+    let plan_id = ids::derive(&["revised plan", &cast.id.to_string()]);
+    plan["plan_id"] = json!(plan_id);
+    let proposal = json!({"artifact_id": plan_id, "incident_id": cast.id,
+        "kind": ArtifactKind::RemediationProposal, "schema_version": 1,
+        "producer": "remediation", "consumer": "communication", "status": "superseded",
+        "inputs": [], "evidence": [], "created_at_ms": 1, "replay": false, "body": plan});
+    let proposal = serde_json::from_value(proposal).expect("an artifact");
+    let mut tx = pool.begin().await.expect("a transaction");
+    artifacts::write(&mut tx, cast.id, &[proposal], &[])
+        .await
+        .expect("the plan");
+    tx.commit().await.expect("written");
+    plan_id
+}
+
+/// The step of the same number in a plan that was revised is another one.
+async fn earlier_is_told(server: &Server, cast: &Cast) {
+    let revised = revised_plan(&server.scratch.pool, cast).await;
+    let mut failed = cast.told(
+        "S2",
+        &json!({"details": {"status": "failed", "output": HOSTILE}}),
+    );
+    failed["plan_id"] = json!(revised);
+    add_told(
+        &server.scratch.pool,
+        cast,
+        &[("ACTION_FAILED", HOSTILE, failed)],
+    )
+    .await;
+    let plan = server
+        .json(&format!("/api/incidents/{}/plan", cast.id))
+        .await;
+    assert_eq!(plan["steps"][1]["state"], "verified");
+    let earlier = plan["earlier"].as_array().expect("a list");
+    assert_eq!(earlier.len(), 1);
+    let told = ["plan_id", "step_id", "state"].map(|name| earlier[0][name].clone());
+    assert_eq!(told, [json!(revised), json!("S2"), json!("failed")]);
+    let page = server.page(&format!("/incidents/{}", cast.id)).await;
+    assert_harmless(&page, "the earlier plan");
+    let list = page.split("id=\"earlier-plans\"").nth(1).expect("the list");
+    let list = list.split("Approvals are bound").next().expect("its end");
+    for part in [
+        "of the plan of <time",
+        "<span class=\"state is-bad\">failed</span>",
+        "Roll back to",
+    ] {
+        assert!(list.contains(part), "{part}: {list}");
+    }
 }

@@ -11,9 +11,13 @@ use serde_json::{Value, json};
 /// recovery holds the announcement. It clears by silence, for which detection
 /// waits two minutes of logs and five of Kubernetes events.
 pub const SIGNALS_MS: i64 = 300_000;
-/// How long (wall clock) the announcement waits for the verification of a step
-/// that was carried out: it looks at the same readings as the watch does.
+/// How long (wall clock) the announcement waits at least for the verification
+/// of a step that was carried out: it looks at the same readings as the watch
+/// does, and takes more of them. Where event time is the wall clock's it waits
+/// for as long as the action was given to show its effect.
 pub const VERIFICATION_MS: i64 = 60_000;
+/// And at most: readings that settled an incident are news that people wait for.
+pub const VERIFICATION_LIMIT_MS: i64 = 600_000;
 /// Event time is the wall clock's where the two are this close.
 const SAME_CLOCK_MS: i64 = 15_000;
 
@@ -57,15 +61,10 @@ pub fn settle(case: &mut Case, at: Moment) -> Vec<Effect> {
         let begun = std::mem::replace(&mut case.waits.signals, Wait::Begun);
         return wait(case, at, begun, ("signals", SIGNALS_MS), worsening);
     }
-    let pending: Vec<String> = case
-        .steps
-        .iter()
-        .filter(|(_, step)| step.improved.is_none() && step.begun_ms <= recovery.at_ms)
-        .map(|(name, _)| format!("the verification of {name}"))
-        .collect();
+    let (pending, for_ms) = pending(case, recovery.at_ms);
     if !pending.is_empty() && case.waits.verification != Wait::Over {
         let begun = std::mem::replace(&mut case.waits.verification, Wait::Begun);
-        return wait(case, at, begun, ("verification", VERIFICATION_MS), pending);
+        return wait(case, at, begun, ("verification", for_ms), pending);
     }
     let remedy = case
         .steps
@@ -107,6 +106,27 @@ pub fn settle(case: &mut Case, at: Moment) -> Vec<Effect> {
     };
     effects.extend(finish(case, end));
     effects
+}
+
+/// The verifications that are still to come, and how long they are waited for.
+fn pending(case: &Case, recovered_ms: i64) -> (Vec<String>, i64) {
+    let steps = case.steps.iter();
+    let open = steps.filter(|(_, step)| step.improved.is_none() && step.begun_ms <= recovered_ms);
+    let mut for_ms = VERIFICATION_MS;
+    let mut names = Vec::new();
+    for (name, step) in open {
+        names.push(format!("the verification of {name}"));
+        if is_one_clock(case) {
+            for_ms = for_ms.max(step.within_ms.min(VERIFICATION_LIMIT_MS));
+        }
+    }
+    (names, for_ms)
+}
+
+/// Whether event time is the wall clock's.
+fn is_one_clock(case: &Case) -> bool {
+    let header = &case.header;
+    (header.detected_at_ms - header.detected_wall_ms).abs() <= SAME_CLOCK_MS
 }
 
 /// Names what the end waits for while the trigger is normal already.
@@ -178,18 +198,18 @@ pub fn note_action(case: &mut Case, action: &RemediationAction) {
             .retain(|known, step| *known != name || step.improved.is_some());
         return;
     }
+    let typed = action.details.typed.as_ref();
+    let begun = Step {
+        begun_ms: action.at_ms,
+        improved: None,
+        within_ms: typed.map_or(0, |typed| typed.effect.within_ms),
+    };
     match action.phase.as_str() {
         "intent" | "outcome" => {
-            case.steps.entry(name).or_insert(Step {
-                begun_ms: action.at_ms,
-                improved: None,
-            });
+            case.steps.entry(name).or_insert(begun);
         }
         "verified" => {
-            let step = case.steps.entry(name).or_insert(Step {
-                begun_ms: action.at_ms,
-                improved: None,
-            });
+            let step = case.steps.entry(name).or_insert(begun);
             step.improved = Some(action.result.to_ascii_lowercase().starts_with("improved"));
         }
         "undone" => {
@@ -238,8 +258,7 @@ pub fn close(case: &mut Case, at: Moment, command: &OperatorCommand) -> Vec<Effe
         return vec![refuse(command, at, "the incident is over already")];
     }
     let header = &case.header;
-    let one_clock = (header.detected_at_ms - header.detected_wall_ms).abs() <= SAME_CLOCK_MS;
-    let at_ms = if one_clock {
+    let at_ms = if is_one_clock(case) {
         command.issued_at_ms
     } else {
         at.event_ms

@@ -102,6 +102,9 @@ pub struct Step {
     pub begun_ms: i64,
     /// Whether it helped, once that was looked at.
     pub improved: Option<bool>,
+    /// How long its effect may take; 0 where that is not known.
+    #[serde(default)]
+    pub within_ms: i64,
 }
 
 /// What the incident was opened on.

@@ -71,6 +71,41 @@ fn only_a_verified_step_before_the_recovery_remedies() {
 }
 
 #[test]
+fn a_verification_is_waited_for_as_long_as_its_effect_may_take() {
+    let typed = |within_ms: i64| {
+        let typed = serde_json::json!({"kind": "scale", "service": "s", "arguments": {},
+            "risk": "low-risk", "executor": "kubernetes", "pre_checks": [], "blast_radius": "",
+            "effect": {"service": "s", "metric": "m", "direction": "below",
+                "baseline_value": 1.0, "within_ms": within_ms}});
+        Some(Box::new(serde_json::from_value(typed).expect("an action")))
+    };
+    // Seconds that the effect may take, that the wall clock is behind event
+    // time, and that the end waits.
+    for (within_s, behind_s, waits_s) in [
+        (180, 0, 180),
+        (10, 0, 60),
+        (7_200, 0, 600),
+        // A second of simulated time is none of the wall clock's.
+        (180, 3_600, 60),
+    ] {
+        let mut story = Story::default();
+        story.open(&[errors()]);
+        let header = &mut story.state.case.as_mut().expect("it is open").header;
+        header.detected_wall_ms = header.detected_at_ms - behind_s * 1_000;
+        let details = ActionDetails {
+            typed: typed(within_s * 1_000),
+            ..ActionDetails::default()
+        };
+        story.action_with("intent", "", 10, details);
+        story.transition(&errors(), Transition::Cleared, 60);
+        assert!(story.resolved.is_empty());
+        let begun_ms = T0 + story.wall_s * 1_000;
+        let due_ms = story.timers["verification"].0;
+        assert_eq!(due_ms - begun_ms, waits_s * 1_000, "{within_s} {behind_s}");
+    }
+}
+
+#[test]
 fn what_changed_nothing_is_not_waited_for() {
     let keyed = || ActionDetails {
         idempotency_key: "key".to_owned(),

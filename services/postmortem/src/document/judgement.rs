@@ -1,6 +1,7 @@
 //! What went well, what went badly, and where luck helped: each verdict by a
 //! stated rule over recorded facts. No person is judged.
 
+use super::remedy;
 use crate::config::DETECTION_GOAL_MS;
 use crate::facts::{Facts, Mail, Standing};
 use crate::records::{GOALS, Records};
@@ -150,8 +151,9 @@ fn plan(facts: &Facts, records: &Records, judgement: &mut Judgement) {
 /// back is bad; an end without a proven step is luck.
 fn steps(facts: &Facts, records: &Records, judgement: &mut Judgement) {
     let mut proven = false;
-    for (step, standing) in facts.standings() {
-        let name = text(&facts.step_id(step), "/step/step_id");
+    for (planned, standing) in facts.standings() {
+        let (name, mut wants) = remedy::named(facts, planned);
+        let step = |rest: &str| format!("Step {name} {rest}");
         match standing {
             Standing::Applied { outcome, verified } => {
                 let ids = [facts.deed_id(outcome), facts.deed_id(verified)];
@@ -159,32 +161,23 @@ fn steps(facts: &Facts, records: &Records, judgement: &mut Judgement) {
                 let verdict = verdict.map_or("", |found| found.verdict.as_str());
                 proven |= verdict == "improved";
                 let (list, words) = match verdict {
-                    "improved" => (
-                        &mut judgement.well,
-                        "Step {} was applied and verified as {}.",
-                    ),
+                    "improved" => (&mut judgement.well, "was applied and verified as {}."),
                     "recovered_by_itself" => (
                         &mut judgement.lucky,
-                        "Step {} was applied, and verified as {}: the readings had begun to return before it.",
+                        "was applied, and verified as {}: the readings had begun to return before it.",
                     ),
-                    _ => (
-                        &mut judgement.badly,
-                        "Step {} was applied and verified as {}.",
-                    ),
+                    _ => (&mut judgement.badly, "was applied and verified as {}."),
                 };
-                let verdict = at(Rule::Spoken, &ids[1], "/action/verification/verdict");
-                list.extend(say(records, words, &[name, verdict], &[&ids[0]]));
+                wants.push(at(Rule::Spoken, &ids[1], "/action/verification/verdict"));
+                list.extend(say(records, &step(words), &wants, &[&ids[0]]));
             }
             Standing::Undone { undone, .. } => {
-                let id = facts.deed_id(undone);
-                let words = "Step {} had to be undone.";
-                judgement.badly.extend(say(records, words, &[name], &[&id]));
+                let (id, words) = (facts.deed_id(undone), step("had to be undone."));
+                judgement.badly.extend(say(records, &words, &wants, &[&id]));
             }
             Standing::Failed(deed) => {
-                let id = facts.deed_id(deed);
-                judgement
-                    .badly
-                    .extend(say(records, "Step {} failed.", &[name], &[&id]));
+                let (id, words) = (facts.deed_id(deed), step("failed."));
+                judgement.badly.extend(say(records, &words, &wants, &[&id]));
             }
             _ => {}
         }

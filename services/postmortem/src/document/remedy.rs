@@ -2,7 +2,7 @@
 //! where its success and the check of its effect are recorded.
 
 use super::{Section, list, prose, table};
-use crate::facts::{Deed, Facts, Standing, verification};
+use crate::facts::{Deed, Facts, Planned, Standing, verification};
 use crate::records::Records;
 use crate::statement::{Rule, Statement};
 use crate::writer::{Want, at, code, number, row, say, text, time};
@@ -10,32 +10,37 @@ use crate::writer::{Want, at, code, number, row, say, text, time};
 /// The steps, and the readings before and after those that were carried out.
 pub(super) fn sections(facts: &Facts, records: &Records) -> Vec<Section> {
     const HEADING: &str = "What was tried";
-    let Some(plan) = &facts.plan else {
-        let words = "No plan is recorded, and Midwatch carried out no step.";
-        let none = say(records, words, &[], &[&facts.holdings_id()]);
-        return vec![prose(HEADING, none.into_iter().collect())];
-    };
-    if plan.action_steps.is_empty() {
-        let words = "The plan held no steps.";
-        let none = say(records, words, &[], &[&plan.plan_id.to_string()]);
+    let mut steps = facts.steps().peekable();
+    if steps.peek().is_none() {
+        let (words, id) = match &facts.plan {
+            Some(plan) => ("The plan held no steps.", plan.plan_id.to_string()),
+            None if facts.began_a_step() => (
+                "No plan is recorded, though a step of it was begun.",
+                facts.holdings_id(),
+            ),
+            None => (
+                "No plan is recorded, and Midwatch carried out no step.",
+                facts.holdings_id(),
+            ),
+        };
+        let none = say(records, words, &[], &[&id]);
         return vec![prose(HEADING, none.into_iter().collect())];
     }
-    let rows: Vec<Statement> = plan
-        .action_steps
-        .iter()
-        .filter_map(|step| {
-            let id = facts.step_id(&step.step_id);
-            let name = say(records, "{}", &[text(&id, "/step/step_id")], &[])?;
+    let rows: Vec<Statement> = steps
+        .filter_map(|planned| {
+            let id = facts.step_id(planned);
+            let (words, wants) = named(facts, planned);
+            let name = say(records, words, &wants, &[])?;
             let mut wants = vec![text(&id, "/step/action")];
-            let words = if step.command.is_empty() {
+            let words = if planned.step.command.is_empty() {
                 "{}"
             } else {
                 wants.push(code(&id, "/step/command"));
                 "{}: {}"
             };
             let proposed = say(records, words, &wants, &[])?;
-            let decided = decisions(facts, records, &step.step_id);
-            let became = became(facts, records, &step.step_id)?;
+            let decided = decisions(facts, records, planned);
+            let became = became(facts, records, planned)?;
             Some(row([name, proposed, decided, became]))
         })
         .collect();
@@ -57,10 +62,22 @@ pub(super) fn sections(facts: &Facts, records: &Records) -> Vec<Section> {
     sections
 }
 
+/// What a step is called, as [`Facts::step_name`] has it.
+pub(super) fn named(facts: &Facts, planned: Planned<'_>) -> (&'static str, Vec<Want>) {
+    let step = text(&facts.step_id(planned), "/step/step_id");
+    if facts.is_earlier(planned) {
+        let plan = planned.plan.plan_id.to_string();
+        let made = time(&plan, "/plan/planned_at_ms");
+        ("{} of the plan of {}", vec![step, made])
+    } else {
+        ("{}", vec![step])
+    }
+}
+
 /// Who approved and who was refused.
-fn decisions(facts: &Facts, records: &Records, step: &str) -> Statement {
+fn decisions(facts: &Facts, records: &Records, planned: Planned<'_>) -> Statement {
     let said: Vec<Statement> = facts
-        .deeds(step)
+        .deeds(planned)
         .filter(|deed| matches!(deed.action.phase.as_str(), "approved" | "refused"))
         .take(4)
         .filter_map(|deed| {
@@ -79,7 +96,7 @@ fn decisions(facts: &Facts, records: &Records, step: &str) -> Statement {
     crate::writer::joined(said)
 }
 
-fn became(facts: &Facts, records: &Records, step: &str) -> Option<Statement> {
+fn became(facts: &Facts, records: &Records, planned: Planned<'_>) -> Option<Statement> {
     let tell = |words: &str, wants: &[Want], also: &[&Deed]| {
         let ids: Vec<String> = also.iter().map(|deed| facts.deed_id(deed)).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -92,12 +109,12 @@ fn became(facts: &Facts, records: &Records, step: &str) -> Option<Statement> {
             "/action/verification/verdict",
         )
     };
-    match facts.standing(step) {
+    match facts.standing(planned) {
         Standing::Proposed => say(
             records,
             "proposed, not carried out",
             &[],
-            &[&facts.step_id(step)],
+            &[&facts.step_id(planned)],
         ),
         Standing::Approved(deed) => tell("approved, not carried out", &[], &[deed]),
         Standing::Refused(deed) => {
@@ -137,8 +154,13 @@ fn became(facts: &Facts, records: &Records, step: &str) -> Option<Statement> {
 fn check(facts: &Facts, records: &Records, deed: &Deed) -> Vec<Statement> {
     let id = facts.deed_id(deed);
     let place = |path: &str| format!("/action/verification/{path}");
-    let mut wants = vec![
-        text(&id, "/action/step_id"),
+    // Of a plan that is not recorded the action itself has the number.
+    let (name, own) = match facts.step_of(&deed.action) {
+        Some(planned) => named(facts, planned),
+        None => ("{}", vec![text(&id, "/action/step_id")]),
+    };
+    let mut wants = own.clone();
+    wants.extend([
         code(&id, &place("metric")),
         text(&id, &place("service")),
         number(&id, &place("before/median")),
@@ -147,31 +169,28 @@ fn check(facts: &Facts, records: &Records, deed: &Deed) -> Vec<Statement> {
         number(&id, &place("after/count")),
         at(Rule::Spoken, &id, &place("verdict")),
         crate::writer::quoted(&id, &place("test")),
-    ];
-    let words = "{}: the median of {} of {} was {} over {} readings before and {} over {} after; the verdict is {}, by the test {}";
+    ]);
+    let words = "the median of {} of {} was {} over {} readings before and {} over {} after; the verdict is {}, by the test {}";
     let has_p = verification(deed).is_some_and(|found| found.p_value.is_some());
     let said = if has_p {
         wants.push(number(&id, &place("p_value")));
         say(
             records,
-            &format!("{words}, with a p-value of {{}}."),
+            &format!("{name}: {words}, with a p-value of {{}}."),
             &wants,
             &[],
         )
     } else {
-        say(records, &format!("{words}."), &wants, &[])
+        say(records, &format!("{name}: {words}."), &wants, &[])
     };
-    let control = say(
-        records,
-        "{}: the untouched {} of {} went from a median of {} to {} over the same time.",
-        &[
-            text(&id, "/action/step_id"),
-            code(&id, &place("control/metric")),
-            text(&id, &place("control/service")),
-            number(&id, &place("control/before/median")),
-            number(&id, &place("control/after/median")),
-        ],
-        &[],
-    );
+    let mut wants = own;
+    wants.extend([
+        code(&id, &place("control/metric")),
+        text(&id, &place("control/service")),
+        number(&id, &place("control/before/median")),
+        number(&id, &place("control/after/median")),
+    ]);
+    let words = "the untouched {} of {} went from a median of {} to {} over the same time.";
+    let control = say(records, &format!("{name}: {words}"), &wants, &[]);
     said.into_iter().chain(control).collect()
 }

@@ -57,12 +57,7 @@ pub(super) fn head(facts: &Facts, records: &Records, version: u32) -> Vec<Sectio
         ));
     }
     if version > 1 {
-        lines.push(say(
-            records,
-            "Version {}: the incident came back after it had been over, and this text replaces the earlier one.",
-            &[number(&facts.holdings_id(), "/held/version")],
-            &[],
-        ));
+        lines.push(replaces(facts, records));
     }
     lines.push(say(
         records,
@@ -78,6 +73,17 @@ pub(super) fn head(facts: &Facts, records: &Records, version: u32) -> Vec<Sectio
         },
         list("", lines.into_iter().flatten().collect()),
     ]
+}
+
+/// Why there is another version.
+fn replaces(facts: &Facts, records: &Records) -> Option<Statement> {
+    let words = if facts.late {
+        "Version {}: what became of a step was told after the incident was over, and this text replaces the earlier one."
+    } else {
+        "Version {}: the incident came back after it had been over, and this text replaces the earlier one."
+    };
+    let version = number(&facts.holdings_id(), "/held/version");
+    say(records, words, &[version], &[])
 }
 
 /// A few sentences.
@@ -271,7 +277,11 @@ fn ending(facts: &Facts, records: &Records) -> Statement {
             outcomes.iter().map(|id| (id.as_str(), "/action/step_id")),
         );
         let also: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let words = "Applied steps of the plan, with their effect verified: {}.";
+        let words = if facts.earlier.is_empty() {
+            "Applied steps of the plan, with their effect verified: {}."
+        } else {
+            "Applied steps of the plans, with their effect verified: {}."
+        };
         say(records, words, &[steps], &also)
     };
     said.unwrap_or_default()

@@ -1,8 +1,8 @@
 //! What became of the plan's steps.
 
 use super::Facts;
-use midwatch_events::RemediationAction;
 use midwatch_events::action::{Verification, VerificationVerdict};
+use midwatch_events::{ActionStep, RemediationAction, RemediationPlan};
 use serde::{Deserialize, Serialize};
 
 /// A phase of a step, and the id of the event that told of it.
@@ -17,6 +17,13 @@ pub struct Deed {
 
 /// The result of a refusal that is a person's no.
 const REJECTED: &str = "rejected";
+
+/// A step, and the plan that it stands in: each plan counts its steps anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'a> {
+    pub plan: &'a RemediationPlan,
+    pub step: &'a ActionStep,
+}
 
 /// How far a step came. Each variant names the deeds that show it.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,19 +51,40 @@ pub enum Standing<'a> {
 }
 
 impl Facts {
-    /// The deeds of a step of this plan, oldest first.
-    pub fn deeds<'a>(&'a self, step: &'a str) -> impl DoubleEndedIterator<Item = &'a Deed> {
-        let plan = self.plan.as_ref().map(|plan| plan.plan_id);
-        self.actions
-            .iter()
-            .filter(move |deed| Some(deed.action.plan_id) == plan && deed.action.step_id == step)
+    /// What of earlier plans was decided on or done, and then every step of the
+    /// newest plan.
+    pub fn steps(&self) -> impl Iterator<Item = Planned<'_>> {
+        let earlier = self.earlier.iter().flat_map(planned);
+        let earlier = earlier.filter(|one| self.deeds(*one).next().is_some());
+        earlier.chain(self.plan.iter().flat_map(planned))
+    }
+
+    /// The step that an action is about.
+    #[must_use]
+    pub fn step_of(&self, action: &RemediationAction) -> Option<Planned<'_>> {
+        let plans = self.earlier.iter().chain(&self.plan);
+        let mut steps = plans.flat_map(planned);
+        steps.find(|one| is_about(action, *one))
+    }
+
+    /// Whether a step stands in another plan than the newest.
+    #[must_use]
+    pub fn is_earlier(&self, planned: Planned<'_>) -> bool {
+        let newest = self.plan.as_ref().map(|plan| plan.plan_id);
+        newest != Some(planned.plan.plan_id)
+    }
+
+    /// The deeds of a step, oldest first.
+    pub fn deeds<'a>(&'a self, planned: Planned<'a>) -> impl DoubleEndedIterator<Item = &'a Deed> {
+        let actions = self.actions.iter();
+        actions.filter(move |deed| is_about(&deed.action, planned))
     }
 
     /// How far a step came.
     #[must_use]
-    pub fn standing<'a>(&'a self, step: &'a str) -> Standing<'a> {
+    pub fn standing<'a>(&'a self, planned: Planned<'a>) -> Standing<'a> {
         let last = |phase: &str| {
-            self.deeds(step)
+            self.deeds(planned)
                 .rev()
                 .find(|deed| deed.action.phase == phase)
         };
@@ -76,7 +104,7 @@ impl Facts {
             };
         }
         if let Some(intent) = last("intent") {
-            return match self.stopped(step) {
+            return match self.stopped(&intent.action) {
                 Some(refused) => Standing::Refused(refused),
                 None => Standing::Begun(intent),
             };
@@ -95,8 +123,13 @@ impl Facts {
     /// own refusal, which names no credential, or a person's no that came in
     /// time. Somebody's command that came too late is refused as well, and stops
     /// nothing.
-    fn stopped<'a>(&'a self, step: &'a str) -> Option<&'a Deed> {
-        self.deeds(step)
+    fn stopped(&self, intent: &RemediationAction) -> Option<&Deed> {
+        let same = |deed: &&Deed| {
+            deed.action.plan_id == intent.plan_id && deed.action.step_id == intent.step_id
+        };
+        self.actions
+            .iter()
+            .filter(same)
             .rev()
             .take_while(|deed| deed.action.phase != "intent")
             .find(|deed| {
@@ -106,12 +139,9 @@ impl Facts {
             })
     }
 
-    /// Each step's id with how far it came.
-    pub fn standings(&self) -> impl Iterator<Item = (&str, Standing<'_>)> {
-        self.plan
-            .iter()
-            .flat_map(|plan| &plan.action_steps)
-            .map(|step| (step.step_id.as_str(), self.standing(&step.step_id)))
+    /// Each of the steps with how far it came.
+    pub fn standings(&self) -> impl Iterator<Item = (Planned<'_>, Standing<'_>)> {
+        self.steps().map(|one| (one, self.standing(one)))
     }
 
     /// Whether any step was begun in earnest, whatever became of it.
@@ -119,13 +149,22 @@ impl Facts {
     pub fn began_a_step(&self) -> bool {
         self.actions.iter().any(|deed| {
             let begins = match deed.action.phase.as_str() {
-                "intent" => self.stopped(&deed.action.step_id).is_none(),
+                "intent" => self.stopped(&deed.action).is_none(),
                 "outcome" | "undone" | "verified" => true,
                 _ => false,
             };
             begins && !deed.action.details.dry_run
         })
     }
+}
+
+fn planned(plan: &RemediationPlan) -> impl Iterator<Item = Planned<'_>> {
+    let steps = plan.action_steps.iter();
+    steps.map(move |step| Planned { plan, step })
+}
+
+fn is_about(action: &RemediationAction, planned: Planned<'_>) -> bool {
+    action.plan_id == planned.plan.plan_id && action.step_id == planned.step.step_id
 }
 
 /// What the check of a step's effect found.

@@ -1,7 +1,8 @@
 //! The ids of what has none of its own.
 
-use super::{Deed, Facts};
+use super::{Deed, Facts, Planned};
 use crate::config::TIMELINE;
+use crate::text::{line, time_of_day};
 
 impl Facts {
     /// What the stores held when this was written.
@@ -22,11 +23,25 @@ impl Facts {
         self.below(&format!("causes/{}", index + 1))
     }
 
-    /// A step of the plan.
+    /// A step of a plan.
     #[must_use]
-    pub fn step_id(&self, step: &str) -> String {
-        let plan = self.plan.as_ref().map(|plan| plan.plan_id.to_string());
-        format!("{}/{step}", plan.unwrap_or_default())
+    pub fn step_id(&self, planned: Planned<'_>) -> String {
+        format!("{}/{}", planned.plan.plan_id, planned.step.step_id)
+    }
+
+    /// What a step is called: by its number, and where it is not of the newest
+    /// plan by the time of its own.
+    #[must_use]
+    pub fn step_name(&self, planned: Planned<'_>) -> String {
+        let step = line(&planned.step.step_id);
+        if self.is_earlier(planned) {
+            format!(
+                "{step} of the plan of {}",
+                time_of_day(planned.plan.planned_at_ms)
+            )
+        } else {
+            step
+        }
     }
 
     /// The event that told of a deed; an older one has no id of its own.

@@ -252,8 +252,11 @@ fn is_to_come(words: &str, statement: &Statement, records: &Records) -> bool {
 fn denied(tokens: &[Token<'_>], from: usize, length: usize) -> bool {
     let mut counted = 0;
     for token in tokens[..from].iter().rev() {
-        let Token::Word { bare, ends, .. } = token else {
-            continue;
+        let (bare, ends) = match token {
+            Token::Word { bare, ends, .. } => (bare, ends),
+            Token::Fact(_) => continue,
+            // Another cell: nobody decided on it, and it was applied.
+            Token::Gap => break,
         };
         if *ends || counted == DENIED_WORDS || BREAKS.contains(&bare.as_str()) {
             break;
@@ -299,8 +302,10 @@ fn proven(proof: Proof, cited: &[String], records: &Records) -> bool {
     match proof {
         Proof::Applied => applied.next().is_some(),
         Proof::AppliedAs(stems) => applied.any(|outcome| {
-            let steps = cited.iter().filter_map(|id| records.part(id, "step"));
-            let step = steps.filter(|step| step["step_id"] == outcome["step_id"]);
+            let name = |field: &str| outcome[field].as_str().unwrap_or_default();
+            let id = format!("{}/{}", name("plan_id"), name("step_id"));
+            let step = cited.iter().filter(|cited| **cited == id);
+            let step = step.filter_map(|id| records.part(id, "step"));
             let told = step.flat_map(|step| [&step["action"], &step["command"]]);
             let own = [&outcome["typed"]["kind"], &outcome["result"]];
             told.chain(own).any(|text| says(text, stems))
