@@ -2,6 +2,7 @@
 //! no longer said.
 
 use super::recording::{Line, Question, Recording};
+use super::wording::{complains, of_complaint};
 use midwatch_events::mention::names_dependency;
 use midwatch_events::raw::LogLevel;
 use std::collections::{BTreeMap, BTreeSet};
@@ -202,140 +203,6 @@ fn named(message: &str, own: &str, services: &BTreeSet<&str>) -> Vec<String> {
         .filter(|service| **service != own && names_dependency(message, service))
         .map(|service| (*service).to_owned())
         .collect()
-}
-
-/// Whether a line says that something went wrong.
-pub(super) fn complains(line: &Line, level: LogLevel) -> bool {
-    if level >= LogLevel::Warn {
-        return true;
-    }
-    let text = line.message.to_ascii_lowercase();
-    [
-        "exception",
-        "traceback",
-        "panic",
-        "fatal",
-        "error",
-        "failed",
-        "refused",
-        "stack trace",
-        "segfault",
-        "out of memory",
-        "oom",
-        "unavailable",
-        "timed out",
-        "timeout",
-        "deadline exceeded",
-        "cannot",
-        "could not",
-        "unable to",
-        "denied",
-        "reset by peer",
-        "broken pipe",
-        "unreachable",
-        "aborted",
-    ]
-    .iter()
-    .any(|word| text.contains(word))
-}
-
-/// Whom a complaint is about. Who is told that a request was bad sent it;
-/// whoever says so of one that was sent to it means its caller.
-fn of_complaint(message: &str, names_another: bool) -> Kind {
-    let text = message.to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let refused = has(&[
-        "400",
-        "422",
-        "bad request",
-        "unprocessable",
-        "invalid_argument",
-        "invalidargument",
-    ]);
-    if refused && (names_another || has(&["answered", "returned", "responded", "response", "got "]))
-    {
-        return Kind::Refused;
-    }
-    if has(&[
-        "answer", "response", "reply", "returned", "result", "payload",
-    ]) && has(&[
-        "cannot use",
-        "unexpected",
-        "expected",
-        "invalid",
-        "malformed",
-        "parse",
-        "decode",
-        "unmarshal",
-        "deserializ",
-        "mismatch",
-        "missing field",
-    ]) {
-        return Kind::BadAnswer;
-    }
-    if names_another || points_away(message) {
-        return Kind::Blame;
-    }
-    if refused
-        || has(&[
-            "invalid argument",
-            "invalid parameter",
-            "missing parameter",
-            "missing required",
-            "validation failed",
-            "bad argument",
-            "illegal argument",
-            "illegalargument",
-            "constraint violation",
-        ])
-    {
-        return Kind::BadRequest;
-    }
-    Kind::Complaint
-}
-
-/// Whether a complaint is about an answer that did not come, rather than about
-/// its writer's own work.
-fn points_away(message: &str) -> bool {
-    let text = message.to_ascii_lowercase();
-    let code = [
-        "traceback",
-        "stack trace",
-        "nullpointer",
-        "null pointer",
-        "panic",
-        "segfault",
-        "indexerror",
-        "keyerror",
-        "typeerror",
-        "valueerror",
-        "out of memory",
-        "classcast",
-        "illegalargument",
-        "illegalstate",
-        "undefined",
-        "invalid",
-        "parse",
-    ];
-    let away = [
-        "rpc error",
-        "upstream",
-        "connection refused",
-        "connection reset",
-        "timed out",
-        "timeout",
-        "deadline exceeded",
-        "unavailable",
-        "no healthy",
-        "unreachable",
-        "broken pipe",
-        "bad gateway",
-        "econnrefused",
-        "could not reach",
-        "no route",
-        "dial tcp",
-    ];
-    away.iter().any(|word| text.contains(word)) && !code.iter().any(|word| text.contains(word))
 }
 
 /// The line with what varies taken out: words that hold a digit, long hex and

@@ -9,6 +9,7 @@ pub mod causes;
 pub mod change;
 pub mod clues;
 mod counter;
+mod coverage;
 pub mod ledger;
 pub mod lines;
 pub mod load;
@@ -21,6 +22,7 @@ mod spoken;
 pub mod traces;
 mod unseen;
 pub mod weigh;
+mod wording;
 
 pub use answer::{Answer, Candidate, investigate};
 pub use recording::{Alarm, ChangeEvent, ChangeKind, Line, Question, Recording, Series, Span};

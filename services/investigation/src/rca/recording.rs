@@ -153,14 +153,11 @@ impl Recording {
         all
     }
 
-    /// The last moment that anything was recorded at.
+    /// The last moment that anything was recorded at, clocks that are far off
+    /// aside.
     #[must_use]
     pub fn last_ms(&self) -> Option<i64> {
-        let series = self.series.iter().filter_map(|one| one.points.last());
-        let series = series.map(|(at, _)| *at);
-        let lines = self.lines.iter().map(|line| line.at_ms);
-        let spans = self.spans.iter().map(|span| span.start_ms);
-        series.chain(lines).chain(spans).max()
+        super::coverage::of_all(self).map(|(_, last)| last)
     }
 
     /// Where nothing else tells the graph: who complains about whom.
@@ -170,7 +167,7 @@ impl Recording {
         for line in self
             .lines
             .iter()
-            .filter(|line| super::lines::complains(line, line.level))
+            .filter(|line| super::wording::complains(line, line.level))
         {
             for callee in &services {
                 let is_new =
