@@ -1,6 +1,7 @@
 //! What log lines say: complaints that are new or more frequent, and what is
 //! no longer said.
 
+use super::coverage::{self, Base, Bases};
 use super::recording::{Line, Question, Recording};
 use super::wording::{complains, of_complaint};
 use midwatch_events::mention::names_dependency;
@@ -79,15 +80,13 @@ pub fn read(
     question: &Question,
     services: &BTreeSet<&str>,
 ) -> BTreeMap<String, Told> {
-    let Some(first_ms) = recording.lines.iter().map(|line| line.at_ms).min() else {
+    let Some((window, bases)) = coverage::of_lines(recording, question) else {
         return BTreeMap::new();
     };
-    let quiet_ms = question.quiet_until_ms(first_ms);
-    let half_ms = i64::midpoint(first_ms, quiet_ms);
+    let half_ms = i64::midpoint(window.begin_ms, window.quiet_ms);
     let mut seen: BTreeMap<&str, BTreeMap<String, Seen<'_>>> = BTreeMap::new();
     for line in &recording.lines {
-        let is_between = line.at_ms >= quiet_ms && line.at_ms < question.start_ms;
-        if line.at_ms > question.end_ms || is_between {
+        if !window.holds(line.at_ms) {
             continue;
         }
         let templates = seen.entry(line.service.as_str()).or_default();
@@ -106,12 +105,10 @@ pub fn read(
             known.last_before = Some(line);
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "hours in milliseconds")]
-    let ratio =
-        (question.end_ms - question.start_ms).max(1) as f64 / (quiet_ms - first_ms).max(1) as f64;
     seen.into_iter()
         .map(|(service, templates)| {
-            let told = told(service, &templates, ratio, services);
+            let bases = bases.get(service).copied().unwrap_or_default();
+            let told = told(service, &templates, bases, services);
             (service.to_owned(), told)
         })
         .collect()
@@ -120,9 +117,10 @@ pub fn read(
 fn told(
     service: &str,
     templates: &BTreeMap<String, Seen<'_>>,
-    ratio: f64,
+    bases: Bases,
     services: &BTreeSet<&str>,
 ) -> Told {
+    let ratio = bases.ordinary.map_or(0.0, |base| base.ratio);
     // Where lines are new all the time, one more new line says nothing.
     let new_anyway = templates
         .values()
@@ -136,7 +134,12 @@ fn told(
     let trust = (1.0 - new_anyway / fresh).clamp(0.0, 1.0);
     let mut told = Told::default();
     for seen in templates.values() {
-        let Some(found) = judge(service, seen, ratio, trust, services) else {
+        let base = match seen.level {
+            Some(level) if level >= LogLevel::Warn => bases.warnings,
+            _ => bases.ordinary,
+        };
+        let found = base.and_then(|base| judge(service, seen, base, trust, services));
+        let Some(found) = found else {
             continue;
         };
         match found.kind {
@@ -161,14 +164,21 @@ fn told(
 fn judge(
     service: &str,
     seen: &Seen<'_>,
-    ratio: f64,
+    base: Base,
     trust: f64,
     services: &BTreeSet<&str>,
 ) -> Option<Template> {
     let line = seen.first.or(seen.last_before)?;
     let bad = complains(line, seen.level.unwrap_or(LogLevel::Info));
     #[expect(clippy::cast_precision_loss, reason = "counts of lines")]
-    let (expected, count) = (seen.before as f64 * ratio, seen.after as f64);
+    let (before, count) = (seen.before as f64, seen.after as f64);
+    let ratio = base.ratio;
+    let expected = before * ratio;
+    // A few that were not seen would be so many since.
+    let unseen = (before + 1.0).sqrt() * ratio;
+    if base.is_brief && (count - expected).abs() <= 2.0 * unseen.hypot(count.sqrt()) {
+        return None;
+    }
     // A Poisson count strays by its root.
     let error = (expected * ratio.max(1.0)).sqrt().hypot(count.sqrt());
     let is_new = seen.before == 0;

@@ -25,4 +25,4 @@ pub mod weigh;
 mod wording;
 
 pub use answer::{Answer, Candidate, investigate};
-pub use recording::{Alarm, ChangeEvent, ChangeKind, Line, Question, Recording, Series, Span};
+pub use recording::{Alarm, ChangeEvent, ChangeKind, Kept, Line, Question, Recording, Series, Span};

@@ -81,6 +81,24 @@ pub struct Alarm {
     pub text: String,
 }
 
+/// Which lines and spans of a service there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// What somebody recorded, without a known bound.
+    #[default]
+    All,
+    /// The newest ones, and so many at most.
+    Newest {
+        lines: usize,
+        /// Of these, lines below WARN.
+        ordinary: usize,
+        spans: usize,
+    },
+    /// Lines that were picked because they are suspicious: what was before is
+    /// not among them.
+    Picked,
+}
+
 /// Everything recorded. Any part but one may be empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recording {
@@ -93,6 +111,8 @@ pub struct Recording {
     pub spans: Vec<Span>,
     pub changes: Vec<ChangeEvent>,
     pub alarms: Vec<Alarm>,
+    /// What is missing of lines and spans, because only so many are kept.
+    pub kept: Kept,
 }
 
 /// What the alert was about, and when.

@@ -4,6 +4,8 @@
 //! which begins at [`START_MS`]. A series strays by a hundredth of its level,
 //! up and down in turn.
 
+#![allow(dead_code, reason = "each test file uses what it needs")]
+
 use midwatch_events::raw::LogLevel;
 use midwatch_events::topology::EdgeSource;
 use midwatch_investigation::rca::{Answer, Line, Question, Recording, Series, investigate};
