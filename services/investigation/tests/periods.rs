@@ -179,6 +179,7 @@ fn of_the_newest_lines_only_a_full_store_hides_what_was_before() {
     for (step_ms, is_new) in [(2_000, true), (250, false)] {
         let mut scene = calm();
         scene.0.kept = kept;
+        chatter(&mut scene, "stock");
         for index in 0..100 {
             let at_ms = END_MS - 500 * (100 - index);
             line(

@@ -161,7 +161,7 @@ pub fn of_lines<'a>(
     let is_told = services.values().any(|(_, ordinary)| !ordinary.is_empty());
     let firsts = services.values().filter_map(|(all, _)| all.first());
     let begin_ms = match recording.kept {
-        Kept::All if is_told => firsts.copied().min()?,
+        Kept::All | Kept::Newest { .. } if is_told => firsts.copied().min()?,
         Kept::Picked => first_ms.min(question.start_ms - PICKED_MS),
         _ => first_ms,
     };
