@@ -1,101 +1,13 @@
 //! One small recording for each rule of the investigator, with what a person
 //! would answer.
-//!
-//! Every recording has 120 normal samples of ten seconds and 30 of the fault,
-//! which begins at [`START_MS`]. A series strays by a hundredth of its level,
-//! up and down in turn.
+
+mod scene;
 
 use midwatch_events::incident::Verdict;
 use midwatch_events::raw::LogLevel;
 use midwatch_events::topology::EdgeSource;
-use midwatch_investigation::rca::{
-    Answer, ChangeEvent, ChangeKind, Line, Question, Recording, Series, Span, investigate,
-};
-
-const STEP_MS: i64 = 10_000;
-const NORMAL: i64 = 120;
-const FAULT: i64 = 30;
-const START_MS: i64 = NORMAL * STEP_MS;
-const END_MS: i64 = (NORMAL + FAULT) * STEP_MS;
-
-/// A recording in which every metric of every service is as ever.
-struct Scene(Recording);
-
-impl Scene {
-    /// `calls` are caller and callee.
-    fn of(calls: &[(&str, &str)]) -> Scene {
-        let mut recording = Recording::default();
-        for (caller, callee) in calls {
-            recording
-                .topology
-                .add_call(caller, callee, EdgeSource::Catalogue);
-        }
-        Scene(recording)
-    }
-
-    /// A series that goes from one level to another.
-    fn series(mut self, service: &str, metric: &str, before: f64, after: f64) -> Scene {
-        let points = (0..NORMAL + FAULT).map(|index| {
-            let level = if index < NORMAL { before } else { after };
-            let stray = if index % 2 == 0 { 1.01 } else { 0.99 };
-            (index * STEP_MS, level * stray)
-        });
-        self.0.series.push(Series {
-            service: service.to_owned(),
-            metric: metric.to_owned(),
-            points: points.collect(),
-            ids: Vec::new(),
-        });
-        self
-    }
-
-    /// Latency in milliseconds, requests and errors per second.
-    fn service(self, name: &str, ms: (f64, f64), requests: (f64, f64), errors: f64) -> Scene {
-        self.series(name, "latency_avg_ms", ms.0, ms.1)
-            .series(name, "request_rate", requests.0, requests.1)
-            .series(name, "errors", 0.0, errors)
-    }
-
-    /// Lines every ten seconds of the fault, or before it.
-    fn lines(mut self, service: &str, level: LogLevel, message: &str) -> Scene {
-        for index in NORMAL..NORMAL + FAULT {
-            let id = format!("log:{}", self.0.lines.len());
-            self.0.lines.push(Line {
-                id,
-                service: service.to_owned(),
-                at_ms: index * STEP_MS,
-                level,
-                message: message.to_owned(),
-            });
-        }
-        self
-    }
-
-    fn ask(&self, target: &str, metric: &str) -> Answer {
-        let question = Question {
-            target: target.to_owned(),
-            target_metric: metric.to_owned(),
-            start_ms: START_MS,
-            at_ms: START_MS + 60_000,
-            end_ms: END_MS,
-        };
-        let answer = investigate(&self.0, &question);
-        let again = investigate(&self.0, &question);
-        assert_eq!(answer, again, "the same input, the same answer");
-        answer
-    }
-}
-
-fn first(answer: &Answer) -> &str {
-    answer.ranking.first().map_or("", String::as_str)
-}
-
-/// Entry, shop and its two stores; 100 requests a second everywhere.
-fn shop() -> Scene {
-    Scene::of(&[("entry", "shop"), ("shop", "orders"), ("shop", "stock")])
-}
-
-const STEADY: (f64, f64) = (100.0, 100.0);
+use midwatch_investigation::rca::{ChangeEvent, ChangeKind, Span};
+use scene::{END_MS, START_MS, STEADY, STEP_MS, Scene, first, shop};
 
 #[test]
 fn seconds_are_charged_to_whoever_adds_them() {

@@ -29,18 +29,21 @@ pub fn hypothesis(case: &Case, facts: &Facts, service: &str, cause: AnomalyType)
             number(anomaly.baseline_value)
         )
     });
+    let onset_ms = onset(case, service);
     let deployment = facts
         .deployments
         .iter()
-        .rev()
-        .find(|fact| fact.deployment.service == service);
+        .map(|fact| &fact.deployment)
+        .filter(|one| one.service == service && onset_ms.is_none_or(|at| one.timestamp_ms < at))
+        .max_by_key(|one| one.timestamp_ms);
     let what = match (cause, deployment) {
-        (AnomalyType::DeploymentFailure, Some(fact)) => {
+        (AnomalyType::DeploymentFailure, Some(deployment)) => {
             format!(
                 "{service} fails since version {} was rolled out",
-                fact.deployment.version
+                deployment.version
             )
         }
+        (AnomalyType::DeploymentFailure, None) => format!("{service} fails since it was changed"),
         (AnomalyType::DbConnectionExhaustion, _) => {
             format!("{service} runs out of database connections")
         }
@@ -59,4 +62,17 @@ pub fn hypothesis(case: &Case, facts: &Facts, service: &str, cause: AnomalyType)
         _ => format!("{service} behaves out of its range"),
     };
     format!("{what}{reading}")
+}
+
+/// When a service's symptoms began: what came later, a version that is rolled
+/// back to above all, did not cause them. Without symptoms of its own, those of
+/// the incident.
+fn onset(case: &Case, service: &str) -> Option<i64> {
+    let first = |fits: &dyn Fn(&GroupedAnomaly) -> bool| {
+        let anomalies = case.anomalies.iter().filter(|one| fits(one));
+        anomalies.map(|one| one.onset_ms).min()
+    };
+    first(&|one| one.service == service && !one.trigger_metric.contains(':'))
+        .or_else(|| first(&|one| one.service == service))
+        .or_else(|| first(&|_| true))
 }

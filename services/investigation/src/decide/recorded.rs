@@ -1,7 +1,9 @@
 //! An incident's records as a recording for the investigator.
 
 use super::facts::Facts;
-use crate::rca::{Alarm, ChangeEvent, ChangeKind, Line, Question, Recording, Series, Span, clues};
+use crate::rca::{
+    Alarm, ChangeEvent, ChangeKind, Kept, Line, Question, Recording, Series, Span, clues,
+};
 use midwatch_clients::postgres::KeptRecord;
 use midwatch_events::incident::GroupedAnomaly;
 use midwatch_events::raw::{LogLevel, RawDeployment, RawKubernetes, RawSpan, SpanStatus};
@@ -12,6 +14,14 @@ use std::collections::BTreeMap;
 /// time belong to neither side.
 const BEFORE_ONSET_MS: i64 = 20_000;
 
+/// What detection keeps in Redis of a service's lines, of its INFO lines and of
+/// its spans, the newest of each: records are copied from there.
+const RECENT: Kept = Kept::Newest {
+    lines: 400,
+    ordinary: 100,
+    spans: 200,
+};
+
 /// Caller, callee and how the call is known.
 pub type Edges = [(String, String, Vec<EdgeSource>)];
 
@@ -21,6 +31,7 @@ pub fn of_records(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: &Edg
     let mut recording = Recording {
         topology: topology(edges),
         alarms: anomalies.iter().map(alarm).collect(),
+        kept: RECENT,
         ..Recording::default()
     };
     let mut series: BTreeMap<(&str, &str), Series> = BTreeMap::new();
@@ -79,6 +90,7 @@ pub fn of_facts(anomalies: &[GroupedAnomaly], facts: &Facts) -> Recording {
         alarms: anomalies.iter().map(alarm).collect(),
         lines: lines.collect(),
         changes: deployments.chain(kubernetes).collect(),
+        kept: Kept::Picked,
         ..Recording::default()
     }
 }

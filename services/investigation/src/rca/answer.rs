@@ -63,17 +63,19 @@ pub fn investigate(recording: &Recording, question: &Question) -> Answer {
         .take(CANDIDATES)
         .zip(1..)
         .map(|(((service, _), confidence), rank)| {
-            let evidence: Vec<Clue> = clues::of(recording, &findings, service)
+            let clues = clues::of(recording, &findings, service);
+            let cause = causes::cause(recording, &findings, service);
+            let shown = causes::shown_by(recording, cause, &clues).cloned();
+            let evidence: Vec<Clue> = clues
                 .into_iter()
                 .map(|(_, clue)| clue)
                 .take(RECORDS)
                 .collect();
-            let cause = causes::cause(recording, &findings, service);
             Candidate {
                 rank,
                 service: service.clone(),
                 cause: cause.as_str().to_owned(),
-                hypothesis: causes::hypothesis(service, cause, &evidence),
+                hypothesis: causes::hypothesis(service, cause, shown.as_ref()),
                 confidence: round(*confidence),
                 evidence,
                 refuting: clues::against(recording, &findings, service),

@@ -1,5 +1,6 @@
 //! What was changed before, and who broke first.
 
+use super::lines::Kind as Told;
 use super::portrait::{Findings, Kind, Note, onset_of};
 use super::quantity::Quantity;
 use super::recording::{ChangeKind, Question, Recording};
@@ -16,8 +17,8 @@ fn nearness(age_ms: i64) -> f64 {
     at_once.max(0.25 * slowly)
 }
 
-/// When a service began to fail or to be slow.
-fn symptom_onset(recording: &Recording, findings: &Findings, service: &str) -> Option<i64> {
+/// When a service began to fail or to be slow, by what is measured of it.
+fn measured_onset(recording: &Recording, findings: &Findings, service: &str) -> Option<i64> {
     let alarms = recording
         .alarms
         .iter()
@@ -41,24 +42,113 @@ fn symptom_onset(recording: &Recording, findings: &Findings, service: &str) -> O
     alarmed.or(changed)
 }
 
+/// When the first reading was missing of a service whose series stopped.
+fn silent_onset(recording: &Recording, findings: &Findings, service: &str) -> Option<i64> {
+    let own = findings
+        .changed
+        .iter()
+        .filter(|one| recording.series[one.series].service == service);
+    own.filter_map(|one| {
+        let last_ms = one.silent_ms?;
+        let points = &recording.series[one.series].points;
+        let pause = points
+            .windows(2)
+            .last()
+            .map_or(0, |two| two[1].0 - two[0].0);
+        Some(last_ms + pause)
+    })
+    .min()
+}
+
+/// The first sign of trouble in what a service says: a failed span, a complaint
+/// of its own, an alarm about its logs or its pods. Spans that take longer do so
+/// since the start.
+fn told_onset(
+    recording: &Recording,
+    question: &Question,
+    findings: &Findings,
+    service: &str,
+) -> Option<i64> {
+    let spoken = findings.traces.services.get(service);
+    let failed = spoken
+        .and_then(|one| one.failed.as_ref())
+        .map(|one| one.at_ms);
+    let slower = spoken.and_then(|one| one.slowest.as_ref());
+    let slower = slower.map(|_| question.start_ms);
+    let told = findings.lines.get(service);
+    let complaints = told.iter().flat_map(|one| &one.templates);
+    let complaints = complaints
+        .filter(|template| template.kind == Told::Complaint)
+        .map(|template| template.at_ms);
+    let alarms = recording
+        .alarms
+        .iter()
+        .filter(|alarm| alarm.service == service)
+        .map(|alarm| alarm.onset_ms);
+    let signs = complaints.chain(alarms).chain(failed).chain(slower);
+    signs.min()
+}
+
+/// When a service's symptoms began. One whose latencies and failures are
+/// measured and normal has none. One that nobody measures shows them in what it
+/// says, or, where it says nothing either, in what its callers show.
+fn symptom_onset(
+    recording: &Recording,
+    question: &Question,
+    findings: &Findings,
+    service: &str,
+) -> Option<i64> {
+    let own = measured_onset(recording, findings, service)
+        .or_else(|| silent_onset(recording, findings, service));
+    if own.is_some() || findings.metered.contains(service) {
+        return own;
+    }
+    let says_nothing = !findings.traces.services.contains_key(service);
+    told_onset(recording, question, findings, service).or_else(|| {
+        let callers = findings.graph.callers(service);
+        let callers = callers.iter().filter(|_| says_nothing);
+        callers
+            .filter_map(|caller| measured_onset(recording, findings, caller))
+            .min()
+    })
+}
+
+/// Deployments that came before the symptoms of their service, the newest first:
+/// their index, and milliseconds from them to the symptoms. A release takes
+/// requests only after it was announced: one that came with the first sign of
+/// the symptoms or after it is refuted by that. One without symptoms of its own
+/// service has done nothing yet.
+pub(super) fn rollouts(
+    recording: &Recording,
+    question: &Question,
+    findings: &Findings,
+) -> Vec<(usize, i64)> {
+    let deployments = recording.changes.iter().enumerate();
+    let mut found: Vec<(usize, i64)> = deployments
+        .filter(|(_, event)| event.kind == ChangeKind::Deployment)
+        .filter_map(|(index, event)| {
+            let onset_ms = symptom_onset(recording, question, findings, &event.service)?;
+            Some((index, onset_ms - event.at_ms))
+        })
+        .filter(|(_, age_ms)| *age_ms > 0)
+        .collect();
+    found.sort_by_key(|(_, age_ms)| *age_ms);
+    found
+}
+
 pub(super) fn by_changes(
     recording: &Recording,
     question: &Question,
     findings: &Findings,
     note: &mut Note<'_>,
 ) {
+    for (index, age_ms) in &findings.rollouts {
+        let service = &recording.changes[*index].service;
+        note(service, Kind::Deployment, nearness(*age_ms));
+    }
     for event in &recording.changes {
-        let onset = symptom_onset(recording, findings, &event.service);
-        let age_ms = onset.unwrap_or(question.start_ms) - event.at_ms;
-        match event.kind {
-            // A release takes requests only after it was announced: one that came
-            // with the first sign of the symptoms or after it is refuted by that.
-            // One without symptoms of its own service has done nothing yet.
-            ChangeKind::Deployment if age_ms > 0 && onset.is_some() => {
-                note(&event.service, Kind::Deployment, nearness(age_ms));
-            }
-            ChangeKind::KubernetesFailure => note(&event.service, Kind::Kubernetes, 0.8),
-            _ => {}
+        if event.kind == ChangeKind::KubernetesFailure {
+            note(&event.service, Kind::Kubernetes, 0.8);
         }
     }
     let series = recording.series.iter().map(|one| one.service.as_str());

@@ -6,9 +6,10 @@
 //! service that gave one and has none to complain of; refused requests to the
 //! last that sent one and had none refused on its behalf.
 
-use super::lines::{Kind as Told, Template, complains};
+use super::lines::{Kind as Told, Template};
 use super::portrait::Findings;
 use super::recording::Recording;
+use super::wording::complains;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a complaint about an answer or a refusal counts where whoever it is

@@ -149,11 +149,12 @@ pub(super) fn patterns(nodes: &[Node<'_>], members: &[usize], spoken: &mut Spoke
     }
 }
 
-/// Waits for a callee, beyond what it takes itself, per edge.
+/// Waits for a callee, beyond what it takes itself, per edge. `since` is the
+/// time since the fault began, in seconds.
 pub(super) fn edges(
     nodes: &[Node<'_>],
     operations: &BTreeMap<Operation<'_>, Vec<usize>>,
-    lengths: (f64, f64),
+    since: f64,
 ) -> Vec<Edge> {
     let mut found: BTreeMap<(&str, &str), Edge> = BTreeMap::new();
     for ((service, _), members) in operations {
@@ -190,7 +191,7 @@ pub(super) fn edges(
                 continue;
             };
             #[expect(clippy::cast_precision_loss, reason = "counts of spans")]
-            let seconds = excess_ms / 1_000.0 * after.len() as f64 / lengths.1;
+            let seconds = excess_ms / 1_000.0 * after.len() as f64 / since;
             let edge = found.entry((service, callee)).or_insert_with(|| Edge {
                 caller: (*service).to_owned(),
                 callee: callee.to_owned(),

@@ -129,9 +129,57 @@ fn exhausted(
         .map(|(_, cause)| cause)
 }
 
-/// One sentence that names service and cause, with the record that says most.
+/// The record that shows a cause: the strongest of what the cause was told by,
+/// else the strongest of all.
 #[must_use]
-pub fn hypothesis(service: &str, cause: AnomalyType, evidence: &[Clue]) -> String {
+pub fn shown_by<'a>(
+    recording: &Recording,
+    cause: AnomalyType,
+    clues: &'a [(Kind, Clue)],
+) -> Option<&'a Clue> {
+    let is_full = |(kind, clue): &(Kind, Clue)| {
+        let mut alarms = recording.alarms.iter();
+        let is_told = alarms.any(|alarm| alarm.id == clue.id && alarm.cause == cause);
+        let quantity = Quantity::of(&clue.metric);
+        is_told || (*kind == Kind::Resource && of_resource(quantity) == Some(cause))
+    };
+    let is_of_kind = |kind: Kind| match cause {
+        AnomalyType::CpuSaturation
+        | AnomalyType::MemoryLeak
+        | AnomalyType::DbConnectionExhaustion
+        | AnomalyType::KafkaConsumerLag => false,
+        AnomalyType::DeploymentFailure => kind == Kind::Deployment,
+        AnomalyType::KubernetesFailure => kind == Kind::Kubernetes,
+        AnomalyType::DependencyOutage | AnomalyType::MissingData => kind == Kind::Silence,
+        AnomalyType::ErrorRateSpike => matches!(
+            kind,
+            Kind::Failures
+                | Kind::SpanFailures
+                | Kind::FailureJump
+                | Kind::FailureRate
+                | Kind::Complaints
+        ),
+        AnomalyType::LatencySpike => matches!(
+            kind,
+            Kind::Seconds
+                | Kind::SpanSeconds
+                | Kind::SlowEdges
+                | Kind::LatencyJump
+                | Kind::LatencyFactor
+        ),
+        AnomalyType::TrafficDrop => kind == Kind::TrafficLoss,
+        AnomalyType::Unknown => true,
+    };
+    clues
+        .iter()
+        .find(|clue| is_of_kind(clue.0) || is_full(clue))
+        .or(clues.first())
+        .map(|(_, clue)| clue)
+}
+
+/// One sentence that names service and cause, with the record that shows it.
+#[must_use]
+pub fn hypothesis(service: &str, cause: AnomalyType, shown: Option<&Clue>) -> String {
     let what = match cause {
         AnomalyType::CpuSaturation => "runs out of CPU",
         AnomalyType::MemoryLeak => "runs out of memory",
@@ -145,7 +193,7 @@ pub fn hypothesis(service: &str, cause: AnomalyType, evidence: &[Clue]) -> Strin
         AnomalyType::TrafficDrop => "gets fewer requests than its callers would send",
         AnomalyType::MissingData | AnomalyType::Unknown => "behaves otherwise than before",
     };
-    match evidence.first() {
+    match shown {
         Some(clue) => format!("{service} {what}: {}", clue.summary),
         None => format!("{service} {what}"),
     }

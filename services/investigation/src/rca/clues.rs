@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 /// Records quoted for one kind of evidence.
 const EACH: usize = 3;
-/// A series that changed less than this part of the one that changed most is not
-/// quoted beside it.
+/// A series that changed less than this part of the service's one that changed
+/// most is not quoted beside it, unless it is [`PLAIN`].
 const PALE: f64 = 0.25;
+/// Twice its normal reach, a series is out of the ordinary beside any other.
+const PLAIN: f64 = 1.0;
 
 /// A record that speaks for or against a candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,7 +114,9 @@ fn quoted(
         Kind::Silence => silence(recording, findings, service, strength),
         Kind::Complaints | Kind::LogShift => told(findings, service, kind, strength),
         Kind::Accused => accusations(findings, service, strength),
-        Kind::Deployment | Kind::Kubernetes => changes(recording, service, kind, strength),
+        Kind::Deployment | Kind::Kubernetes => {
+            changes(recording, findings, service, kind, strength)
+        }
         Kind::SpanSeconds | Kind::SpanFailures | Kind::CallPattern | Kind::SlowEdges => {
             spans(findings, service, kind, strength)
         }
@@ -177,18 +181,21 @@ fn series(
     let mut found: Vec<(&Changed, f64)> = findings
         .changed
         .iter()
-        .filter(|one| recording.series[one.series].service == service && fits(one))
+        .filter(|one| recording.series[one.series].service == service)
         .filter_map(|one| Some((one, one.change.as_ref()?.surprise)))
         .filter(|(_, surprise)| *surprise > 0.0)
         .collect();
+    // Beside a latency that doubled or a pool that went from 30 to 80, a CPU
+    // from 21.6 to 20.9 shows nothing.
+    let most = found.iter().fold(0.0, |most: f64, (_, one)| most.max(*one));
+    let least = (PALE * most).min(PLAIN);
+    found.retain(|(one, surprise)| fits(one) && *surprise >= least);
     found.sort_by(|one, other| {
         other
             .1
             .total_cmp(&one.1)
             .then(one.0.series.cmp(&other.0.series))
     });
-    // Beside a pool that went from 30 to 80, a CPU from 22.1 to 21.2 shows
-    // nothing.
     let least = found.first().map_or(0.0, |(_, most)| PALE * most);
     found
         .into_iter()
@@ -281,12 +288,23 @@ fn accusations(findings: &Findings, service: &str, strength: f64) -> Vec<Clue> {
     .collect()
 }
 
-fn changes(recording: &Recording, service: &str, kind: Kind, strength: f64) -> Vec<Clue> {
-    recording
-        .changes
-        .iter()
+/// A deployment after the symptoms caused none of them, and is not quoted.
+fn changes(
+    recording: &Recording,
+    findings: &Findings,
+    service: &str,
+    kind: Kind,
+    strength: f64,
+) -> Vec<Clue> {
+    let rollouts = findings.rollouts.iter();
+    let rollouts = rollouts.map(|(index, _)| &recording.changes[*index]);
+    let others = recording.changes.iter();
+    let others = others.filter(|event| event.kind != ChangeKind::Deployment);
+    let is_rollout = kind == Kind::Deployment;
+    rollouts
+        .filter(|_| is_rollout)
+        .chain(others.filter(|_| !is_rollout))
         .filter(|event| event.service == service)
-        .filter(|event| (event.kind == ChangeKind::Deployment) == (kind == Kind::Deployment))
         .take(EACH)
         .map(|event| Clue {
             id: event.id.clone(),

@@ -7,6 +7,7 @@
 
 use super::change::{self, Alert, Change};
 use super::counter;
+use super::coverage;
 use super::quantity::Quantity;
 use super::recording::{Question, Recording, Series};
 use midwatch_events::topology::Topology;
@@ -92,6 +93,10 @@ impl Ledger {
 /// Compares every series with its normal period.
 #[must_use]
 pub fn changes(recording: &Recording, question: &Question, alert: &Alert) -> Vec<Changed> {
+    // Logs and spans may go on for longer: whoever is gone is missed by others
+    // that are still measured.
+    let read_until = coverage::of_metrics(recording).map_or(question.end_ms, |(_, last)| last);
+    let end_ms = question.end_ms.min(read_until);
     let mut changed: Vec<Changed> = recording
         .series
         .iter()
@@ -107,7 +112,7 @@ pub fn changes(recording: &Recording, question: &Question, alert: &Alert) -> Vec
                     .map_or(0.0, |change| alert.aligned(&points, change)),
                 change,
                 whole: 1.0,
-                silent_ms: silent(&one.points, question),
+                silent_ms: silent(&one.points, question.start_ms, end_ms),
             }
         })
         .collect();
@@ -119,9 +124,10 @@ pub fn changes(recording: &Recording, question: &Question, alert: &Alert) -> Vec
 }
 
 /// When a series stopped that used to be regular: it misses at least five
-/// samples, and at least a third of the time since the start.
-fn silent(points: &[(i64, f64)], question: &Question) -> Option<i64> {
-    let normal = points.partition_point(|(at, _)| *at < question.start_ms);
+/// samples, and at least a third of the time since the start. `end_ms` is when
+/// the last metric was read.
+fn silent(points: &[(i64, f64)], start_ms: i64, end_ms: i64) -> Option<i64> {
+    let normal = points.partition_point(|(at, _)| *at < start_ms);
     if normal < 8 {
         return None;
     }
@@ -132,10 +138,10 @@ fn silent(points: &[(i64, f64)], question: &Question) -> Option<i64> {
     gaps.sort_unstable();
     let usual = gaps[gaps.len() * 9 / 10].max(1);
     let last = points.last()?.0;
-    let missing = question.end_ms - last;
-    let third = (question.end_ms - question.start_ms) / 3;
+    let missing = end_ms - last;
+    let third = (end_ms - start_ms) / 3;
     // It went with the fault, and was not gone before.
-    let began = last >= question.start_ms - (2 * usual).max(EARLY_MS);
+    let began = last >= start_ms - (2 * usual).max(EARLY_MS);
     (missing > 5 * usual && missing > third && began).then_some(last)
 }
 

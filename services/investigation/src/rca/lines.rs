@@ -1,7 +1,9 @@
 //! What log lines say: complaints that are new or more frequent, and what is
 //! no longer said.
 
+use super::coverage::{self, Base, Bases};
 use super::recording::{Line, Question, Recording};
+use super::wording::{complains, of_complaint};
 use midwatch_events::mention::names_dependency;
 use midwatch_events::raw::LogLevel;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,15 +80,13 @@ pub fn read(
     question: &Question,
     services: &BTreeSet<&str>,
 ) -> BTreeMap<String, Told> {
-    let Some(first_ms) = recording.lines.iter().map(|line| line.at_ms).min() else {
+    let Some((window, bases)) = coverage::of_lines(recording, question) else {
         return BTreeMap::new();
     };
-    let quiet_ms = question.quiet_until_ms(first_ms);
-    let half_ms = i64::midpoint(first_ms, quiet_ms);
+    let half_ms = i64::midpoint(window.begin_ms, window.quiet_ms);
     let mut seen: BTreeMap<&str, BTreeMap<String, Seen<'_>>> = BTreeMap::new();
     for line in &recording.lines {
-        let is_between = line.at_ms >= quiet_ms && line.at_ms < question.start_ms;
-        if line.at_ms > question.end_ms || is_between {
+        if !window.holds(line.at_ms) {
             continue;
         }
         let templates = seen.entry(line.service.as_str()).or_default();
@@ -105,12 +105,10 @@ pub fn read(
             known.last_before = Some(line);
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "hours in milliseconds")]
-    let ratio =
-        (question.end_ms - question.start_ms).max(1) as f64 / (quiet_ms - first_ms).max(1) as f64;
     seen.into_iter()
         .map(|(service, templates)| {
-            let told = told(service, &templates, ratio, services);
+            let bases = bases.get(service).copied().unwrap_or_default();
+            let told = told(service, &templates, bases, services);
             (service.to_owned(), told)
         })
         .collect()
@@ -119,9 +117,10 @@ pub fn read(
 fn told(
     service: &str,
     templates: &BTreeMap<String, Seen<'_>>,
-    ratio: f64,
+    bases: Bases,
     services: &BTreeSet<&str>,
 ) -> Told {
+    let ratio = bases.ordinary.map_or(0.0, |base| base.ratio);
     // Where lines are new all the time, one more new line says nothing.
     let new_anyway = templates
         .values()
@@ -135,7 +134,12 @@ fn told(
     let trust = (1.0 - new_anyway / fresh).clamp(0.0, 1.0);
     let mut told = Told::default();
     for seen in templates.values() {
-        let Some(found) = judge(service, seen, ratio, trust, services) else {
+        let base = match seen.level {
+            Some(level) if level >= LogLevel::Warn => bases.warnings,
+            _ => bases.ordinary,
+        };
+        let found = base.and_then(|base| judge(service, seen, base, trust, services));
+        let Some(found) = found else {
             continue;
         };
         match found.kind {
@@ -160,14 +164,21 @@ fn told(
 fn judge(
     service: &str,
     seen: &Seen<'_>,
-    ratio: f64,
+    base: Base,
     trust: f64,
     services: &BTreeSet<&str>,
 ) -> Option<Template> {
     let line = seen.first.or(seen.last_before)?;
     let bad = complains(line, seen.level.unwrap_or(LogLevel::Info));
     #[expect(clippy::cast_precision_loss, reason = "counts of lines")]
-    let (expected, count) = (seen.before as f64 * ratio, seen.after as f64);
+    let (before, count) = (seen.before as f64, seen.after as f64);
+    let ratio = base.ratio;
+    let expected = before * ratio;
+    // A few that were not seen would be so many since.
+    let unseen = (before + 1.0).sqrt() * ratio;
+    if base.is_brief && (count - expected).abs() <= 2.0 * unseen.hypot(count.sqrt()) {
+        return None;
+    }
     // A Poisson count strays by its root.
     let error = (expected * ratio.max(1.0)).sqrt().hypot(count.sqrt());
     let is_new = seen.before == 0;
@@ -202,140 +213,6 @@ fn named(message: &str, own: &str, services: &BTreeSet<&str>) -> Vec<String> {
         .filter(|service| **service != own && names_dependency(message, service))
         .map(|service| (*service).to_owned())
         .collect()
-}
-
-/// Whether a line says that something went wrong.
-pub(super) fn complains(line: &Line, level: LogLevel) -> bool {
-    if level >= LogLevel::Warn {
-        return true;
-    }
-    let text = line.message.to_ascii_lowercase();
-    [
-        "exception",
-        "traceback",
-        "panic",
-        "fatal",
-        "error",
-        "failed",
-        "refused",
-        "stack trace",
-        "segfault",
-        "out of memory",
-        "oom",
-        "unavailable",
-        "timed out",
-        "timeout",
-        "deadline exceeded",
-        "cannot",
-        "could not",
-        "unable to",
-        "denied",
-        "reset by peer",
-        "broken pipe",
-        "unreachable",
-        "aborted",
-    ]
-    .iter()
-    .any(|word| text.contains(word))
-}
-
-/// Whom a complaint is about. Who is told that a request was bad sent it;
-/// whoever says so of one that was sent to it means its caller.
-fn of_complaint(message: &str, names_another: bool) -> Kind {
-    let text = message.to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let refused = has(&[
-        "400",
-        "422",
-        "bad request",
-        "unprocessable",
-        "invalid_argument",
-        "invalidargument",
-    ]);
-    if refused && (names_another || has(&["answered", "returned", "responded", "response", "got "]))
-    {
-        return Kind::Refused;
-    }
-    if has(&[
-        "answer", "response", "reply", "returned", "result", "payload",
-    ]) && has(&[
-        "cannot use",
-        "unexpected",
-        "expected",
-        "invalid",
-        "malformed",
-        "parse",
-        "decode",
-        "unmarshal",
-        "deserializ",
-        "mismatch",
-        "missing field",
-    ]) {
-        return Kind::BadAnswer;
-    }
-    if names_another || points_away(message) {
-        return Kind::Blame;
-    }
-    if refused
-        || has(&[
-            "invalid argument",
-            "invalid parameter",
-            "missing parameter",
-            "missing required",
-            "validation failed",
-            "bad argument",
-            "illegal argument",
-            "illegalargument",
-            "constraint violation",
-        ])
-    {
-        return Kind::BadRequest;
-    }
-    Kind::Complaint
-}
-
-/// Whether a complaint is about an answer that did not come, rather than about
-/// its writer's own work.
-fn points_away(message: &str) -> bool {
-    let text = message.to_ascii_lowercase();
-    let code = [
-        "traceback",
-        "stack trace",
-        "nullpointer",
-        "null pointer",
-        "panic",
-        "segfault",
-        "indexerror",
-        "keyerror",
-        "typeerror",
-        "valueerror",
-        "out of memory",
-        "classcast",
-        "illegalargument",
-        "illegalstate",
-        "undefined",
-        "invalid",
-        "parse",
-    ];
-    let away = [
-        "rpc error",
-        "upstream",
-        "connection refused",
-        "connection reset",
-        "timed out",
-        "timeout",
-        "deadline exceeded",
-        "unavailable",
-        "no healthy",
-        "unreachable",
-        "broken pipe",
-        "bad gateway",
-        "econnrefused",
-        "could not reach",
-        "no route",
-        "dial tcp",
-    ];
-    away.iter().any(|word| text.contains(word)) && !code.iter().any(|word| text.contains(word))
 }
 
 /// The line with what varies taken out: words that hold a digit, long hex and

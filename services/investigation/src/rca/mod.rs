@@ -9,6 +9,7 @@ pub mod causes;
 pub mod change;
 pub mod clues;
 mod counter;
+mod coverage;
 mod gaps;
 pub mod ledger;
 pub mod lines;
@@ -22,6 +23,9 @@ mod spoken;
 pub mod traces;
 mod unseen;
 pub mod weigh;
+mod wording;
 
 pub use answer::{Answer, Candidate, investigate};
-pub use recording::{Alarm, ChangeEvent, ChangeKind, Line, Question, Recording, Series, Span};
+pub use recording::{
+    Alarm, ChangeEvent, ChangeKind, Kept, Line, Question, Recording, Series, Span,
+};

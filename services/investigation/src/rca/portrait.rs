@@ -113,6 +113,9 @@ pub struct Findings {
     pub metered: BTreeSet<String>,
     /// Services of which at least half of the series stopped.
     pub silent: BTreeSet<String>,
+    /// Deployments before the symptoms of their service, the newest first:
+    /// index among the changes, and milliseconds until the symptoms.
+    pub rollouts: Vec<(usize, i64)>,
     /// The numbers, by service.
     pub portraits: BTreeMap<String, BTreeMap<Kind, f64>>,
     pub places: BTreeMap<String, Place>,
@@ -138,12 +141,14 @@ pub fn find(recording: &Recording, question: &Question) -> Findings {
         blames: Blames::default(),
         load: Load::default(),
         metered: BTreeSet::new(),
+        rollouts: Vec::new(),
         portraits: BTreeMap::new(),
         places: BTreeMap::new(),
     };
     findings.metered = metered(recording, &findings.changed);
     findings.blames = blame::read(recording, &findings);
     findings.load = load::read(recording, question, &findings);
+    findings.rollouts = before::rollouts(recording, question, &findings);
     let mut portraits: BTreeMap<String, BTreeMap<Kind, f64>> = services
         .iter()
         .map(|service| ((*service).to_owned(), BTreeMap::new()))

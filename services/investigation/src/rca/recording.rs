@@ -81,6 +81,24 @@ pub struct Alarm {
     pub text: String,
 }
 
+/// Which lines and spans of a service there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// What somebody recorded, without a known bound.
+    #[default]
+    All,
+    /// The newest ones, and so many at most.
+    Newest {
+        lines: usize,
+        /// Of these, lines below WARN.
+        ordinary: usize,
+        spans: usize,
+    },
+    /// Lines that were picked because they are suspicious: what was before is
+    /// not among them.
+    Picked,
+}
+
 /// Everything recorded. Any part but one may be empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recording {
@@ -93,6 +111,8 @@ pub struct Recording {
     pub spans: Vec<Span>,
     pub changes: Vec<ChangeEvent>,
     pub alarms: Vec<Alarm>,
+    /// What is missing of lines and spans, because only so many are kept.
+    pub kept: Kept,
 }
 
 /// What the alert was about, and when.
@@ -153,14 +173,11 @@ impl Recording {
         all
     }
 
-    /// The last moment that anything was recorded at.
+    /// The last moment that anything was recorded at, clocks that are far off
+    /// aside.
     #[must_use]
     pub fn last_ms(&self) -> Option<i64> {
-        let series = self.series.iter().filter_map(|one| one.points.last());
-        let series = series.map(|(at, _)| *at);
-        let lines = self.lines.iter().map(|line| line.at_ms);
-        let spans = self.spans.iter().map(|span| span.start_ms);
-        series.chain(lines).chain(spans).max()
+        super::coverage::of_all(self).map(|(_, last)| last)
     }
 
     /// Where nothing else tells the graph: who complains about whom.
@@ -170,7 +187,7 @@ impl Recording {
         for line in self
             .lines
             .iter()
-            .filter(|line| super::lines::complains(line, line.level))
+            .filter(|line| super::wording::complains(line, line.level))
         {
             for callee in &services {
                 let is_new =

@@ -7,6 +7,7 @@
 
 use super::calls::{client_of, edges, patterns, unanswered};
 use super::change::{quantile_of, sorted};
+use super::coverage::{self, Window};
 use super::recording::{Question, Recording, Span};
 use std::collections::{BTreeMap, HashMap};
 
@@ -113,23 +114,14 @@ pub(super) struct Node<'a> {
 /// Reads the spans of a recording.
 #[must_use]
 pub fn read(recording: &Recording, question: &Question) -> Traces {
-    let nodes = nodes(recording, question);
-    if nodes.is_empty() {
+    let Some((window, bases)) = coverage::of_spans(recording, question) else {
         return Traces::default();
-    }
-    let first = recording.spans.iter().map(|span| span.start_ms).min();
-    let first = first.unwrap_or(question.start_ms);
+    };
+    let nodes = nodes(recording, question, window);
     let last = nodes.iter().map(|node| node.span.start_ms).max();
     let last = last.unwrap_or(question.end_ms);
-    let seconds = |from: i64, to: i64| {
-        #[expect(clippy::cast_precision_loss, reason = "hours in milliseconds")]
-        let span = (to - from).max(1_000) as f64 / 1_000.0;
-        span
-    };
-    let lengths = (
-        seconds(first, question.quiet_until_ms(first)),
-        seconds(question.start_ms, last),
-    );
+    #[expect(clippy::cast_precision_loss, reason = "hours in milliseconds")]
+    let since = (last - question.start_ms).max(1_000) as f64 / 1_000.0;
     let mut traces = Traces::default();
     let mut operations: BTreeMap<Operation<'_>, Vec<usize>> = BTreeMap::new();
     for (index, node) in nodes.iter().enumerate() {
@@ -137,6 +129,9 @@ pub fn read(recording: &Recording, question: &Question) -> Traces {
         operations.entry(key).or_default().push(index);
     }
     for ((service, _), members) in &operations {
+        let base = bases.get(service).copied().flatten();
+        let before = base.map_or(0.0, |base| base.before_ms / 1_000.0);
+        let lengths = (before.max(1.0), since);
         let spoken = traces.services.entry((*service).to_owned()).or_default();
         let client = client_of(&nodes, members);
         if client.is_some() {
@@ -146,7 +141,9 @@ pub fn read(recording: &Recording, question: &Question) -> Traces {
         } else {
             slowness(&nodes, members, lengths, spoken);
         }
-        failures(&nodes, members, lengths, spoken);
+        if let Some(base) = base {
+            failures(&nodes, members, lengths, base.is_brief, spoken);
+        }
         patterns(&nodes, members, spoken);
         #[expect(clippy::cast_precision_loss, reason = "counts of spans")]
         let count = |since: bool| {
@@ -156,18 +153,15 @@ pub fn read(recording: &Recording, question: &Question) -> Traces {
         spoken.rates.0 += count(false) / lengths.0;
         spoken.rates.1 += count(true) / lengths.1;
     }
-    traces.edges = edges(&nodes, &operations, lengths);
+    traces.edges = edges(&nodes, &operations, since);
     traces
 }
 
-fn nodes<'a>(recording: &'a Recording, question: &Question) -> Vec<Node<'a>> {
-    let first = recording.spans.iter().map(|span| span.start_ms).min();
-    let quiet_ms = question.quiet_until_ms(first.unwrap_or(question.start_ms));
+fn nodes<'a>(recording: &'a Recording, question: &Question, window: Window) -> Vec<Node<'a>> {
     let spans: Vec<&Span> = recording
         .spans
         .iter()
-        .filter(|span| span.start_ms < quiet_ms || span.start_ms >= question.start_ms)
-        .filter(|span| span.start_ms <= question.end_ms)
+        .filter(|span| window.holds(span.start_ms))
         .collect();
     let mut by_id: HashMap<(&str, &str), usize> = HashMap::with_capacity(spans.len());
     for (index, span) in spans.iter().enumerate() {
@@ -292,7 +286,15 @@ pub(super) fn excess(before: &[f64], after: &[f64]) -> Option<f64> {
     (other - one > 3.0 * error + floor).then_some(other - one)
 }
 
-fn failures(nodes: &[Node<'_>], members: &[usize], lengths: (f64, f64), spoken: &mut Spoken) {
+/// Of a service that was seen for a short while only before, a few failures
+/// more than were seen count as not seen.
+fn failures(
+    nodes: &[Node<'_>],
+    members: &[usize],
+    lengths: (f64, f64),
+    is_brief: bool,
+    spoken: &mut Spoken,
+) {
     let begins = |node: &Node<'_>| {
         node.span.failed && !node.children.iter().any(|child| nodes[*child].span.failed)
     };
@@ -313,7 +315,9 @@ fn failures(nodes: &[Node<'_>], members: &[usize], lengths: (f64, f64), spoken: 
     let (usual, now) = (before as f64 / lengths.0, after as f64 / lengths.1);
     // A Poisson count strays by its root.
     #[expect(clippy::cast_precision_loss, reason = "counts of spans")]
-    let error = ((before as f64).sqrt() / lengths.0).hypot((after as f64).sqrt() / lengths.1);
+    let strayed = (before as f64 + f64::from(u8::from(is_brief))).sqrt();
+    #[expect(clippy::cast_precision_loss, reason = "counts of spans")]
+    let error = (strayed / lengths.0).hypot((after as f64).sqrt() / lengths.1);
     if after < 2 || now - usual <= 2.0 * error {
         return;
     }

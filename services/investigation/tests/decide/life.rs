@@ -404,3 +404,39 @@ fn a_model_that_stalls_is_not_waited_for() {
     });
     assert_eq!(effects, Vec::new());
 }
+
+#[test]
+fn the_version_that_people_rolled_back_to_is_not_named_as_the_cause() {
+    let rolled_out =
+        |version: &str, at_s: i64| midwatch_investigation::decide::facts::DeploymentFact {
+            deployment: serde_json::from_value(
+                json!({"service": "user-service", "version": version,
+            "timestamp_ms": T0 + at_s * 1_000, "environment": "simulation"}),
+            )
+            .expect("a deployment"),
+            record_id: format!("deployment-{version}"),
+        };
+    // v2 breaks it at T0; a minute later v1 is rolled out again.
+    let mut story = Story {
+        facts: Facts {
+            deployments: vec![
+                rolled_out("v1", -7_200),
+                rolled_out("v2", -30),
+                rolled_out("v1-again", 60),
+            ],
+            ..Facts::default()
+        },
+        ..Story::default()
+    };
+    story.open(&[errors()]);
+    let top = &story.rcas[0].root_cause_candidates[0];
+    assert_eq!(top.cause, "DEPLOYMENT_FAILURE");
+    assert!(
+        top.hypothesis
+            .starts_with("user-service fails since version v2 was rolled out"),
+        "{}",
+        top.hypothesis
+    );
+    let quoted = top.evidence.iter().map(|one| one.id.as_str());
+    assert!(!quoted.into_iter().any(|id| id == "deployment-v1-again"));
+}
