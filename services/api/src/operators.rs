@@ -149,10 +149,15 @@ impl Operators {
     }
 
     /// Whom the proxy in front of this server names; `None` where it names
-    /// nobody.
+    /// nobody. Whoever is known by that mail address is one person, however
+    /// they come.
     fn of_proxy(&self, caller: &Caller, headers: &HeaderMap) -> Result<Option<Operator>, ApiError> {
         let proxy = self.proxy.as_ref();
-        proxy.map_or(Ok(None), |proxy| proxy.operator(caller.peer, headers))
+        let named = proxy.map_or(Ok(None), |proxy| proxy.operator(caller.peer, headers))?;
+        Ok(named.map(|operator| Operator {
+            name: self.name_of_mail(&operator.name).unwrap_or(operator.name),
+            credential_id: operator.credential_id,
+        }))
     }
 
     /// The operator who is called so in Slack.
@@ -447,6 +452,24 @@ mod tests {
             Some("ana")
         );
         assert_eq!(operators.name_of_mail("bo@example.com"), None);
+        let proxy = Proxy::new("X-User", "10.0.0.7").unwrap();
+        let operators = operators.behind(Some(proxy));
+        let caller = Caller {
+            peer: Some("10.0.0.7".parse().unwrap()),
+            address: String::new(),
+        };
+        for (named, name) in [
+            ("ana@example.com", "ana"),
+            ("bo@example.com", "bo@example.com"),
+        ] {
+            let headers = HeaderMap::from_iter([(
+                axum::http::HeaderName::from_static("x-user"),
+                named.parse().unwrap(),
+            )]);
+            let known = operators.of_proxy(&caller, &headers).unwrap().unwrap();
+            assert_eq!(known.name, name);
+            assert_eq!(known.credential_id, format!("proxy:{named}"));
+        }
         std::fs::remove_file(&file).unwrap();
     }
 }

@@ -371,8 +371,12 @@ fn two_approvals_need_two_people_with_two_credentials() {
         "same_credential"
     );
     assert_eq!(
-        rule_of(&say(&core, &mut state, by("Maria ", "link:maria"))),
+        rule_of(&say(&core, &mut state, by("Maria ", "link:maria@x.org"))),
         "same_person"
+    );
+    assert_eq!(
+        rule_of(&say(&core, &mut state, by("ops@x.org", "link:ops@x.org"))),
+        "mailbox"
     );
     assert_eq!(
         rule_of(&say(&core, &mut state, by(" ", "sha256:x"))),

@@ -53,7 +53,7 @@ type Row = (
     &'static [(&'static str, &'static str, bool)],
     [&'static str; 5],
 );
-const APPROVERS: [Row; 11] = [
+const APPROVERS: [Row; 12] = [
     ("nobody", &[], ["run", "1", "1", "1", "2"]),
     (
         "one of the list",
@@ -99,6 +99,11 @@ const APPROVERS: [Row; 11] = [
         "two, one of which lapsed",
         &[("maria", "c1", false), ("jan", "c2", true)],
         ["run", "run", "run", "run", "1"],
+    ),
+    (
+        "a mailbox, which does for one",
+        &[("ops@example.com", "link:ops@example.com", true)],
+        ["run", "run", "run", "approver", "approver"],
     ),
     (
         "somebody without a credential",
@@ -225,7 +230,7 @@ fn every_class_approver_window_and_mode_has_the_outcome_of_the_table() {
             }
         }
     }
-    assert_eq!(combinations, 8 * 2 * 11 * 5);
+    assert_eq!(combinations, 8 * 2 * 12 * 5);
 }
 
 #[test]

@@ -3,9 +3,10 @@
 //! [`file`] reads it from JSON.
 //!
 //! Rules, by the names that refusals carry: `global_stop`, `forbidden_kind`,
-//! `freeze_window`, `business_hours`, `approver`, `same_credential`,
-//! `same_person`; right before a start also `expired`, `more_approvals`,
-//! `dry_run` and, where the file cannot be used any more, `policy_file`. Limits that span incidents (the hourly limit, the cool-down,
+//! `freeze_window`, `business_hours`, `approver`, `mailbox`,
+//! `same_credential`, `same_person`; right before a start also `expired`,
+//! `more_approvals`, `dry_run` and, where the file cannot be used any more,
+//! `policy_file`. Limits that span incidents (the hourly limit, the cool-down,
 //! one action at a time on a service) are numbers here and enforced by whoever
 //! carries actions out.
 
@@ -263,7 +264,7 @@ impl Policy {
     /// Whether one more approval counts beside those that were given.
     ///
     /// # Errors
-    /// `approver`, `same_credential` or `same_person`.
+    /// `approver`, `mailbox`, `same_credential` or `same_person`.
     pub fn counts(
         &self,
         action: &TypedAction,
@@ -279,6 +280,19 @@ impl Policy {
             return Err(Refusal::new(
                 "approver",
                 format!("{:?} may not approve {risk} actions", new.by),
+            ));
+        }
+        // Under a link to an address that is no operator's, a mailbox approves;
+        // one person may read two of them.
+        let is_mailbox = new.credential_id == format!("link:{}", new.by);
+        if is_mailbox && self.approvals_needed(action) > 1 {
+            return Err(Refusal::new(
+                "mailbox",
+                format!(
+                    "two people are needed, and a link to {} does not say who pressed it; sign \
+                     in, or name the address with mail= in the operators' file",
+                    new.by
+                ),
             ));
         }
         let same = |one: &Approval| one.credential_id == new.credential_id;
