@@ -147,7 +147,11 @@ impl Host {
     }
 
     fn storage(&self, since: Duration) -> Vec<Sample> {
-        let mounts = real_mounts(self.disks.iter().map(|disk| {
+        let kept = self.disks.iter().filter(|disk| {
+            let point = disk.mount_point().to_string_lossy();
+            !is_excluded(&point, &self.excluded)
+        });
+        let mounts = real_mounts(kept.map(|disk| {
             let usage = disk.usage();
             Mount {
                 device: disk.name().to_string_lossy().into_owned(),
@@ -162,7 +166,6 @@ impl Host {
         // and clears by its own readings.
         let mut samples: Vec<Sample> = mounts
             .iter()
-            .filter(|mount| !is_excluded(&mount.point, &self.excluded))
             .filter_map(|mount| Some(filled(&mount.point)?.with("mount", &mount.point)))
             .collect();
         if !mounts.is_empty() {

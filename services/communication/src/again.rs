@@ -187,9 +187,8 @@ impl Core {
                 post.channel
             ));
         };
-        let pages = channel.kind.is_pager() && post.signal != Signal::Resolve;
-        if pages && state.over {
-            return Err("the incident is over: it would page somebody for nothing".to_owned());
+        if channel.kind.is_pager() {
+            fits(state, post.signal)?;
         }
         let mut post = Post {
             again: true,
@@ -208,6 +207,22 @@ impl Core {
             ..JobRequest::new(name, POST, payload)
         }))
     }
+}
+
+/// Whether what a pager would be told is still so: one alert stands for the
+/// whole incident, through all of its reopenings.
+fn fits(state: &State, signal: Signal) -> Result<(), String> {
+    let why = match signal {
+        Signal::Resolve if !state.over => "the incident is open: it would close its alert",
+        Signal::Trigger | Signal::Update | Signal::Acknowledge if state.over => {
+            "the incident is over: it would page somebody for nothing"
+        }
+        Signal::Acknowledge if !state.acknowledged => {
+            "nobody has the incident now: it would silence its alert"
+        }
+        _ => return Ok(()),
+    };
+    Err(why.to_owned())
 }
 
 /// A delivery ended: whoever was to get the message again is not under way any

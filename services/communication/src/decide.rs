@@ -55,6 +55,9 @@ pub struct State {
     /// What became of the plan's steps.
     #[serde(default)]
     pub deeds: Deeds,
+    /// The same of the time before the last reopening.
+    #[serde(default)]
+    pub earlier_deeds: Deeds,
     /// What channels other than mail show.
     #[serde(default)]
     pub board: Board,
@@ -158,14 +161,17 @@ impl Core {
             Event::Resolved(resolved) => {
                 let around = self.around(state, &resolved.header);
                 let opened = state.opened.as_deref();
-                let view = view::resolved(&resolved, opened, &state.deeds, &around);
-                let view = View::Resolved(view);
                 // An end that is heard after the relapse ends only what was
                 // before it.
-                if state
-                    .reopened_at_ms
-                    .is_some_and(|at_ms| resolved.resolved_at_ms <= at_ms)
-                {
+                let relapse = state.reopened_at_ms;
+                let is_past = relapse.is_some_and(|at_ms| resolved.resolved_at_ms <= at_ms);
+                let deeds = if is_past {
+                    &state.earlier_deeds
+                } else {
+                    &state.deeds
+                };
+                let view = View::Resolved(view::resolved(&resolved, opened, deeds, &around));
+                if is_past {
                     let key = Stage::Resolved.key(state.round.saturating_sub(1));
                     let people = self.recipients(state, Stage::Resolved, &resolved.header);
                     return self.tell_as(state, at, &view, &resolved.header, key, people);
@@ -177,6 +183,9 @@ impl Core {
             }
             Event::Action(action) => {
                 state.deeds.note(&action);
+                if action.phase != "intent" {
+                    state.earlier_deeds.note(&action);
+                }
                 if state.opened.is_none() {
                     return Vec::new();
                 }
@@ -300,7 +309,7 @@ impl Core {
     fn updated(&self, state: &mut State, at: Moment, updated: &IncidentUpdated) -> Vec<Effect> {
         if updated.change == IncidentChange::Reopened && state.reopenings.insert(updated.revision) {
             state.round += 1;
-            state.deeds.clear();
+            state.earlier_deeds = std::mem::take(&mut state.deeds);
             state.reopened_at_ms = Some(updated.updated_at_ms);
         }
         // It holds the whole, and a newer whole is known. What is left of an

@@ -8,7 +8,7 @@ use fixtures::{AT, Fault, connections, core, hear};
 use midwatch_clients::postgres::Unreached;
 use midwatch_clients::postgres::jobs::DeliveryRow;
 use midwatch_communication::again::{Found, RECALL, RESEND};
-use midwatch_communication::channels::{Book, Post};
+use midwatch_communication::channels::{Book, Post, Signal};
 use midwatch_communication::decide::{Core, Mail, State};
 use midwatch_events::response::CommandDetails;
 use midwatch_events::{Envelope, Event, Meta, OperatorCommand};
@@ -220,7 +220,7 @@ fn what_cannot_be_sent_again_is_refused_with_its_reason() {
 fn a_post_shows_the_board_of_now_and_no_pager_rings_for_what_is_over() {
     let (mut world, first) = World::new();
     let (job, post) = post_of(&first, "hook");
-    let (paged, page) = post_of(&first, "pager");
+    let (paged, mut page) = post_of(&first, "pager");
     let cause = Event::Rca(Box::new(world.fault.rca.clone()));
     hear(&world.core, &mut world.state, cause);
     assert!(post.board.cause.is_none());
@@ -233,14 +233,32 @@ fn a_post_shows_the_board_of_now_and_no_pager_rings_for_what_is_over() {
     assert_eq!(again[0].lane, job.lane);
     world.done(&again[0], Ok(json!("200")));
     assert!(world.state.again.is_empty());
-    let ring = |world: &mut World| {
+    for (signal, over, acknowledged, words) in [
+        (Signal::Trigger, true, false, "for nothing"),
+        (Signal::Resolve, false, false, "close its alert"),
+        (Signal::Acknowledge, false, false, "silence its alert"),
+        (Signal::Trigger, false, false, ""),
+        (Signal::Acknowledge, false, true, ""),
+        (Signal::Resolve, true, false, ""),
+    ] {
+        (world.state.over, world.state.acknowledged) = (over, acknowledged);
+        world.state.again.clear();
+        page.signal = signal;
+        let told = JobRequest {
+            payload: json!(page),
+            ..paged.clone()
+        };
         let asked = jobs(&world.ask(&page.notification.message_id, 1_000));
-        let found = World::found(&paged, &[&page.notification.to[0]], true);
-        world.done(&asked[0], Ok(found))
-    };
-    world.state.over = true;
-    let said = lines(&ring(&mut world));
-    assert!(said[0].1.contains("for nothing"), "{said:?}");
-    world.state.over = false;
-    assert_eq!(jobs(&ring(&mut world)).len(), 1);
+        let found = World::found(&told, &[&page.notification.to[0]], true);
+        let effects = world.done(&asked[0], Ok(found));
+        match lines(&effects).as_slice() {
+            [(kind, said)] if kind == "COMMAND_REFUSED" => {
+                assert!(
+                    !words.is_empty() && said.contains(words),
+                    "{signal:?}: {said}"
+                );
+            }
+            _ => assert!(words.is_empty() && jobs(&effects).len() == 1, "{signal:?}"),
+        }
+    }
 }

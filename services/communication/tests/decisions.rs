@@ -524,9 +524,10 @@ fn a_lead_is_not_told_as_the_cause_nor_a_recovery_as_a_remedy() {
         for event in [opened, rca, plan] {
             hear(&core, &mut state, event);
         }
-        if let Some(phase) = phase {
+        let begun = matches!(phase, Some("undone" | "verified")).then_some("intent");
+        for phase in begun.into_iter().chain(phase) {
             let action = RemediationAction {
-                header,
+                header: header.clone(),
                 plan_id: midwatch_events::ids::derive(&["plan"]),
                 step_id: "S1".to_owned(),
                 phase: phase.to_owned(),

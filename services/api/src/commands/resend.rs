@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 
 /// The command.
 pub const RESEND: &str = "resend";
-/// Messages of one request: more than an incident has.
-const MESSAGES: i64 = 50;
+/// Messages of one request: with an edit of each channel's board for each thing
+/// that happens, more than an incident has.
+const MESSAGES: i64 = 500;
 /// Characters of a Message-ID.
 const MESSAGE_ID: usize = 200;
 

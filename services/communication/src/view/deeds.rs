@@ -35,32 +35,35 @@ impl Deeds {
             return;
         }
         let key = format!("{}/{}", action.plan_id, action.step_id);
-        // Refused after it was written down, and before anything was done.
-        if action.phase == "refused" {
-            self.0.remove(&key);
+        if action.phase == "intent" {
+            let begun = Deed {
+                step: line(&action.step_id, NAME),
+                at_ms: action.at_ms,
+                succeeded: None,
+                verdict: None,
+                undone: false,
+            };
+            self.0.entry(key).or_insert(begun);
             return;
         }
-        if !["intent", "outcome", "verified", "undone"].contains(&action.phase.as_str()) {
+        // What was begun before a reopening is told with that end.
+        let Some(deed) = self.0.get_mut(&key) else {
             return;
-        }
-        let deed = self.0.entry(key).or_insert_with(|| Deed {
-            step: line(&action.step_id, NAME),
-            at_ms: action.at_ms,
-            succeeded: None,
-            verdict: None,
-            undone: false,
-        });
+        };
         match action.phase.as_str() {
+            // Refused after it was written down and before anything was done.
+            // A refused command, or a refused undo, undoes nothing.
+            "refused" => {
+                let is_step = !details.idempotency_key.is_empty();
+                if is_step && deed.verdict.is_none() && deed.succeeded.is_none() {
+                    self.0.remove(&key);
+                }
+            }
             "outcome" => deed.succeeded = details.succeeded,
             "verified" => deed.verdict = details.verification.as_ref().map(|found| found.verdict),
             "undone" => deed.undone = true,
             _ => {}
         }
-    }
-
-    /// Forgets them: the incident goes on, and what ended it before did not.
-    pub fn clear(&mut self) {
-        self.0.clear();
     }
 
     /// How it ended where the readings returned, in a sentence.
@@ -182,6 +185,10 @@ mod tests {
                     details.succeeded = Some(true);
                     "outcome"
                 }
+                "withdrawn" => {
+                    details.idempotency_key = "k".to_owned();
+                    "refused"
+                }
                 "dry" => {
                     details.dry_run = true;
                     "intent"
@@ -231,7 +238,23 @@ mod tests {
                 format!("S1 was tried and failed{tail}"),
             ),
             (
-                &[(1, "S1", "intent"), (1, "S1", "refused")],
+                &[(1, "S1", "intent"), (1, "S1", "withdrawn")],
+                format!("Midwatch carried out no action{tail}"),
+            ),
+            (
+                // Somebody presses a button once more, and an undo is refused.
+                &[
+                    (1, "S1", "intent"),
+                    (1, "S1", "done"),
+                    (1, "S1", "worse"),
+                    (1, "S1", "refused"),
+                    (1, "S1", "withdrawn"),
+                ],
+                format!("S1 was carried out and made it worse{tail}"),
+            ),
+            (
+                // Of a step that was begun before a reopening.
+                &[(1, "S1", "helped")],
                 format!("Midwatch carried out no action{tail}"),
             ),
             (

@@ -169,8 +169,11 @@ const WORDS: &[(Quantity, &[&str])] = &[
 
 /// Whether a label says that the requests it counts failed: `{code=5xx}`.
 fn tells_failures(labels: &str) -> bool {
-    let mut values = labels.trim_end_matches('}').split([',', '=']);
-    values.any(|value| matches!(value, "4xx" | "5xx" | "error"))
+    let mut pairs = labels.trim_end_matches('}').split(',');
+    pairs.any(|pair| {
+        let value = pair.split_once('=').map_or(pair, |(_, value)| value);
+        matches!(value, "4xx" | "5xx" | "error")
+    })
 }
 
 /// `p50`, `p99`, `p999`, `90th`: a percentile of something, and of what nobody
@@ -246,6 +249,9 @@ mod tests {
             ("rps", Quantity::Requests),
             ("http_5xx", Quantity::Errors),
             ("faults", Quantity::Errors),
+            ("http_requests_total{code=5xx}", Quantity::Errors),
+            ("http_requests_total{error=false}", Quantity::Requests),
+            ("requests_total{error=none,uri=cart}", Quantity::Requests),
             ("throttles", Quantity::Errors),
             ("container_cpu_usage_seconds_total", Quantity::Cpu),
             ("container_cpu_cfs_throttled_periods_total", Quantity::Cpu),
