@@ -195,8 +195,7 @@ pub enum OperatorCommand {
     /// Send again what finally failed to reach people, to those alone
     #[command(after_help = OPERATOR_HELP)]
     Resend {
-        /// An incident (INC-A1B2C3D4 or UUID): all that failed of it; or the
-        /// Message-ID of one message
+        /// An incident's id (all that failed of it) or one Message-ID
         what: String,
         #[command(flatten)]
         reason: Reason,
