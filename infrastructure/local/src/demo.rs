@@ -66,7 +66,7 @@ const ONCE_SCENARIO: &str = "DB_CONNECTION_EXHAUSTION";
 const WRONG_SCENARIO: &str = "LATENCY_SPIKE";
 
 /// Simulated seconds per second when one fault is watched through its life.
-const ONCE_SPEED: u32 = 6;
+pub(crate) const ONCE_SPEED: u32 = 6;
 /// The same where a step is approved: what acts runs on the wall clock, and
 /// must be done while the fault still lasts.
 const APPROVE_SPEED: u32 = 3;

@@ -309,8 +309,13 @@ impl Eye {
         for line in story::repeats(incident, &self.mails) {
             println!("  repeated: {line}");
         }
-        let (said, late) =
-            report::check_times(incident, &self.mails, once.healthy_after, completed);
+        let (said, late) = report::check_times(
+            incident,
+            &self.mails,
+            once.speed,
+            once.healthy_after,
+            completed,
+        );
         println!("\ntimes\n{}", said.join("\n"));
         if let Some(approval) = &self.approval {
             let (said, wrong) = approval.judge(incident);

@@ -180,9 +180,8 @@ fn each_time_limit_is_held() {
     let (incident, mails) = life();
     let quick = Duration::from_secs(40);
     let late = |healthy, mails_after, inbox: &[Mail]| {
-        report::check_times(&incident, inbox, healthy, mails_after)
-            .1
-            .len()
+        let (_, late) = report::check_times(&incident, inbox, 6, healthy, mails_after);
+        late.len()
     };
     assert_eq!(late(quick, Some(quick), &mails), 0);
     assert_eq!(late(Duration::from_secs(61), Some(quick), &mails), 1);
@@ -191,6 +190,18 @@ fn each_time_limit_is_held() {
     let mut slow = mails;
     slow[0].seen_ms = 2900 + 15_001;
     assert_eq!(late(quick, Some(quick), &slow), 1);
+    // At half the pace the 12 simulated seconds before the anomaly take 2 s
+    // longer, and nothing else may.
+    let slower = |seen_ms: i64| {
+        let mut mails = slow.clone();
+        mails[0].seen_ms = 2900 + seen_ms;
+        let (said, late) = report::check_times(&incident, &mails, 3, quick, Some(quick));
+        (said[1].clone(), late.len())
+    };
+    let words = "  alert mail +17.0 s after the breach, +15.0 s at speed 6 (limit 15 s)";
+    assert_eq!(slower(17_000), (words.to_owned(), 0));
+    assert!(words.chars().count() < 80);
+    assert_eq!(slower(17_001).1, 1);
 }
 
 #[test]
