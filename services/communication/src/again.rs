@@ -9,6 +9,7 @@ use crate::channels::{POST, Post, Signal};
 use crate::decide::{Core, DELIVER, State};
 use crate::mail::Mail;
 use crate::posts::POST_TRIES;
+use crate::receipts::lines;
 use midwatch_clients::postgres::Unreached;
 use midwatch_clients::postgres::jobs::DeliveryRow;
 use midwatch_events::OperatorCommand;
@@ -273,16 +274,7 @@ fn said(
         "reason": command.reason,
         "wall_ms": at.wall_ms,
     });
-    let about = if about.is_empty() {
-        std::slice::from_ref(&note.incident_id)
-    } else {
-        about
-    };
-    let lines = about.iter().map(|id| {
-        let payload = payload.clone();
-        Effect::audit(*id, "NOTIFICATION_RESENT", at.event_ms, &words, payload)
-    });
-    lines.collect()
+    lines(note, about, at, "NOTIFICATION_RESENT", &words, &payload)
 }
 
 fn refused(command: &OperatorCommand, at: Moment, why: &str) -> Effect {

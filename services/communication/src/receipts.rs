@@ -163,7 +163,7 @@ fn refused(
 }
 
 /// A line in the trail of each incident that the message is about.
-fn lines(
+pub(crate) fn lines(
     note: &Notification,
     about: &[Uuid],
     at: Moment,

@@ -4,6 +4,15 @@ use crate::error::Gravity;
 use fred::prelude::{Builder, Client, ClientLike, Config, ReconnectPolicy};
 use std::time::Duration;
 
+/// Log lines of a service that detection keeps, the newest ones; the records of
+/// an incident are copied from there.
+pub const RECENT_LOGS: u16 = 400;
+/// Of those at INFO so many: they tell what normal looks like and must not push
+/// errors out.
+pub const RECENT_INFO_LINES: u16 = 100;
+/// Spans of a service that detection keeps, the newest ones.
+pub const RECENT_SPANS: u16 = 200;
+
 /// A failed conversation with Redis.
 #[derive(Debug, thiserror::Error)]
 #[error("redis: {what}: {detail}")]

@@ -98,17 +98,17 @@ impl Deed {
     fn words(&self) -> String {
         use VerificationVerdict as V;
         let step = &self.step;
-        let undone = if self.undone { " and was undone" } else { "" };
+        let (and, undone) = if self.undone {
+            (",", " and was undone")
+        } else {
+            (" and", "")
+        };
         match (self.verdict, self.succeeded) {
-            (Some(V::Improved), _) => format!("{step} helped and was undone"),
-            (Some(V::NotImproved), _) if self.undone => {
-                format!("{step} was carried out, did not help{undone}")
+            (Some(V::Improved), _) => format!("{step} helped{undone}"),
+            (Some(V::NotImproved), _) => {
+                format!("{step} was carried out{and} did not help{undone}")
             }
-            (Some(V::NotImproved), _) => format!("{step} was carried out and did not help"),
-            (Some(V::Worse), _) if self.undone => {
-                format!("{step} was carried out, made it worse{undone}")
-            }
-            (Some(V::Worse), _) => format!("{step} was carried out and made it worse"),
+            (Some(V::Worse), _) => format!("{step} was carried out{and} made it worse{undone}"),
             (Some(V::RecoveredByItself), _) => {
                 format!("{step} was carried out when the readings were already returning")
             }

@@ -9,6 +9,7 @@ use fred::bytes::Bytes;
 use fred::bytes_utils::Str;
 use fred::clients::{Client, Pipeline};
 use fred::interfaces::{KeysInterface, SetsInterface, SortedSetsInterface};
+use midwatch_clients::redis::{RECENT_INFO_LINES, RECENT_LOGS, RECENT_SPANS};
 use midwatch_events::raw::{Labels, LogLevel, RawLog, RawSpan};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -22,12 +23,6 @@ const LEAST_READINGS: usize = 6;
 /// A series' readings are cut to their bound once a minute, or where so many
 /// come at once: a command for every reading would cost Redis as much again.
 const CUT_FROM: usize = 16;
-/// Log lines of a service.
-pub const LOGS: i64 = 400;
-/// INFO lines tell what normal looks like and must not push errors out.
-pub const INFO_LINES: usize = 100;
-/// Spans of a service.
-pub const SPANS: i64 = 200;
 const TTL_S: i64 = 6 * 3_600;
 /// Services whose INFO lines are counted one by one; beyond that the sets'
 /// own bound does alone.
@@ -112,11 +107,16 @@ impl Recent {
             }
             let lines = self.info.entry(key.clone()).or_default();
             lines.push_back(member.clone());
-            if lines.len() > INFO_LINES {
+            if lines.len() > usize::from(RECENT_INFO_LINES) {
                 surplus = lines.pop_front();
             }
         }
-        let entry = self.add(key, LOGS, log.timestamp_ms, Str::from(member));
+        let entry = self.add(
+            key,
+            i64::from(RECENT_LOGS),
+            log.timestamp_ms,
+            Str::from(member),
+        );
         entry.removed.extend(surplus);
     }
 
@@ -124,7 +124,12 @@ impl Recent {
     pub fn span(&mut self, span: &RawSpan, event_id: Uuid) {
         let member = span_member(span, event_id);
         let key = format!("midwatch:spans:{}:{}", span.environment, span.service);
-        self.add(key, SPANS, span.start_ms, Str::from(member.to_string()));
+        self.add(
+            key,
+            i64::from(RECENT_SPANS),
+            span.start_ms,
+            Str::from(member.to_string()),
+        );
     }
 }
 

@@ -5,6 +5,7 @@ use crate::rca::{
     Alarm, ChangeEvent, ChangeKind, Kept, Line, Question, Recording, Series, Span, clues,
 };
 use midwatch_clients::postgres::KeptRecord;
+use midwatch_clients::redis::{RECENT_INFO_LINES, RECENT_LOGS, RECENT_SPANS};
 use midwatch_events::incident::GroupedAnomaly;
 use midwatch_events::raw::{LogLevel, RawDeployment, RawKubernetes, RawSpan, SpanStatus};
 use midwatch_events::topology::{EdgeSource, Topology};
@@ -13,14 +14,6 @@ use std::collections::BTreeMap;
 /// A threshold is crossed a little after the change began; readings of that
 /// time belong to neither side.
 const BEFORE_ONSET_MS: i64 = 20_000;
-
-/// What detection keeps in Redis of a service's lines, of its INFO lines and of
-/// its spans, the newest of each: records are copied from there.
-const RECENT: Kept = Kept::Newest {
-    lines: 400,
-    ordinary: 100,
-    spans: 200,
-};
 
 /// Caller, callee and how the call is known.
 pub type Edges = [(String, String, Vec<EdgeSource>)];
@@ -31,7 +24,11 @@ pub fn of_records(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: &Edg
     let mut recording = Recording {
         topology: topology(edges),
         alarms: anomalies.iter().map(alarm).collect(),
-        kept: RECENT,
+        kept: Kept::Newest {
+            lines: RECENT_LOGS.into(),
+            ordinary: RECENT_INFO_LINES.into(),
+            spans: RECENT_SPANS.into(),
+        },
         ..Recording::default()
     };
     let mut series: BTreeMap<(&str, &str), Series> = BTreeMap::new();

@@ -91,7 +91,7 @@ fn told_onset(
 
 /// When a service's symptoms began. One whose latencies and failures are
 /// measured and normal has none. One that nobody measures shows them in what it
-/// says, or, where it says nothing either, in what its callers show.
+/// says, or, where it leaves no spans either, in what its callers show.
 fn symptom_onset(
     recording: &Recording,
     question: &Question,
@@ -103,10 +103,10 @@ fn symptom_onset(
     if own.is_some() || findings.metered.contains(service) {
         return own;
     }
-    let says_nothing = !findings.traces.services.contains_key(service);
+    let leaves_spans = findings.traces.services.contains_key(service);
     told_onset(recording, question, findings, service).or_else(|| {
         let callers = findings.graph.callers(service);
-        let callers = callers.iter().filter(|_| says_nothing);
+        let callers = callers.iter().filter(|_| !leaves_spans);
         callers
             .filter_map(|caller| measured_onset(recording, findings, caller))
             .min()

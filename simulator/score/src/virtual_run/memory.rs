@@ -1,10 +1,9 @@
 //! What detection keeps for others, in memory instead of Redis: the same
 //! members under the same bounds.
 
+use midwatch_clients::redis::{RECENT_INFO_LINES, RECENT_LOGS, RECENT_SPANS};
 use midwatch_detection::decide::transition::Reading;
-use midwatch_detection::shell::recent::{
-    INFO_LINES, LOGS, READINGS, SPANS, log_member, reading_member, span_member,
-};
+use midwatch_detection::shell::recent::{READINGS, log_member, reading_member, span_member};
 use midwatch_events::raw::{LogLevel, RawLog, RawSpan};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -81,11 +80,21 @@ impl Memory {
     pub fn log(&mut self, log: RawLog, event_id: Uuid, wall_ms: i64) {
         let known = self.service(&log.environment, &log.service);
         if log.level == LogLevel::Info {
-            push(&mut known.info, INFO_LINES, (log, event_id), wall_ms);
+            push(
+                &mut known.info,
+                RECENT_INFO_LINES.into(),
+                (log, event_id),
+                wall_ms,
+            );
         } else {
-            push(&mut known.lines, bound(LOGS), (log, event_id), wall_ms);
+            push(
+                &mut known.lines,
+                RECENT_LOGS.into(),
+                (log, event_id),
+                wall_ms,
+            );
         }
-        if known.info.len() + known.lines.len() > bound(LOGS) {
+        if known.info.len() + known.lines.len() > usize::from(RECENT_LOGS) {
             let at = |queue: &VecDeque<Kept<(RawLog, Uuid)>>| {
                 queue.front().map(|kept| kept.item.0.timestamp_ms)
             };
@@ -101,7 +110,7 @@ impl Memory {
     pub fn span(&mut self, span: RawSpan, event_id: Uuid, wall_ms: i64) {
         push(
             &mut self.service(&span.environment, &span.service).spans,
-            bound(SPANS),
+            RECENT_SPANS.into(),
             (span, event_id),
             wall_ms,
         );
