@@ -8,13 +8,46 @@ pub fn names(message: &str, service: &str) -> bool {
     places(message, service).next().is_some()
 }
 
+/// What comes from somebody who was asked. Anything else that comes from a
+/// service, a request above all, was sent by it unasked.
+const ANSWERS: [&str; 18] = [
+    "answer",
+    "answers",
+    "response",
+    "responses",
+    "reply",
+    "replies",
+    "result",
+    "results",
+    "error",
+    "errors",
+    "status",
+    "payload",
+    "ack",
+    "4xx",
+    "5xx",
+    "reading",
+    "fetching",
+    "loading",
+];
+
 /// Whether `message` names `service` as one that its writer depends on: not
-/// only as where something came from (`request from order-service`).
+/// only as where something came from (`request from order-service`), unless
+/// that was an answer (`no answer from order-service`).
 #[must_use]
 pub fn names_dependency(message: &str, service: &str) -> bool {
     places(message, service).any(|start| {
-        let before = message[..start].split_whitespace().next_back();
-        !before.is_some_and(|word| word.eq_ignore_ascii_case("from"))
+        let mut before = message[..start].split_whitespace().rev();
+        if !before
+            .next()
+            .is_some_and(|word| word.eq_ignore_ascii_case("from"))
+        {
+            return true;
+        }
+        let what = before.next().unwrap_or_default();
+        let what = what.trim_matches(|letter: char| !letter.is_alphanumeric());
+        let is_status = what.len() == 3 && what.parse::<u16>().is_ok_and(|code| code >= 400);
+        is_status || ANSWERS.iter().any(|word| what.eq_ignore_ascii_case(word))
     })
 }
 
@@ -61,5 +94,12 @@ mod tests {
             "request from user-service failed: user-service gave no answer",
             "user-service"
         ));
+        for answer in [
+            "no answer from user-service within 200 ms",
+            "unexpected response: from user-service",
+            "got 503 from user-service",
+        ] {
+            assert!(names_dependency(answer, "user-service"), "{answer}");
+        }
     }
 }

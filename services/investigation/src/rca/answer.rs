@@ -4,7 +4,7 @@
 use super::clues::{self, Clue};
 use super::portrait::{self, Findings};
 use super::recording::{Question, Recording};
-use super::{causes, weigh};
+use super::{causes, question, weigh};
 use midwatch_events::incident::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,12 @@ pub struct Candidate {
 /// Ranks the services of a recording.
 #[must_use]
 pub fn investigate(recording: &Recording, question: &Question) -> Answer {
+    let asked = question;
+    let taken = question::recorded_metric(recording, asked);
+    let question = &Question {
+        target_metric: taken.clone().unwrap_or(asked.target_metric.clone()),
+        ..asked.clone()
+    };
     let findings = portrait::find(recording, question);
     let charges = weigh::charges(&findings);
     let ceiling = if weigh::is_healthy(recording, &findings) {
@@ -97,7 +103,7 @@ pub fn investigate(recording: &Recording, question: &Question) -> Answer {
             Verdict::Inconclusive
         },
         candidates,
-        gaps: gaps(recording, question, &findings),
+        gaps: gaps(recording, asked, taken.as_deref(), &findings),
     }
 }
 
@@ -106,7 +112,12 @@ fn round(confidence: f64) -> f64 {
     (confidence * 100.0).round() / 100.0
 }
 
-fn gaps(recording: &Recording, question: &Question, findings: &Findings) -> Vec<String> {
+fn gaps(
+    recording: &Recording,
+    asked: &Question,
+    taken: Option<&str>,
+    findings: &Findings,
+) -> Vec<String> {
     let mut gaps = Vec::new();
     let mut missing = |is_missing: bool, words: &str| {
         if is_missing {
@@ -125,18 +136,16 @@ fn gaps(recording: &Recording, question: &Question, findings: &Findings) -> Vec<
         !recording.series.is_empty() && compared.count() == 0,
         "no series has enough readings before and since the start",
     );
-    // An alert may name the metric without the labels that make its series.
-    let target_metric = question.target_metric.as_str();
-    let has_target = recording.series.iter().any(|one| {
-        let is_it =
-            one.metric == target_metric || one.metric.split('{').next() == Some(target_metric);
-        one.service == question.target && is_it
-    });
-    if !has_target {
-        gaps.push(format!(
+    match taken {
+        Some(taken) if taken == asked.target_metric => {}
+        Some(taken) => gaps.push(format!(
+            "{} of {} was not recorded; {taken} was taken for it",
+            asked.target_metric, asked.target
+        )),
+        None => gaps.push(format!(
             "{} of {} was not recorded",
-            question.target_metric, question.target
-        ));
+            asked.target_metric, asked.target
+        )),
     }
     let blind: Vec<&str> = findings
         .portraits

@@ -247,6 +247,14 @@ fn silence(recording: &Recording, findings: &Findings, service: &str, strength: 
         .collect()
 }
 
+/// A word on counts of times that are far from equally long.
+fn unequal(ratio: f64) -> String {
+    if (0.8..=1.25).contains(&ratio) || ratio <= 0.0 {
+        return String::new();
+    }
+    format!(", in {} times the time", number(ratio))
+}
+
 fn line(template: &Template, service: &str, strength: f64) -> Clue {
     let said: String = template.message.chars().take(160).collect();
     Clue {
@@ -255,8 +263,10 @@ fn line(template: &Template, service: &str, strength: f64) -> Clue {
         service: service.to_owned(),
         at_ms: template.at_ms,
         summary: format!(
-            "{service} logged \"{said}\": {} such lines before, {} since",
-            template.before, template.after
+            "{service} logged \"{said}\": {} such lines before, {} since{}",
+            template.before,
+            template.after,
+            unequal(template.ratio)
         ),
         metric: String::new(),
         strength,

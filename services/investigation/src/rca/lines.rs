@@ -13,6 +13,10 @@ const WORDS: usize = 30;
 /// Templates kept per service; further ones are one template.
 const TEMPLATES: usize = 2_000;
 
+/// Lines that would have been written in a time as long as the one before, from
+/// which on it is no chance that none was: one time in twenty (Poisson).
+const NEW_LINES: f64 = 3.0;
+
 /// What one service's lines say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Told {
@@ -38,6 +42,9 @@ pub struct Template {
     pub at_ms: i64,
     pub before: usize,
     pub after: usize,
+    /// How many times as long the time since is as the time before of which
+    /// its lines are known; counts are compared as rates by it.
+    pub ratio: f64,
     pub weight: f64,
     /// Services that it names as ones it depends on.
     pub names: Vec<String>,
@@ -190,7 +197,7 @@ fn judge(
             (of_complaint(&line.message, names), weight)
         } else if expected >= 6.0 && count < 0.25 * expected && expected - count > 4.0 * error {
             (Kind::Silent, ((1.0 + expected) / (1.0 + count)).log2())
-        } else if is_new && count >= 2.0 && trust > 0.5 {
+        } else if is_new && count >= NEW_LINES * ratio.max(2.0 / NEW_LINES) && trust > 0.5 {
             (Kind::New, (1.0 + count).log2() * 0.3 * trust)
         } else {
             return None;
@@ -202,6 +209,7 @@ fn judge(
         at_ms: line.at_ms,
         before: seen.before,
         after: seen.after,
+        ratio,
         weight,
         names: named(&line.message, service, services),
     })
@@ -237,6 +245,45 @@ pub fn template(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The kinds of what is told of a line that was written so often before and
+    /// since, where the time since is `ratio` times as long.
+    fn kinds(before: usize, after: usize, ratio: f64, level: LogLevel) -> Vec<Kind> {
+        let line = Line {
+            id: "log:1".to_owned(),
+            service: "shop".to_owned(),
+            at_ms: 0,
+            level,
+            message: "cache warmed".to_owned(),
+        };
+        let seen = Seen {
+            before,
+            after,
+            first: Some(&line),
+            level: Some(level),
+            ..Seen::default()
+        };
+        let base = Base {
+            before_ms: 60_000.0,
+            ratio,
+            is_brief: false,
+        };
+        let found = judge("shop", &seen, base, 1.0, &BTreeSet::new());
+        found.into_iter().map(|one| one.kind).collect()
+    }
+
+    #[test]
+    fn counts_of_unequal_times_are_compared_as_rates() {
+        // As often a minute as before.
+        assert_eq!(kinds(10, 40, 4.0, LogLevel::Error), []);
+        assert_eq!(kinds(40, 10, 0.25, LogLevel::Info), []);
+        // Ten times as often.
+        assert_eq!(kinds(10, 25, 0.25, LogLevel::Error), [Kind::Complaint]);
+        assert_eq!(kinds(40, 10, 4.0, LogLevel::Info), [Kind::Silent]);
+        // Six in four times the time: one or two before may be missing by chance.
+        assert_eq!(kinds(0, 6, 4.0, LogLevel::Info), []);
+        assert_eq!(kinds(0, 6, 1.0, LogLevel::Info), [Kind::New]);
+    }
 
     #[test]
     fn numbers_do_not_make_another_template() {

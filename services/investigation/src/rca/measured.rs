@@ -2,7 +2,8 @@
 
 use super::change::Change;
 use super::ledger::{self, Changed};
-use super::portrait::{Findings, Kind, Note};
+use super::place::SAME_MOMENT_MS;
+use super::portrait::{Findings, Kind, Note, onset_of};
 use super::quantity::Quantity;
 use super::recording::{Question, Recording};
 use midwatch_events::anomaly::{AnomalyType, Severity};
@@ -96,9 +97,14 @@ pub(super) fn by_series(recording: &Recording, findings: &Findings, note: &mut N
             Quantity::Requests => note(service, Kind::OtherJump, size),
             quantity if quantity.is_resource() => {
                 let beyond = beyond_traffic(findings, service, change.relative(1e-9));
-                let slowed = slowed.get(service).copied().unwrap_or(0.0);
-                let beyond = beyond.max(slowed);
-                note(service, Kind::Resource, size * beyond);
+                let part = if !matches!(quantity, Quantity::Pool | Quantity::Backlog) {
+                    beyond.max(slowed.get(service).copied().unwrap_or(0.0))
+                } else if waits(recording, findings, service) {
+                    beyond * HELD
+                } else {
+                    beyond.max(slowed.get(service).copied().unwrap_or(0.0))
+                };
+                note(service, Kind::Resource, size * part);
             }
             _ => note(service, Kind::OtherJump, size),
         }
@@ -177,6 +183,37 @@ fn idle(findings: &Findings, service: &str, one: &Changed, change: &Change) -> f
     } else {
         0.0
     }
+}
+
+/// What connections, threads and queues that fill up count where a callee is in
+/// trouble: requests hold them until it answers (L = λW, Little's law).
+const HELD: f64 = 0.3;
+
+/// Whether a service that somebody calls is in trouble of its own, and was no
+/// later than the caller.
+fn waits(recording: &Recording, findings: &Findings, service: &str) -> bool {
+    let onset = |name: &str| onset_of(recording, findings, name);
+    let Some(mine) = onset(service) else {
+        return false;
+    };
+    let callees = findings.graph.callees(service);
+    callees.iter().any(|callee| {
+        let in_trouble = findings.changed.iter().any(|one| {
+            let change = one.change.as_ref().filter(|change| change.surprise >= 1.0);
+            let is_theirs = recording.series[one.series].service == *callee;
+            is_theirs
+                && change.is_some_and(|change| match one.quantity {
+                    Quantity::Latency | Quantity::Errors | Quantity::ErrorRate => change.by() > 0.0,
+                    Quantity::Availability => change.by() < 0.0,
+                    Quantity::Cpu | Quantity::Memory | Quantity::Disk | Quantity::Network => {
+                        change.by() > 0.0
+                            && beyond_traffic(findings, callee, change.relative(1e-9)) > 0.5
+                    }
+                    _ => false,
+                })
+        });
+        in_trouble && onset(callee).is_some_and(|theirs| theirs <= mine + SAME_MOMENT_MS)
+    })
 }
 
 /// By how much of itself each service became slower, 0..1: what is as busy as
@@ -320,5 +357,57 @@ pub(super) fn by_traffic(findings: &Findings, note: &mut Note<'_>) {
     }
     for (service, size) in &findings.load.origins {
         note(service, Kind::Origin, *size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::portrait;
+    use super::super::recording::Series;
+    use super::*;
+    use midwatch_events::topology::EdgeSource;
+
+    /// A reading each minute, `factor` times as high for the last 15 of sixty.
+    fn series(service: &str, metric: &str, level: f64, factor: f64) -> Series {
+        let points = (0..60).map(|minute| {
+            let strays = 1.0 + 0.05 * f64::from((minute * 7) % 5 - 2) / 2.0;
+            let times = if minute >= 45 { factor } else { 1.0 };
+            (i64::from(minute) * 60_000, level * strays * times)
+        });
+        Series {
+            service: service.to_owned(),
+            metric: metric.to_owned(),
+            points: points.collect(),
+            ids: Vec::new(),
+        }
+    }
+
+    /// How much the pool of a shop speaks against it, where its store is
+    /// `slower` times as slow.
+    fn pool(slower: f64) -> f64 {
+        let mut recording = Recording::default();
+        let source = EdgeSource::Catalogue;
+        recording.topology.add_call("shop", "store", source);
+        recording.series.extend([
+            series("shop", "latency_ms", 30.0, 8.0),
+            series("shop", "db_pool_in_use", 3.0, 9.0),
+            series("store", "latency_ms", 10.0, slower),
+        ]);
+        let question = Question {
+            target: "shop".to_owned(),
+            target_metric: "latency_ms".to_owned(),
+            start_ms: 45 * 60_000,
+            at_ms: 47 * 60_000,
+            end_ms: 59 * 60_000,
+        };
+        let findings = portrait::find(&recording, &question);
+        findings.portraits["shop"][&Kind::Resource]
+    }
+
+    #[test]
+    fn connections_that_wait_for_a_slow_store_speak_against_nobody_much() {
+        let (leaked, waiting) = (pool(1.0), pool(20.0));
+        assert!(leaked > 0.5, "{leaked}");
+        assert!(waiting < 0.5 * leaked, "{waiting} {leaked}");
     }
 }

@@ -18,6 +18,7 @@ mod measured;
 pub mod place;
 pub mod portrait;
 pub mod quantity;
+mod question;
 pub mod recording;
 mod spoken;
 pub mod traces;

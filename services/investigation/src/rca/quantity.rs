@@ -163,7 +163,7 @@ const WORDS: &[(Quantity, &[&str])] = &[
     (Quantity::Requests, &[
         "request", "requests", "req", "reqs", "rps", "qps", "tps", "load", "workload",
         "throughput", "calls", "invocations", "hits", "traffic", "transactions", "count", "ops",
-        "messages", "rpm", "rpc", "queries", "executions",
+        "messages", "rpm", "rpc", "query", "queries", "executions",
     ]),
 ];
 
@@ -247,6 +247,8 @@ mod tests {
             ("latency_p95_ms", Quantity::Latency),
             ("duration", Quantity::Latency),
             ("rps", Quantity::Requests),
+            ("db.query.rate", Quantity::Requests),
+            ("query_duration_ms", Quantity::Latency),
             ("http_5xx", Quantity::Errors),
             ("faults", Quantity::Errors),
             ("http_requests_total{code=5xx}", Quantity::Errors),

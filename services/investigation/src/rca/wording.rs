@@ -214,12 +214,10 @@ pub(super) fn of_complaint(message: &str, names_another: bool) -> Kind {
 /// its writer's own work.
 fn points_away(message: &str) -> bool {
     let text = message.to_ascii_lowercase();
+    // A stack trace says where it was noticed; what it ends with says what.
     let code = [
-        "traceback",
-        "stack trace",
         "nullpointer",
         "null pointer",
-        "panic",
         "segfault",
         "indexerror",
         "keyerror",
@@ -250,6 +248,11 @@ fn points_away(message: &str) -> bool {
         "could not reach",
         "no route",
         "dial tcp",
+        "no answer",
+        "no response",
+        "no reply",
+        "not responding",
+        "unresponsive",
     ];
     has(&text, &away) && !has(&text, &code)
 }
@@ -303,6 +306,19 @@ mod tests {
             assert_eq!(of_complaint(&line, true), Kind::Blame, "{line}");
         }
         assert_eq!(of_complaint("cart answered 400", true), Kind::Refused);
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_complains_of_another_also_in_a_stack_trace() {
+        for line in [
+            "no answer from upstream within 200 ms",
+            "Traceback (most recent call last):\nTimeoutError: no response in 3 s",
+            "panic: dial tcp 10.1.2.3:80: i/o timeout",
+        ] {
+            assert_eq!(of_complaint(line, false), Kind::Blame, "{line}");
+        }
+        let own = "Traceback (most recent call last):\nKeyError: 'sku' at cart.py:17";
+        assert_eq!(of_complaint(own, false), Kind::Complaint);
     }
 
     #[test]
