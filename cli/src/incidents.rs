@@ -78,6 +78,17 @@ pub async fn get(api: &Api, id: &str) -> Result<Value, Failure> {
     api.get(&format!("/api/incidents/{id}"), &[]).await
 }
 
+/// The artifacts of an incident, as `GET /api/incidents/{id}/artifacts` has
+/// them.
+///
+/// # Errors
+/// As [`Api::get`]; also where there is no such incident.
+pub async fn artifacts(api: &Api, id: &str) -> Result<Value, Failure> {
+    harmless(id)?;
+    api.get(&format!("/api/incidents/{id}/artifacts"), &[])
+        .await
+}
+
 /// Refuses what cannot be an id: it becomes a part of a path.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 //! - Standard output holds one JSON object, or with `--explain` text for
 //!   people in 80 columns.
 
+mod chart;
 mod clock;
 mod loose;
 mod read;

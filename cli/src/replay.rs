@@ -118,7 +118,8 @@ pub async fn run(
     api: &Api,
     flags: &Flags,
 ) -> Result<Found, Failure> {
-    let past = Past::read(&incidents::get(api, &flags.id).await?)?;
+    let mut past = Past::read(&incidents::get(api, &flags.id).await?)?;
+    past.recall(&incidents::artifacts(api, &flags.id).await?);
     let (catalogue, _) = candidate::catalogue(configuration)?;
     let current = Candidate::current(configuration, &catalogue)?;
     let reader = BrokerReader::new(configuration.kafka());
@@ -171,8 +172,8 @@ fn replay(
     (began_ms, warmup_ms): (Option<i64>, i64),
 ) -> Result<Found, Failure> {
     let epoch = source.epoch.clone();
-    let similar = past.similar.clone();
-    let mut replay = Replay::of_anomalies(&current.setup, &epoch, current.idle_after_ms, similar);
+    let known = past.known.clone();
+    let mut replay = Replay::of_anomalies(&current.setup, &epoch, current.idle_after_ms, known);
     let mut stamper = Stamper::new(Source::Broker(Box::new(source)), ClockKind::Record);
     let mut then = Decisions::default();
     let mut now = Decisions::default();

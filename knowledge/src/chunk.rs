@@ -65,13 +65,28 @@ pub fn runbook_documents(runbook: &Runbook) -> Vec<Document> {
                 "section_title": section.title,
                 "position": position,
                 "description": runbook.description,
-                "anomaly_types": runbook.anomaly_types,
+                "anomaly_types": answers_to(runbook),
                 "tags": runbook.tags,
                 "text": section.text,
                 "steps": section.steps,
+                "causes": runbook.causes,
             })),
         })
         .collect()
+}
+
+/// What a runbook is looked up by: its anomaly types, and the causes that it
+/// knows besides.
+fn answers_to(runbook: &Runbook) -> Vec<&str> {
+    let types = runbook.anomaly_types.iter().map(|kind| kind.as_str());
+    let causes = runbook.causes.iter().map(|cause| cause.name.as_str());
+    let mut names: Vec<&str> = types.collect();
+    for name in causes {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// One document for a service.

@@ -1,13 +1,13 @@
 //! Runbooks: Markdown that people follow and programs read.
 //!
 //! A file begins with front matter (`name`, `description`, `anomaly_types`,
-//! `tags`), is divided by `## ` headings, and lists steps in three of its
+//! `tags`, and `causes` where it knows some that are no anomaly types), is divided by `## ` headings, and lists steps in three of its
 //! sections as `- **Action**` with indented `- key: value` lines. A step that
 //! could be carried out has a line `- action: ` with the kind and the arguments
 //! of the action catalogue; one without it is done by hand.
 
 use crate::content::{ContentError, files, read};
-use midwatch_clients::knowledge::{ActionTemplate, PLACEHOLDERS, RunbookStep};
+use midwatch_clients::knowledge::{ActionTemplate, KnownCause, PLACEHOLDERS, RunbookStep};
 use midwatch_events::AnomalyType;
 use midwatch_events::response::Priority;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub struct Runbook {
     pub description: String,
     pub anomaly_types: Vec<AnomalyType>,
     pub tags: Vec<String>,
+    /// Causes beyond the anomaly types, with the sign of each.
+    #[serde(default)]
+    pub causes: Vec<KnownCause>,
     pub sections: Vec<Section>,
 }
 
@@ -77,7 +80,16 @@ impl Runbook {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let causes = front.get("causes").map_or_else(Vec::new, |text| list(text));
+        let causes = causes
+            .iter()
+            .map(|text| {
+                KnownCause::parse(text)
+                    .map_err(|problem| ContentError::field(path, "causes", problem))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let runbook = Runbook {
+            causes,
             name: wanted("name")?.clone(),
             description: wanted("description")?.clone(),
             anomaly_types,

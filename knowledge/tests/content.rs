@@ -445,3 +445,32 @@ fn a_missing_folder_is_named_with_its_variable() {
         "{error}"
     );
 }
+
+#[test]
+fn a_runbook_is_looked_up_by_the_causes_that_it_knows_and_a_bad_one_is_named() {
+    let knowledge = knowledge();
+    let errors = knowledge
+        .runbooks
+        .iter()
+        .find(|one| one.name == "error-rate-spike");
+    let errors = errors.expect("it is there");
+    let names: Vec<&str> = errors.causes.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["CERTIFICATE_EXPIRED", "DISK_FULL"]);
+    for document in chunk::runbook_documents(errors) {
+        let types = document.payload["anomaly_types"]
+            .as_array()
+            .expect("a list");
+        for name in ["ERROR_RATE_SPIKE", "CERTIFICATE_EXPIRED", "DISK_FULL"] {
+            assert!(types.iter().any(|one| one == name), "{name}: {types:?}");
+        }
+        assert_eq!(document.payload["causes"].as_array().map(Vec::len), Some(2));
+    }
+    let path = folder().join("runbooks/error-rate-spike.md");
+    let text = std::fs::read_to_string(&path).expect("it is readable");
+    let bad = text.replace(
+        "CERTIFICATE_EXPIRED of ERROR_RATE_SPIKE",
+        "Restart of ERRORS",
+    );
+    let error = Runbook::parse(&path, &bad).expect_err("no name of a cause");
+    assert!(error.to_string().contains("field `causes`"), "{error}");
+}

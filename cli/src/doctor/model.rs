@@ -123,6 +123,13 @@ fn listed(model: &LlmSettings, body: &str, took: &str) -> Finding {
             ),
         );
     }
+    if let Some(assumed) = model.assumed_prices() {
+        return Finding::warn(
+            MODEL,
+            assumed,
+            "set LLM_PRICES to model=input/output in USD per million tokens; 0/0 where it is free",
+        );
+    }
     let found = format!(
         "{} lists {} models in {took}; fast {}, reasoning {}",
         model.base_url,
@@ -161,5 +168,32 @@ mod tests {
         );
         assert!(found.remedy.unwrap().ends_with("small, large"));
         assert_eq!(listed(&model("x"), "<html>", "1 ms").status, Status::Warn);
+    }
+
+    #[test]
+    fn a_price_that_is_only_assumed_is_told_with_its_remedy() {
+        let remote = |prices: &str| {
+            LlmSettings::resolve(|name| match name {
+                "LLM_BASE_URL" => Some("https://models.example/v1".to_owned()),
+                "LLM_MODEL_FAST" => Some("small".to_owned()),
+                "LLM_PRICES" => Some(prices.to_owned()),
+                _ => None,
+            })
+            .unwrap()
+            .unwrap()
+        };
+        let body = r#"{"data":[{"id":"small"}]}"#;
+        let found = listed(&remote(""), body, "1 ms");
+        assert_eq!(found.status, Status::Warn);
+        assert!(
+            found.found.contains("no price for small"),
+            "{}",
+            found.found
+        );
+        assert!(found.remedy.unwrap().contains("LLM_PRICES"));
+        assert_eq!(
+            listed(&remote("small=0/0"), body, "1 ms").status,
+            Status::Ok
+        );
     }
 }

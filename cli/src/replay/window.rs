@@ -3,8 +3,10 @@
 use crate::failure::Failure;
 use crate::output;
 use midwatch_clients::kafka::{BrokerReader, Start};
+use midwatch_events::artifact::ArtifactKind;
 use midwatch_events::incident::SimilarIncident;
 use midwatch_events::topics::EPOCH_TOPIC;
+use midwatch_investigation::decide::facts::Known;
 use midwatch_runtime::clock;
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,8 +30,8 @@ pub struct Past {
     pub from_ms: i64,
     pub to_ms: i64,
     pub resolved: bool,
-    /// The past incidents that its candidates cite.
-    pub similar: Vec<SimilarIncident>,
+    /// What the knowledge store found then.
+    pub known: Known,
 }
 
 impl Past {
@@ -81,8 +83,25 @@ impl Past {
                 now_ms
             },
             resolved,
-            similar: similar(&list(&incident["rca_candidates"])),
+            known: Known {
+                similar: similar(&list(&incident["rca_candidates"])),
+                ..Known::default()
+            },
         })
+    }
+
+    /// What entered the ranking then, by the last look of the investigation.
+    /// Artifacts of an older version tell nothing of it.
+    pub fn recall(&mut self, artifacts: &Value) {
+        let looks = artifacts["items"].as_array().into_iter().flatten();
+        let last = looks
+            .filter(|one| one["kind"] == ArtifactKind::ObservationSummary.as_str())
+            .max_by_key(|one| one["body"]["look"].as_u64());
+        let found = last.and_then(|one| Known::deserialize(&one["body"]).ok());
+        if let Some(found) = found {
+            self.known.precedents = found.precedents;
+            self.known.guides = found.guides;
+        }
     }
 }
 
@@ -160,9 +179,32 @@ mod tests {
         assert_eq!(past.from_ms, 1_795_316_640_000 - BEFORE_MS);
         assert_eq!(past.to_ms, 1_795_316_845_000 + AFTER_MS);
         assert_eq!(past.members, BTreeSet::from([Uuid::from_u128(2)]));
-        assert_eq!(past.similar.len(), 1);
+        assert_eq!(past.known.similar.len(), 1);
         let open = Past::read(&incident("INVESTIGATING")).expect("readable");
         assert!(!open.resolved && open.to_ms > open.from_ms);
+    }
+
+    #[test]
+    fn what_entered_the_ranking_comes_from_the_last_look() {
+        let mut past = Past::read(&incident("RESOLVED")).expect("readable");
+        let look = |look: u32, id: &str| {
+            json!({"kind": "observation_summary", "body": {"look": look, "guides": [],
+                "precedents": [{"incident_id": id, "service": "a", "cause": "MEMORY_LEAK",
+                                "score": 0.7, "reviewed": true}]}})
+        };
+        past.recall(&json!({"items": [look(2, "INC-2"), look(1, "INC-1"),
+            {"kind": "anomaly_finding", "body": {"look": 9}}]}));
+        let ids = past
+            .known
+            .precedents
+            .iter()
+            .map(|one| one.incident_id.as_str());
+        assert_eq!(ids.collect::<Vec<_>>(), ["INC-2"]);
+        assert_eq!(past.known.similar.len(), 1);
+        // An older version wrote nothing of it.
+        let old = json!({"items": [{"kind": "observation_summary", "body": {"look": 1}}]});
+        past.recall(&old);
+        assert_eq!(past.known.precedents, Vec::new());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::records::{GOALS, Records};
 use crate::statement::{Rule, Statement};
 use crate::writer::{Want, at, over, say, text};
 use midwatch_events::AnomalyType;
+use midwatch_events::cause::family;
 use midwatch_events::response::ActionItem;
 
 /// Something to do, with `{service}` and `{metric}` to be filled.
@@ -116,7 +117,7 @@ pub fn items(facts: &Facts, records: &Records) -> Vec<Item> {
         ),
     };
     let kind = cause
-        .and_then(|cause| AnomalyType::parse(&cause.cause))
+        .and_then(|cause| family(&cause.cause))
         .unwrap_or(header.anomaly_type);
     let entry = format!("catalogue/{name}");
     let team = records

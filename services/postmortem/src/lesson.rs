@@ -12,6 +12,9 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// Confidences below it are inconclusive, as the investigation has it.
+const CONCLUSIVE: f64 = 0.5;
+
 /// A step that was carried out or refused, in words and data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tried {
@@ -61,6 +64,10 @@ pub struct Lesson {
     pub tags: Vec<String>,
     /// The wire name of the cause; empty where none was established.
     pub cause: String,
+    /// The investigation concluded that cause, and nobody stated another one in
+    /// words: only then may it speak for the cause of a later incident.
+    #[serde(default)]
+    pub concluded: bool,
     pub trigger_metric: String,
     pub evidence: Vec<String>,
     pub tried: Vec<Tried>,
@@ -93,6 +100,8 @@ pub fn draw(facts: &Facts, document: &Document) -> Lesson {
         resolved_at: rfc3339(facts.resolved.resolved_at_ms),
         mttr_minutes: facts.resolved.mttr_minutes,
         summary: document.summary(),
+        concluded: first.is_some_and(|first| first.confidence >= CONCLUSIVE)
+            && stated.is_none_or(|stated| stated.root_cause.is_empty()),
         root_cause: match stated.filter(|stated| !stated.root_cause.is_empty()) {
             Some(stated) => format!("{} stated: {}", who(&stated.by), stated.root_cause),
             None => under("Root cause").join(" "),

@@ -4,6 +4,7 @@ mod fixtures;
 
 use fixtures::{connections, deed, facts, typed, written};
 use midwatch_events::AnomalyType;
+use midwatch_events::incident::Stated;
 use midwatch_events::response::Priority;
 use midwatch_knowledge::Runbook;
 use midwatch_postmortem::lesson::{self, Lesson};
@@ -149,4 +150,35 @@ fn every_draft_loads_whatever_was_recorded() {
         }
     });
     assert_eq!(held.steps().count(), 3);
+}
+
+#[test]
+fn a_cause_speaks_for_later_incidents_only_where_it_was_concluded() {
+    let words = connections();
+    let stated = Stated {
+        root_cause: "a batch job held the locks".to_owned(),
+        fix: String::new(),
+        category: String::new(),
+        component: String::new(),
+        toil_minutes: None,
+        by: "jonas".to_owned(),
+    };
+    for (confidence, stated, expected) in [
+        (0.87, None, true),
+        (0.49, None, false),
+        (0.87, Some(stated), false),
+    ] {
+        let mut facts = facts(&words);
+        facts.candidates[0].confidence = confidence;
+        facts.resolved.stated = stated;
+        let (document, _) = written(&facts);
+        let lesson = lesson::draw(&facts, &document);
+        assert_eq!(lesson.concluded, expected, "{confidence}");
+        assert_eq!(lesson.past_incident().record["concluded"], json!(expected));
+    }
+    // What an older version stored says nothing of it.
+    let mut old = json!(first());
+    old.as_object_mut().expect("an object").remove("concluded");
+    let old: Lesson = serde_json::from_value(old).expect("it is still read");
+    assert!(!old.concluded);
 }

@@ -299,6 +299,34 @@ async fn the_next_similar_incident_finds_the_reviewed_one_and_what_worked() {
             .expect("words")
             .contains("applied")
     );
+    // Whatever the next one is opened on, as the investigation asks; it hears
+    // what lies at 0.5 and above.
+    for (query, is_heard) in [
+        (
+            "DB connection exhaustion on payment-service. HikariPool-1 - Connection is not available",
+            true,
+        ),
+        (
+            "Latency spike on payment-service. could not get a database connection within 3000 ms",
+            true,
+        ),
+        ("CPU saturation on api-gateway. ", false),
+        (
+            "Kafka consumer lag on order-service. group rebalances",
+            false,
+        ),
+    ] {
+        let hits = store.search_reviewed(query).await.expect("searched");
+        assert_eq!(hits.len(), 1, "{query}");
+        let hit = &hits[0];
+        assert_eq!(
+            (hit.origin.as_str(), hit.service.as_str()),
+            ("reviewed", "payment-service")
+        );
+        assert_eq!(hit.record["cause"], "DB_CONNECTION_EXHAUSTION");
+        assert_eq!(hit.record["concluded"], true);
+        assert_eq!(hit.score >= 0.5, is_heard, "{query}: {}", hit.score);
+    }
     // Seeding leaves it alone.
     let kept = store
         .delete_others(INCIDENTS, &std::collections::BTreeSet::new())

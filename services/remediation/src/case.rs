@@ -5,6 +5,7 @@ use crate::catalogue::Known;
 use midwatch_clients::postgres::KeptRecord;
 use midwatch_events::action::ExpectedEffect;
 use midwatch_events::anomaly::Direction;
+use midwatch_events::cause::ChangeType;
 use midwatch_events::incident::Verdict;
 use midwatch_events::knowledge::{Catalogue, CatalogueEntry};
 use midwatch_events::{AnomalyType, RcaCompleted, RootCauseCandidate};
@@ -186,13 +187,16 @@ impl<'a> Case<'a> {
         self.catalogue.get(self.service())
     }
 
-    /// Whether the cause is a release that was seen on this very service.
+    /// Whether the cause is a release that was seen on this very service. What
+    /// else was changed is not undone by another version, and to undo a rollback
+    /// would bring back what was taken back.
     #[must_use]
     pub fn failed_release(&self) -> Option<&'a midwatch_events::RawDeployment> {
         let release = self.rca.deployment_context.as_ref()?;
         (self.cause() == AnomalyType::DeploymentFailure.as_str()
-            && release.service == self.service())
-        .then_some(release)
+            && release.service == self.service()
+            && release.change() == ChangeType::Release)
+            .then_some(release)
     }
 
     /// The reading that started it: `service_db_connections of

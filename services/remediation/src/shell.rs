@@ -16,6 +16,7 @@ use midwatch_clients::knowledge::{IncidentHit, KnowledgeError, KnowledgeStore, R
 use midwatch_clients::llm::{LlmClient, LlmRequest, Spent, Tier};
 use midwatch_clients::postgres::{Postgres, history, records};
 use midwatch_events::action::{ActionKind, VerificationVerdict};
+use midwatch_events::cause::family;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{Envelope, Event, RcaCompleted, Topic};
 use midwatch_runtime::ServiceContext;
@@ -132,18 +133,15 @@ impl Remediation {
         // A store that is still being seeded answers without hits; that must
         // not pass for "no runbook fits".
         self.knowledge.ready().await?;
-        let hits = self
-            .knowledge
-            .search_runbooks(&query, Some(case.cause()))
-            .await?;
-        let sections = match fitting(&hits, case.cause()) {
+        // What a failed change of any sort is handled as; a cause that only a
+        // runbook knows is looked up by its own name.
+        let cause = family(case.cause()).map_or(case.cause(), |kind| kind.as_str());
+        let hits = self.knowledge.search_runbooks(&query, Some(cause)).await?;
+        let sections = match fitting(&hits, cause) {
             Some(runbook) => self.knowledge.runbook_sections(runbook).await?,
             None => Vec::new(),
         };
-        let incidents = self
-            .knowledge
-            .search_incidents(&query, Some(case.cause()))
-            .await?;
+        let incidents = self.knowledge.search_incidents(&query, Some(cause)).await?;
         let effective = effective(&incidents);
         let past = incidents
             .into_iter()
@@ -342,6 +340,7 @@ mod tests {
             anomaly_types: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
             position: 0,
             steps: Vec::new(),
+            causes: Vec::new(),
         }
     }
 
@@ -365,6 +364,8 @@ mod tests {
                     verdict: (*verdict).to_owned(),
                 })
                 .collect(),
+            service: String::new(),
+            origin: String::new(),
         };
         let hits = [
             hit(

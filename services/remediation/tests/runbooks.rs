@@ -41,6 +41,7 @@ fn sections(knowledge: &Knowledge, runbook: &str) -> Vec<RunbookHit> {
         anomaly_types: kinds.clone(),
         position: 0,
         steps: section.steps.clone(),
+        causes: runbook.causes.clone(),
     });
     sections.collect()
 }

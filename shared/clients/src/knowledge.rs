@@ -7,10 +7,12 @@
 //! point per service). Calls end within [`TIME_LIMIT`] plus the time of the
 //! embedder. Nothing is tried again here: retrieval runs in jobs, which are.
 
+mod causes;
 mod past;
 mod retrieval;
 mod steps;
 
+pub use causes::{CauseSign, KnownCause};
 pub use past::{EffectiveAction, PastIncident, REVIEWED};
 pub use retrieval::{ArchitectureHit, IncidentHit, RunbookHit};
 pub use steps::{ActionTemplate, FillError, PLACEHOLDERS, RunbookStep};

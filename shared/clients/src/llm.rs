@@ -12,6 +12,7 @@ pub mod breaker;
 mod call;
 pub mod claims;
 pub mod fence;
+mod price;
 pub mod redact;
 mod repair;
 pub mod schema;
@@ -30,7 +31,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use crate::postgres::llm::LlmCall;
-pub use settings::{LlmSettings, Price, Tier, ToolMode};
+pub use price::{ASSUMED, Price, Priced};
+pub use settings::{LlmSettings, Tier, ToolMode};
 
 use crate::error::Gravity;
 use breaker::Breaker;

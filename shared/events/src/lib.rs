@@ -15,6 +15,7 @@
 pub mod action;
 pub mod anomaly;
 pub mod artifact;
+pub mod cause;
 pub mod decode;
 pub mod ids;
 pub mod incident;
@@ -28,6 +29,7 @@ pub mod topics;
 pub mod topology;
 
 pub use anomaly::{Anomaly, AnomalyType, Direction, Severity, Transition};
+pub use cause::ChangeType;
 pub use decode::{Coordinates, DecodeError, Envelope, Event, Meta, decode};
 pub use incident::{
     BlastRadius, CorrelationSignal, EvidenceKind, EvidenceRef, GroupedAnomaly, IncidentHeader,

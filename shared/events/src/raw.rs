@@ -114,7 +114,8 @@ pub struct RawDeployment {
     #[serde(default = "default_environment")]
     pub environment: String,
     pub version: String,
-    /// `deployment`, `configuration`, `rollback`, `feature_flag`, …
+    /// `deployment`, `rollback`, `configuration`, `feature_flag`, `scale`; read
+    /// by [`crate::cause::ChangeType::of`].
     #[serde(default)]
     pub change_type: String,
     #[serde(default)]

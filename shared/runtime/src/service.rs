@@ -125,6 +125,9 @@ impl ServiceContext {
     pub fn llm(&self) -> anyhow::Result<Option<Arc<LlmClient>>> {
         let settings =
             LlmSettings::resolve(|name| self.settings.get(name)).map_err(anyhow::Error::msg)?;
+        if let Some(assumed) = settings.as_ref().and_then(LlmSettings::assumed_prices) {
+            tracing::warn!("{assumed}; set LLM_PRICES=model=input/output");
+        }
         let client = settings.map(LlmClient::new).transpose()?;
         Ok(client.map(Arc::new))
     }

@@ -435,10 +435,8 @@ fn change_text(change: &RawDeployment, detected_at_ms: i64) -> String {
     let before = detected_at_ms - change.timestamp_ms;
     let side = if before >= 0 { "before" } else { "after" };
     let mut text = format!(
-        "{} {} of {}, {} {side} detection",
-        change.change_type,
-        change.version,
-        change.service,
+        "{}, {} {side} detection",
+        change.told(),
         format::span(before.abs())
     );
     if !change.deployed_by.is_empty() {

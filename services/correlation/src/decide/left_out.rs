@@ -105,10 +105,10 @@ fn deployments(config: &Config, group: &Group) -> Vec<LeftOut> {
             id: deployment_id(group.incident_id, deployment),
             service: deployment.service.clone(),
             at_ms: deployment.timestamp_ms,
-            description: cut(&format!(
-                "{} {} was rolled out: {}",
-                deployment.service, deployment.version, deployment.description
-            )),
+            description: cut(&match deployment.description.as_str() {
+                "" => deployment.told(),
+                said => format!("{}: {said}", deployment.told()),
+            }),
             reason,
         })
     });

@@ -4,6 +4,7 @@
 use super::state::Group;
 use crate::config::Config;
 use midwatch_events::anomaly::AnomalyType;
+use midwatch_events::cause::ChangeType;
 use midwatch_events::incident::{BlastRadius, CorrelationSignal, GroupedAnomaly};
 use midwatch_events::raw::RawDeployment;
 use std::collections::BTreeSet;
@@ -82,6 +83,13 @@ pub fn suspicion(config: &Config, group: &Group, deployment: &RawDeployment) -> 
         )
     });
     let at = deployment.timestamp_ms;
+    // Somebody takes a version back because there is trouble: what its service
+    // shows a little later is why, and no sign against it.
+    if deployment.change() == ChangeType::Rollback && at > group.onset_ms().min(earliest) {
+        return Suspicion::Refuted(
+            "it is a rollback that was made when the trouble had begun".to_owned(),
+        );
+    }
     if latest < at {
         return Suspicion::Refuted(format!(
             "{} on {service} began to change {} s before it",
@@ -94,6 +102,7 @@ pub fn suspicion(config: &Config, group: &Group, deployment: &RawDeployment) -> 
     if at > first.onset_ms {
         strength *= ratio(latest - at, latest - earliest);
     }
+    strength *= deployment.change().trust();
     if strength > 0.0 {
         Suspicion::Suspect { strength, age_ms }
     } else {
@@ -136,9 +145,8 @@ fn deployments(config: &Config, group: &Group) -> Option<CorrelationSignal> {
         signal_type: "DEPLOYMENT_CORRELATED".to_owned(),
         strength,
         description: format!(
-            "{} {} was rolled out {:.1} min before {} began to change",
-            deployment.service,
-            deployment.version,
+            "{} {:.1} min before {} began to change",
+            deployment.told(),
             minutes(age_ms),
             deployment.service
         ),

@@ -91,6 +91,90 @@ fn a_deployment_after_the_onset_is_no_suspect() {
     assert!(story.opened[0].deployment_context.is_none());
 }
 
+/// A rollback within the trouble is a repair, before it a suspect; each sort is
+/// told as what it is. Strengths: 1 − Δt/60 min, by half for a rollback and a
+/// scale (`ChangeType::trust`), which is too little for a name.
+#[test]
+fn each_sort_of_change_is_suspected_and_told_as_what_it_is() {
+    let deployed = AnomalyType::DeploymentFailure;
+    let failing_only = AnomalyType::ErrorRateSpike;
+    for (sort, at_s, strength, kind, told) in [
+        (
+            "configuration",
+            -360,
+            Some(0.9),
+            deployed,
+            "the configuration of user-service was changed (v2.14.1) 6.0 min before",
+        ),
+        (
+            "feature_flag",
+            -360,
+            Some(0.9),
+            deployed,
+            "a feature flag of user-service was changed (v2.14.1) 6.0 min before",
+        ),
+        (
+            "scale",
+            -360,
+            Some(0.45),
+            failing_only,
+            "user-service was scaled (v2.14.1) 6.0 min before",
+        ),
+        (
+            "rollback",
+            -360,
+            Some(0.45),
+            failing_only,
+            "user-service was rolled back to v2.14.1 6.0 min before",
+        ),
+        // Its callers had been slow for half a minute, the service itself was
+        // fine yet.
+        ("deployment", -20, Some(0.994), deployed, "was rolled out"),
+        ("rollback", -20, None, failing_only, ""),
+    ] {
+        let mut story = Story::new();
+        story.deployment("user-service", at_s);
+        let last = story.around.deployments.last_mut().expect("it was added");
+        sort.clone_into(&mut last.change_type);
+        let mut members = vec![failing("user-service", 0)];
+        if at_s == -20 {
+            members.insert(0, slow("api-gateway", -50));
+        }
+        for member in members {
+            story.hear(member);
+        }
+        story.settle();
+        let opened = &story.opened[0];
+        let signals = opened.correlation_signals.iter();
+        let signal = signals
+            .clone()
+            .find(|one| one.signal_type == "DEPLOYMENT_CORRELATED");
+        match (strength, signal) {
+            (Some(strength), Some(signal)) => {
+                assert!(
+                    (signal.strength - strength).abs() < 0.001,
+                    "{sort}: {signal:?}"
+                );
+                assert!(signal.description.contains(told), "{}", signal.description);
+                assert_eq!(opened.header.anomaly_type, kind, "{sort}");
+            }
+            (None, None) => {
+                let reasons: Vec<&str> = opened
+                    .left_out
+                    .iter()
+                    .map(|one| one.reason.as_str())
+                    .collect();
+                assert_eq!(
+                    reasons,
+                    ["it is a rollback that was made when the trouble had begun"]
+                );
+                assert!(opened.deployment_context.is_none());
+            }
+            other => panic!("{sort} {at_s}: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn records_are_copied_before_the_incident_is_announced() {
     let mut story = Story::new();

@@ -158,6 +158,8 @@ fn summary(case: &Case, at: Moment) -> Artifact {
             "kubernetes_events": facts.kubernetes.len(),
             "similar_incidents": facts.similar.len(),
             "runbooks": facts.runbooks.len(),
+            "precedents": facts.precedents,
+            "guides": facts.guides,
             "gaps": facts.gaps,
         }),
         ..artifact(case, at, summary_id(case), kind)

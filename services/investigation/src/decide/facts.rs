@@ -1,6 +1,7 @@
 //! What an investigation works on: the facts, with the id of each record.
 
-use crate::rca::Answer;
+use super::knowledge::{Guide, Precedent};
+use crate::rca::{Answer, Weighed};
 use midwatch_events::incident::{GroupedAnomaly, SimilarIncident};
 use midwatch_events::raw::RawDeployment;
 use midwatch_events::topology::{EdgeSource, Topology};
@@ -27,6 +28,25 @@ pub struct Facts {
     /// read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
+    /// What that answer was weighed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weighed: Option<Weighed>,
+    /// Reviewed incidents that resemble this one, whatever their type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub precedents: Vec<Precedent>,
+    /// Causes that the runbooks know which were found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guides: Vec<Guide>,
+}
+
+/// What the knowledge store found for an incident: with it a replay, which asks
+/// no store, ranks as was ranked then.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Known {
+    pub similar: Vec<SimilarIncident>,
+    pub precedents: Vec<Precedent>,
+    pub guides: Vec<Guide>,
 }
 
 /// One series before and since the onset.

@@ -3,7 +3,7 @@
 use super::facts::{DeploymentFact, Facts, KubernetesFact, LogFact, SeriesFact};
 use super::recorded::{self, Edges};
 use crate::rca::lines::template;
-use crate::rca::{self, Answer};
+use crate::rca::{self, Answer, Weighed};
 use midwatch_clients::postgres::KeptRecord;
 use midwatch_events::incident::GroupedAnomaly;
 use midwatch_events::mention::names;
@@ -30,12 +30,14 @@ pub fn facts(
         .map(|anomaly| anomaly.onset_ms)
         .min()
         .unwrap_or(0);
+    let (answer, weighed) = answer(kept, anomalies, &edges).unzip();
     Facts {
         series: series(kept, onset),
         logs: logs(kept, onset),
         deployments: deployments(kept),
         kubernetes: kubernetes(kept),
-        answer: answer(kept, anomalies, &edges),
+        answer,
+        weighed,
         edges,
         ..Facts::default()
     }
@@ -43,13 +45,17 @@ pub fn facts(
 
 /// The investigator's answer, where there is more to look at than what
 /// detection said.
-fn answer(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: &Edges) -> Option<Answer> {
+fn answer(
+    kept: &[KeptRecord],
+    anomalies: &[GroupedAnomaly],
+    edges: &Edges,
+) -> Option<(Answer, Weighed)> {
     let recording = recorded::of_records(kept, anomalies, edges);
     if recording.series.is_empty() && recording.lines.is_empty() {
         return None;
     }
     let question = recorded::question(&recording)?;
-    Some(rca::investigate(&recording, &question))
+    Some(rca::weigh_up(&recording, &question))
 }
 
 fn word(record: &Value, name: &str) -> String {

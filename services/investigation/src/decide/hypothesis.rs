@@ -4,11 +4,18 @@ use super::facts::Facts;
 use super::state::Case;
 use crate::rca::clues::number;
 use midwatch_events::anomaly::AnomalyType;
+use midwatch_events::cause::ChangeType;
 use midwatch_events::incident::GroupedAnomaly;
+use midwatch_events::raw::RawDeployment;
 
 /// One sentence that says what is believed, with the readings behind it.
 #[must_use]
-pub fn hypothesis(case: &Case, facts: &Facts, service: &str, cause: AnomalyType) -> String {
+pub fn hypothesis(
+    case: &Case,
+    facts: &Facts,
+    service: &str,
+    (cause, name): (AnomalyType, &str),
+) -> String {
     let worst = case
         .anomalies
         .iter()
@@ -29,20 +36,9 @@ pub fn hypothesis(case: &Case, facts: &Facts, service: &str, cause: AnomalyType)
             number(anomaly.baseline_value)
         )
     });
-    let onset_ms = onset(case, service);
-    let deployment = facts
-        .deployments
-        .iter()
-        .map(|fact| &fact.deployment)
-        .filter(|one| one.service == service && onset_ms.is_none_or(|at| one.timestamp_ms < at))
-        .max_by_key(|one| one.timestamp_ms);
+    let deployment = suspect(case, facts, service, name);
     let what = match (cause, deployment) {
-        (AnomalyType::DeploymentFailure, Some(deployment)) => {
-            format!(
-                "{service} fails since version {} was rolled out",
-                deployment.version
-            )
-        }
+        (AnomalyType::DeploymentFailure, Some(deployment)) => since(deployment),
         (AnomalyType::DeploymentFailure, None) => format!("{service} fails since it was changed"),
         (AnomalyType::DbConnectionExhaustion, _) => {
             format!("{service} runs out of database connections")
@@ -62,6 +58,53 @@ pub fn hypothesis(case: &Case, facts: &Facts, service: &str, cause: AnomalyType)
         _ => format!("{service} behaves out of its range"),
     };
     format!("{what}{reading}")
+}
+
+/// The change that the cause is named after: the newest of its sort before the
+/// symptoms. A rollback that came when the incident had begun is a repair.
+fn suspect<'a>(
+    case: &Case,
+    facts: &'a Facts,
+    service: &str,
+    name: &str,
+) -> Option<&'a RawDeployment> {
+    let onset_ms = onset(case, service);
+    let first_ms = case.anomalies.iter().map(|one| one.onset_ms).min();
+    let before = facts
+        .deployments
+        .iter()
+        .map(|fact| &fact.deployment)
+        .filter(|one| one.service == service && one.change().cause() == name)
+        .filter(|one| onset_ms.is_none_or(|at| one.timestamp_ms < at));
+    before
+        .filter(|one| {
+            let is_repair = first_ms.is_some_and(|at| one.timestamp_ms >= at);
+            one.change() != ChangeType::Rollback || !is_repair
+        })
+        .max_by_key(|one| (one.change() == ChangeType::Release, one.timestamp_ms))
+}
+
+/// What a service has been doing since a change.
+fn since(change: &RawDeployment) -> String {
+    let RawDeployment {
+        service, version, ..
+    } = change;
+    let named = if version.is_empty() {
+        String::new()
+    } else {
+        format!(" ({version})")
+    };
+    match change.change() {
+        ChangeType::Release => format!("{service} fails since version {version} was rolled out"),
+        ChangeType::Rollback => format!("{service} fails since it was rolled back to {version}"),
+        ChangeType::Configuration => {
+            format!("{service} fails since its configuration was changed{named}")
+        }
+        ChangeType::FeatureFlag => {
+            format!("{service} fails since a feature flag of it was changed{named}")
+        }
+        ChangeType::Scale => format!("{service} fails since it was scaled{named}"),
+    }
 }
 
 /// When a service's symptoms began: what came later, a version that is rolled

@@ -6,6 +6,7 @@ pub mod ending;
 pub mod facts;
 pub mod gathered;
 pub mod hypothesis;
+pub mod knowledge;
 mod look;
 pub mod rank;
 pub mod recorded;

@@ -3,17 +3,19 @@
 
 use super::facts::Facts;
 use super::hypothesis::hypothesis;
+use super::knowledge::{self, Heard, Shelf};
 use super::recorded;
 use super::state::Case;
 use crate::rca::clues::Clue;
 use crate::rca::{self, Candidate};
 use midwatch_events::anomaly::AnomalyType;
+use midwatch_events::cause::{family, title};
 use midwatch_events::incident::{
     EvidenceKind, EvidenceRef, GroupedAnomaly, RootCauseCandidate, SimilarIncident,
 };
 
 /// Records that are published with a candidate.
-const RECORDS: usize = 12;
+pub(super) const RECORDS: usize = 12;
 /// Related texts lie at a cosine of 0.4 and more with the model that is used,
 /// unrelated ones below 0.24; 0.3 divides them.
 const SIMILAR: f64 = 0.3;
@@ -29,23 +31,35 @@ const UNNOTICED: f64 = 0.45;
 /// Ranks the candidates, best first.
 #[must_use]
 pub fn rank(case: &Case, facts: &Facts) -> Vec<RootCauseCandidate> {
-    let alone;
-    let candidates: &[Candidate] = match &facts.answer {
-        Some(answer) => &answer.candidates,
+    let (mut candidates, weighed) = match &facts.answer {
+        Some(answer) => (
+            answer.candidates.clone(),
+            facts.weighed.clone().unwrap_or_default(),
+        ),
         None => {
             let recording = recorded::of_facts(&case.anomalies, facts);
             let Some(question) = recorded::question(&recording) else {
                 return Vec::new();
             };
-            alone = rca::investigate(&recording, &question).candidates;
-            &alone
+            let (answer, weighed) = rca::weigh_up(&recording, &question);
+            (answer.candidates, weighed)
         }
     };
+    candidates.retain(|candidate| !candidate.evidence.is_empty());
+    let shelf = Shelf {
+        own: &case.header.short_id,
+        precedents: &facts.precedents,
+        guides: &facts.guides,
+        graph: &facts.topology(),
+    };
+    let mut heard = knowledge::speak(&mut candidates, &weighed, &shelf);
     let mut found: Vec<RootCauseCandidate> = candidates
         .iter()
-        .filter(|candidate| !candidate.evidence.is_empty())
         .zip(1..)
-        .map(|(candidate, rank)| published(case, facts, candidate, rank))
+        .map(|(candidate, rank)| {
+            let heard = heard.remove(&candidate.service).unwrap_or_default();
+            published(case, facts, (candidate, heard), rank)
+        })
         .collect();
     if !case.anomalies.iter().any(is_noticed) {
         for candidate in &mut found {
@@ -66,11 +80,17 @@ fn is_noticed(anomaly: &GroupedAnomaly) -> bool {
     }
 }
 
-fn published(case: &Case, facts: &Facts, candidate: &Candidate, rank: u32) -> RootCauseCandidate {
+fn published(
+    case: &Case,
+    facts: &Facts,
+    (candidate, heard): (&Candidate, Heard),
+    rank: u32,
+) -> RootCauseCandidate {
     let service = &candidate.service;
-    let cause = AnomalyType::parse(&candidate.cause).unwrap_or(AnomalyType::Unknown);
+    let kind = heard.measured.or_else(|| family(&candidate.cause));
+    let kind = kind.unwrap_or(AnomalyType::Unknown);
     let mut evidence: Vec<EvidenceRef> = candidate.evidence.iter().map(reference).collect();
-    evidence.truncate(RECORDS - 1);
+    evidence.truncate(RECORDS - heard.evidence.len().max(1));
     let similar: Vec<SimilarIncident> = facts
         .similar
         .iter()
@@ -78,16 +98,27 @@ fn published(case: &Case, facts: &Facts, candidate: &Candidate, rank: u32) -> Ro
         .take(DOCUMENTS)
         .cloned()
         .collect();
-    evidence.extend(precedent(&similar, service, cause));
+    if heard.evidence.is_empty() {
+        evidence.extend(precedent(&similar, service, kind));
+    }
+    evidence.extend(heard.evidence);
+    let mut apart = vec![candidate.discriminator.clone()];
+    apart.extend(heard.apart);
+    apart.retain(|clause| !clause.is_empty());
+    let mut said = hypothesis(case, facts, service, (kind, &candidate.cause));
+    if heard.measured.is_some() {
+        said.push_str(": ");
+        said.push_str(&title(&candidate.cause).to_lowercase());
+    }
     RootCauseCandidate {
         rank,
         service: service.clone(),
         cause: candidate.cause.clone(),
-        hypothesis: hypothesis(case, facts, service, cause),
+        hypothesis: said,
         confidence: candidate.confidence,
         evidence,
         refuting: candidate.refuting.iter().map(reference).collect(),
-        discriminator: candidate.discriminator.clone(),
+        discriminator: apart.join("; "),
         similar_incidents: similar,
         runbook_refs: facts
             .runbooks

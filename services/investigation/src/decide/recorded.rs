@@ -188,20 +188,19 @@ fn kind_of(critical: bool) -> ChangeKind {
 }
 
 fn rolled_out(id: String, deployment: &RawDeployment) -> ChangeEvent {
-    let by = if deployment.deployed_by.is_empty() {
-        String::new()
-    } else {
-        format!(" by {}", deployment.deployed_by)
-    };
+    let mut text = deployment.told();
+    if !deployment.deployed_by.is_empty() {
+        text.push_str(&format!(" by {}", deployment.deployed_by));
+    }
+    if !deployment.description.is_empty() {
+        text.push_str(&format!(": {}", deployment.description));
+    }
     ChangeEvent {
         id,
         service: deployment.service.clone(),
         at_ms: deployment.timestamp_ms,
-        kind: ChangeKind::Deployment,
-        text: format!(
-            "{} {} was rolled out{by}: {}",
-            deployment.service, deployment.version, deployment.description
-        ),
+        kind: ChangeKind::announced(deployment.change()),
+        text,
     }
 }
 

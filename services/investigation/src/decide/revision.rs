@@ -2,7 +2,7 @@
 
 use super::state::Case;
 use crate::config::Config;
-use midwatch_events::AnomalyType;
+use midwatch_events::cause;
 use midwatch_events::incident::{
     EvidenceRef, GroupedAnomaly, IncidentUpdated, RootCauseCandidate, Verdict,
 };
@@ -173,8 +173,7 @@ pub fn reason(why: &str, old: &[RootCauseCandidate], new: &[RootCauseCandidate])
 
 /// `CPU saturation on api-gateway`.
 fn title(candidate: &RootCauseCandidate) -> String {
-    let cause = AnomalyType::parse(&candidate.cause)
-        .map_or_else(|| candidate.cause.clone(), |kind| kind.title().to_owned());
+    let cause = cause::title(&candidate.cause);
     format!("{cause} on {}", candidate.service)
 }
 

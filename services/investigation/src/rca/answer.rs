@@ -4,7 +4,8 @@
 use super::clues::{self, Clue};
 use super::portrait::{self, Findings};
 use super::recording::{Question, Recording};
-use super::{causes, question, weigh};
+use super::signs::{self, Weighed};
+use super::{causes, question, sorts, weigh};
 use midwatch_events::incident::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,7 @@ pub struct Candidate {
     /// From 1.
     pub rank: u32,
     pub service: String,
-    /// An anomaly type's wire name.
+    /// An anomaly type's wire name, or what a failed change of its sort is called.
     pub cause: String,
     /// One sentence.
     pub hypothesis: String,
@@ -49,6 +50,12 @@ pub struct Candidate {
 /// Ranks the services of a recording.
 #[must_use]
 pub fn investigate(recording: &Recording, question: &Question) -> Answer {
+    weigh_up(recording, question).0
+}
+
+/// The same, with what it was weighed from.
+#[must_use]
+pub fn weigh_up(recording: &Recording, question: &Question) -> (Answer, Weighed) {
     let asked = question;
     let taken = question::recorded_metric(recording, asked);
     let question = &Question {
@@ -63,6 +70,11 @@ pub fn investigate(recording: &Recording, question: &Question) -> Answer {
         weigh::CEILING
     };
     let confidences = weigh::confidences(&charges, ceiling);
+    let mut weighed = Weighed {
+        charges: signs::plain(&charges),
+        ceiling,
+        ..Weighed::default()
+    };
     let mut candidates: Vec<Candidate> = charges
         .iter()
         .zip(&confidences)
@@ -72,6 +84,11 @@ pub fn investigate(recording: &Recording, question: &Question) -> Answer {
             let clues = clues::of(recording, &findings, service);
             let cause = causes::cause(recording, &findings, service);
             let shown = causes::shown_by(recording, cause, &clues).cloned();
+            let found = signs::of(recording, &findings, (service, cause), &clues);
+            weighed.signs.insert(service.clone(), found);
+            if signs::is_explained(&findings, service) {
+                weighed.explained.insert(service.clone());
+            }
             let evidence: Vec<Clue> = clues
                 .into_iter()
                 .map(|(_, clue)| clue)
@@ -80,7 +97,7 @@ pub fn investigate(recording: &Recording, question: &Question) -> Answer {
             Candidate {
                 rank,
                 service: service.clone(),
-                cause: cause.as_str().to_owned(),
+                cause: sorts::cause_name(recording, &findings, service, cause).to_owned(),
                 hypothesis: causes::hypothesis(service, cause, shown.as_ref()),
                 confidence: round(*confidence),
                 evidence,
@@ -95,7 +112,7 @@ pub fn investigate(recording: &Recording, question: &Question) -> Answer {
             causes::discriminator(&findings, &candidates[index], next.as_deref());
     }
     let top = candidates.first().map_or(0.0, |top| top.confidence);
-    Answer {
+    let answer = Answer {
         ranking: charges.into_iter().map(|(service, _)| service).collect(),
         verdict: if top >= CONCLUSIVE {
             Verdict::Conclusive
@@ -104,7 +121,8 @@ pub fn investigate(recording: &Recording, question: &Question) -> Answer {
         },
         candidates,
         gaps: gaps(recording, asked, taken.as_deref(), &findings),
-    }
+    };
+    (answer, weighed)
 }
 
 /// Two decimals: more would claim more than the rules can tell.

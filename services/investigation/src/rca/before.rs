@@ -4,6 +4,7 @@ use super::lines::Kind as Told;
 use super::portrait::{Findings, Kind, Note, onset_of};
 use super::quantity::Quantity;
 use super::recording::{ChangeKind, Question, Recording};
+use super::sorts;
 use std::collections::BTreeSet;
 
 /// How likely a change of that age has to do with symptoms: one that fails
@@ -125,7 +126,7 @@ pub(super) fn rollouts(
 ) -> Vec<(usize, i64)> {
     let deployments = recording.changes.iter().enumerate();
     let mut found: Vec<(usize, i64)> = deployments
-        .filter(|(_, event)| event.kind == ChangeKind::Deployment)
+        .filter(|(_, event)| sorts::is_suspect(event, question))
         .filter_map(|(index, event)| {
             let onset_ms = symptom_onset(recording, question, findings, &event.service)?;
             Some((index, onset_ms - event.at_ms))
@@ -144,7 +145,8 @@ pub(super) fn by_changes(
 ) {
     for (index, age_ms) in &findings.rollouts {
         let service = &recording.changes[*index].service;
-        note(service, Kind::Deployment, nearness(*age_ms));
+        let trust = sorts::trust(recording.changes[*index].kind);
+        note(service, Kind::Deployment, trust * nearness(*age_ms));
     }
     for event in &recording.changes {
         if event.kind == ChangeKind::KubernetesFailure {

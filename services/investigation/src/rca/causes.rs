@@ -6,9 +6,10 @@ use super::portrait::{Findings, Kind};
 use super::quantity::Quantity;
 use super::recording::Recording;
 use midwatch_events::anomaly::AnomalyType;
+use midwatch_events::cause;
 
 /// What a resource's exhaustion is called.
-fn of_resource(quantity: Quantity) -> Option<AnomalyType> {
+pub(super) fn of_resource(quantity: Quantity) -> Option<AnomalyType> {
     match quantity {
         Quantity::Cpu => Some(AnomalyType::CpuSaturation),
         Quantity::Memory => Some(AnomalyType::MemoryLeak),
@@ -44,14 +45,7 @@ pub fn cause(recording: &Recording, findings: &Findings, service: &str) -> Anoma
     if size(Kind::Silence) > 0.5 {
         return AnomalyType::DependencyOutage;
     }
-    let failures = size(Kind::Failures)
-        .max(size(Kind::SpanFailures))
-        .max(size(Kind::FailureJump))
-        .max(size(Kind::Complaints));
-    let seconds = size(Kind::Seconds)
-        .max(size(Kind::SpanSeconds))
-        .max(size(Kind::SlowEdges))
-        .max(size(Kind::LatencyJump));
+    let (failures, seconds) = symptoms(findings, service);
     if failures == 0.0 && seconds == 0.0 {
         return if size(Kind::TrafficLoss) > 0.0 {
             AnomalyType::TrafficDrop
@@ -66,8 +60,31 @@ pub fn cause(recording: &Recording, findings: &Findings, service: &str) -> Anoma
     }
 }
 
+/// How strongly a service fails, and how strongly it is slow.
+pub(super) fn symptoms(findings: &Findings, service: &str) -> (f64, f64) {
+    let most = |kinds: [Kind; 4]| {
+        let portrait = findings.portraits.get(service);
+        let sizes = kinds.iter().filter_map(|kind| portrait?.get(kind).copied());
+        sizes.fold(0.0, f64::max)
+    };
+    (
+        most([
+            Kind::Failures,
+            Kind::SpanFailures,
+            Kind::FailureJump,
+            Kind::Complaints,
+        ]),
+        most([
+            Kind::Seconds,
+            Kind::SpanSeconds,
+            Kind::SlowEdges,
+            Kind::LatencyJump,
+        ]),
+    )
+}
+
 /// A container that is killed for want of memory names the cause itself.
-fn told_by_kubernetes(recording: &Recording, service: &str) -> AnomalyType {
+pub(super) fn told_by_kubernetes(recording: &Recording, service: &str) -> AnomalyType {
     let changes = recording
         .changes
         .iter()
@@ -203,7 +220,7 @@ pub fn hypothesis(service: &str, cause: AnomalyType, shown: Option<&Clue>) -> St
 #[must_use]
 pub fn discriminator(findings: &Findings, candidate: &Candidate, next: Option<&str>) -> String {
     let service = &candidate.service;
-    let look = match AnomalyType::parse(&candidate.cause) {
+    let look = match cause::family(&candidate.cause) {
         Some(AnomalyType::DeploymentFailure) => {
             format!("if {service} fails on after the change is taken back, it was not the change")
         }

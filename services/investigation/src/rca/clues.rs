@@ -4,7 +4,7 @@ use super::ledger::Changed;
 use super::lines::{Kind as Told, Template};
 use super::portrait::{Findings, Kind};
 use super::quantity::Quantity;
-use super::recording::{Alarm, ChangeKind, Recording};
+use super::recording::{Alarm, Recording};
 use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::incident::EvidenceKind;
 use serde::{Deserialize, Serialize};
@@ -309,7 +309,7 @@ fn changes(
     let rollouts = findings.rollouts.iter();
     let rollouts = rollouts.map(|(index, _)| &recording.changes[*index]);
     let others = recording.changes.iter();
-    let others = others.filter(|event| event.kind != ChangeKind::Deployment);
+    let others = others.filter(|event| event.kind.change().is_none());
     let is_rollout = kind == Kind::Deployment;
     rollouts
         .filter(|_| is_rollout)
@@ -318,9 +318,9 @@ fn changes(
         .take(EACH)
         .map(|event| Clue {
             id: event.id.clone(),
-            kind: match event.kind {
-                ChangeKind::Deployment => EvidenceKind::Deployment,
-                _ => EvidenceKind::Kubernetes,
+            kind: match event.kind.change() {
+                Some(_) => EvidenceKind::Deployment,
+                None => EvidenceKind::Kubernetes,
             },
             service: service.to_owned(),
             at_ms: event.at_ms,

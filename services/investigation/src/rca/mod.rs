@@ -20,13 +20,16 @@ pub mod portrait;
 pub mod quantity;
 mod question;
 pub mod recording;
+pub mod signs;
+mod sorts;
 mod spoken;
 pub mod traces;
 mod unseen;
 pub mod weigh;
 mod wording;
 
-pub use answer::{Answer, Candidate, investigate};
+pub use answer::{Answer, Candidate, investigate, weigh_up};
 pub use recording::{
     Alarm, ChangeEvent, ChangeKind, Kept, Line, Question, Recording, Series, Span,
 };
+pub use signs::{Sign, Weighed};

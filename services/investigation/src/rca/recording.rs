@@ -1,6 +1,7 @@
 //! What an investigation looks at: recorded telemetry around an alert.
 
 use midwatch_events::anomaly::{AnomalyType, Severity};
+use midwatch_events::cause::ChangeType;
 use midwatch_events::mention::names_dependency;
 use midwatch_events::raw::LogLevel;
 use midwatch_events::topology::{EdgeSource, Topology};
@@ -59,12 +60,36 @@ pub struct ChangeEvent {
 /// What sort of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
+    /// A release.
     Deployment,
+    /// Any other change that people announce.
+    Change(ChangeType),
     /// A Kubernetes event that is critical by itself: a kill, an eviction, a
     /// crash loop.
     KubernetesFailure,
     /// Any other Kubernetes event.
     Kubernetes,
+}
+
+impl ChangeKind {
+    /// The kind of a change of that sort.
+    #[must_use]
+    pub fn announced(change: ChangeType) -> ChangeKind {
+        match change {
+            ChangeType::Release => ChangeKind::Deployment,
+            other => ChangeKind::Change(other),
+        }
+    }
+
+    /// Which sort of change people announced; `None` for what a cluster tells.
+    #[must_use]
+    pub fn change(self) -> Option<ChangeType> {
+        match self {
+            ChangeKind::Deployment => Some(ChangeType::Release),
+            ChangeKind::Change(change) => Some(change),
+            ChangeKind::KubernetesFailure | ChangeKind::Kubernetes => None,
+        }
+    }
 }
 
 /// What detection said of a series, where it was asked: which kind of trouble

@@ -3,14 +3,20 @@
 use super::Investigation;
 use crate::decide::facts::Facts;
 use crate::decide::gathered;
+use crate::decide::knowledge::{Guide, Precedent};
 use anyhow::Context as _;
+use midwatch_clients::knowledge::{IncidentHit, REVIEWED};
 use midwatch_clients::postgres::records;
 use midwatch_events::anomaly::AnomalyType;
+use midwatch_events::ids::short_incident;
 use midwatch_events::incident::{GroupedAnomaly, SimilarIncident};
 use midwatch_events::topology::EdgeSource;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
+
+/// Causes of runbooks that are kept, of one runbook and of all.
+const CAUSES: usize = 20;
 
 #[derive(Deserialize)]
 struct Request {
@@ -73,10 +79,32 @@ impl Investigation {
                 .gaps
                 .push(format!("past incidents could not be searched: {error}")),
         }
+        match self.knowledge.search_reviewed(&query).await {
+            Ok(hits) => {
+                let own = short_incident(request.incident_id);
+                facts.precedents = hits.iter().filter_map(precedent).collect();
+                facts.precedents.retain(|one| one.incident_id != own);
+            }
+            Err(error) => facts
+                .gaps
+                .push(format!("reviewed incidents could not be searched: {error}")),
+        }
         match self.knowledge.search_runbooks(&query, Some(kind)).await {
             Ok(hits) => {
                 for hit in hits {
                     let name = format!("{}#{}", hit.runbook_id, hit.section_title);
+                    for cause in hit.causes.iter().take(CAUSES) {
+                        let guides = &mut facts.guides;
+                        // Sections come best first, and all of a runbook know
+                        // the same causes.
+                        if guides.len() < CAUSES && !guides.iter().any(|one| one.cause == *cause) {
+                            guides.push(Guide {
+                                document: name.clone(),
+                                score: f64::from(hit.score),
+                                cause: cause.clone(),
+                            });
+                        }
+                    }
                     facts.runbooks.push((name, f64::from(hit.score)));
                 }
             }
@@ -85,6 +113,20 @@ impl Investigation {
                 .push(format!("runbooks could not be searched: {error}")),
         }
     }
+}
+
+/// A reviewed incident, if its cause was concluded then. Where a person stated
+/// the cause in words, what the ranking had called it is no lesson.
+fn precedent(hit: &IncidentHit) -> Option<Precedent> {
+    let cause = word(&hit.record, "cause");
+    let is_concluded = hit.record["concluded"].as_bool().unwrap_or(false);
+    (!cause.is_empty() && is_concluded).then(|| Precedent {
+        incident_id: hit.incident_id.clone(),
+        service: hit.service.clone(),
+        cause,
+        score: f64::from(hit.score),
+        reviewed: hit.origin == REVIEWED,
+    })
 }
 
 fn word(record: &Value, name: &str) -> String {

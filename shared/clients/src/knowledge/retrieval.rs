@@ -1,7 +1,8 @@
 //! Finding: incidents and runbook sections by meaning, services by name.
 
 use super::{
-    ARCHITECTURE, EffectiveAction, INCIDENTS, KnowledgeStore, RUNBOOKS, Result, RunbookStep, equals,
+    ARCHITECTURE, EffectiveAction, INCIDENTS, KnowledgeStore, KnownCause, REVIEWED, RUNBOOKS,
+    Result, RunbookStep, equals,
 };
 use qdrant_client::qdrant::{Query, QueryPointsBuilder};
 use serde::de::DeserializeOwned;
@@ -30,6 +31,12 @@ pub struct IncidentHit {
     /// What was carried out then, and whether it worked.
     #[serde(default)]
     pub effective_actions: Vec<EffectiveAction>,
+    /// Where the cause was.
+    #[serde(default)]
+    pub service: String,
+    /// [`REVIEWED`] where people's review brought it in.
+    #[serde(default)]
+    pub origin: String,
 }
 
 /// A section of a runbook.
@@ -48,6 +55,9 @@ pub struct RunbookHit {
     /// The steps that the section lists.
     #[serde(default)]
     pub steps: Vec<RunbookStep>,
+    /// The causes that its runbook knows beyond the anomaly types.
+    #[serde(default)]
+    pub causes: Vec<KnownCause>,
 }
 
 /// The record of a service.
@@ -74,21 +84,25 @@ impl KnowledgeStore {
         anomaly_type: Option<&str>,
     ) -> Result<Vec<IncidentHit>> {
         let filter = anomaly_type.map(|kind| ("anomaly_type", kind));
-        let chunks: Vec<IncidentHit> = self
+        let chunks = self
             .search(INCIDENTS, query, INCIDENT_CHUNKS, filter)
-            .await?
-            .into_iter()
-            .map(|(score, hit)| IncidentHit { score, ..hit })
-            .collect();
-        let mut hits: Vec<IncidentHit> = Vec::with_capacity(INCIDENT_HITS);
-        // Chunks come best first, so the first of an incident is its best.
-        for chunk in chunks {
-            let known = |hit: &IncidentHit| hit.incident_id == chunk.incident_id;
-            if hits.len() < INCIDENT_HITS && !hits.iter().any(known) {
-                hits.push(chunk);
-            }
-        }
-        Ok(hits)
+            .await?;
+        Ok(best_of_each(chunks))
+    }
+
+    /// Up to five incidents that people have reviewed and that resemble `query`,
+    /// best first, whatever their type: what an incident was opened on is often
+    /// only what its cause led to.
+    ///
+    /// # Errors
+    /// [`KnowledgeError`].
+    pub async fn search_reviewed(&self, query: &str) -> Result<Vec<IncidentHit>> {
+        let vector = self.vector(query).await?;
+        let filter = Some(("origin", REVIEWED));
+        let chunks = self
+            .nearest(INCIDENTS, &vector, INCIDENT_CHUNKS, filter)
+            .await?;
+        Ok(best_of_each(chunks))
     }
 
     /// Up to eight runbook sections that answer `query`, best first. With an
@@ -169,17 +183,18 @@ impl KnowledgeStore {
         limit: u64,
         filter: Option<(&str, &str)>,
     ) -> Result<Vec<(f32, T)>> {
-        let vector = self
-            .embeddings
-            .embed(&[query.to_owned()])
-            .await?
-            .pop()
-            .expect("embed gives one vector per text");
+        let vector = self.vector(query).await?;
         let mut hits = self.nearest(collection, &vector, limit, filter).await?;
         if hits.is_empty() && filter.is_some() {
             hits = self.nearest(collection, &vector, limit, None).await?;
         }
         Ok(hits)
+    }
+
+    async fn vector(&self, query: &str) -> Result<Vec<f32>> {
+        let vectors = self.embeddings.embed(&[query.to_owned()]).await?;
+        let vector = vectors.into_iter().next();
+        Ok(vector.expect("embed gives one vector per text"))
     }
 
     async fn nearest<T: DeserializeOwned>(
@@ -207,4 +222,16 @@ impl KnowledgeStore {
             .map(|point| Ok((point.score, self.read(collection, point.payload.into())?)))
             .collect()
     }
+}
+
+/// Chunks come best first, so the first of an incident is its best.
+fn best_of_each(chunks: Vec<(f32, IncidentHit)>) -> Vec<IncidentHit> {
+    let mut hits: Vec<IncidentHit> = Vec::with_capacity(INCIDENT_HITS);
+    for (score, chunk) in chunks {
+        let known = |hit: &IncidentHit| hit.incident_id == chunk.incident_id;
+        if hits.len() < INCIDENT_HITS && !hits.iter().any(known) {
+            hits.push(IncidentHit { score, ..chunk });
+        }
+    }
+    hits
 }

@@ -1,5 +1,6 @@
 //! Which model endpoint to use, read from the environment by whoever owns it.
 
+use super::price::Price;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -49,15 +50,6 @@ pub enum ToolMode {
     Schema,
 }
 
-/// What a model costs, in US dollars per million tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Price {
-    /// For what is sent.
-    pub input_usd_per_million: f64,
-    /// For what comes back.
-    pub output_usd_per_million: f64,
-}
-
 /// A model endpoint and the limits of its use.
 #[derive(Clone, PartialEq)]
 pub struct LlmSettings {
@@ -78,7 +70,7 @@ pub struct LlmSettings {
     pub max_seconds_per_incident: u64,
     /// Money that one incident may cost, in US dollars.
     pub max_cost_usd_per_incident: f64,
-    /// By model name; a model that is not listed counts as free.
+    /// By model name; [`LlmSettings::price`] knows what others cost.
     pub prices: BTreeMap<String, Price>,
     /// How tools are offered.
     pub tool_mode: ToolMode,
@@ -188,15 +180,6 @@ impl LlmSettings {
             Tier::Fast => &self.model_fast,
             Tier::Reasoning => &self.model_reasoning,
         }
-    }
-
-    /// What these tokens cost with that model, in US dollars; 0 where its price is unknown.
-    #[must_use]
-    pub fn cost_usd(&self, model: &str, prompt_tokens: u64, completion_tokens: u64) -> f64 {
-        let price = self.prices.get(model).copied().unwrap_or_default();
-        (prompt_tokens as f64 * price.input_usd_per_million
-            + completion_tokens as f64 * price.output_usd_per_million)
-            / 1_000_000.0
     }
 }
 
@@ -422,17 +405,5 @@ mod tests {
             assert!(error.contains(expected), "{error}");
             assert!(!error.contains("hush"), "{error}");
         }
-    }
-
-    #[test]
-    fn cost_follows_the_price_table_and_is_zero_when_unknown() {
-        let variables = [
-            ("OPENAI_API_KEY", "k"),
-            ("LLM_PRICES", "gpt-4.1=2/8, gpt-4.1-mini=0.4/1.6"),
-        ];
-        let settings = resolve(&variables).unwrap().unwrap();
-        // 1 000 tokens at 2 USD and 500 at 8 USD a million: 0.002 + 0.004.
-        assert!((settings.cost_usd("gpt-4.1", 1_000, 500) - 0.006).abs() < 1e-12);
-        assert_eq!(settings.cost_usd("other", 1_000, 500), 0.0);
     }
 }

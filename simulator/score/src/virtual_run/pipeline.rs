@@ -10,8 +10,8 @@ use midwatch_detection::decide::transition::Emission;
 use midwatch_detection::decide::{At, Detector, Effect, Input};
 use midwatch_events::artifact::Artifact;
 use midwatch_events::decode::SCHEMA_VERSION;
-use midwatch_events::incident::SimilarIncident;
 use midwatch_events::{Envelope, Event, GroundTruth, Meta};
+use midwatch_investigation::decide::facts::Known;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use uuid::Uuid;
@@ -173,8 +173,8 @@ impl<'a> Pipeline<'a> {
         self.given_anomalies = true;
     }
 
-    /// The past incidents that the knowledge store would find.
-    pub fn know(&mut self, past: Vec<SimilarIncident>) {
+    /// What the knowledge store would find.
+    pub fn know(&mut self, past: Known) {
         self.respond.shelf().know(past);
     }
 

@@ -12,8 +12,8 @@
 use super::Setup;
 use super::pipeline::{IDLE_EVERY_MS, Pipeline};
 use midwatch_events::artifact::Artifact;
-use midwatch_events::incident::SimilarIncident;
 use midwatch_events::{Envelope, Event};
+use midwatch_investigation::decide::facts::Known;
 use std::collections::BTreeMap;
 
 /// After a gap of this length silence is looked for once a minute only.
@@ -58,12 +58,7 @@ impl Replay {
     /// very anomalies that they decided on live. `past` are the incidents that
     /// the knowledge store found then.
     #[must_use]
-    pub fn of_anomalies(
-        setup: &Setup,
-        epoch: &str,
-        idle_after_ms: i64,
-        past: Vec<SimilarIncident>,
-    ) -> Replay {
+    pub fn of_anomalies(setup: &Setup, epoch: &str, idle_after_ms: i64, past: Known) -> Replay {
         let mut replay = Replay::new(setup, epoch, idle_after_ms);
         replay.pipeline.give_anomalies();
         replay.pipeline.know(past);

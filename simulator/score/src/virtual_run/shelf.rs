@@ -5,8 +5,8 @@ use midwatch_clients::postgres::KeptRecord;
 use midwatch_correlation::records::{LIMIT, Text, Window, answer};
 use midwatch_correlation::table::ContextTable;
 use midwatch_events::artifact::Artifact;
-use midwatch_events::incident::SimilarIncident;
 use midwatch_events::topology::EdgeSource;
+use midwatch_investigation::decide::facts::Known;
 use midwatch_investigation::decide::gathered;
 use midwatch_runtime::Projection;
 use serde_json::Value;
@@ -33,15 +33,15 @@ pub(super) struct Shelf {
     held: BTreeMap<Uuid, Held>,
     order: VecDeque<Uuid>,
     /// What the knowledge store would find.
-    past: Vec<SimilarIncident>,
+    past: Known,
     /// What was concluded, where somebody asked for it.
     artifacts: Option<Vec<Artifact>>,
 }
 
 impl Shelf {
-    /// From now on every investigation finds these past incidents, and what
-    /// it concludes is kept.
-    pub fn know(&mut self, past: Vec<SimilarIncident>) {
+    /// From now on every investigation finds this, and what it concludes is
+    /// kept.
+    pub fn know(&mut self, past: Known) {
         self.past = past;
         self.artifacts.get_or_insert_default();
     }
@@ -132,7 +132,7 @@ impl Shelf {
     }
 
     /// The facts that the investigation's shell gathers; of the knowledge store
-    /// the past incidents that are given.
+    /// what is given.
     pub fn gather(&mut self, payload: &Value) -> Result<Value, String> {
         let read = |name: &str| payload[name].clone();
         let id: Uuid =
@@ -143,7 +143,9 @@ impl Shelf {
         // As many as the investigation reads from PostgreSQL.
         let kept: Vec<KeptRecord> = held.records.values().take(LIMIT).cloned().collect();
         let mut facts = gathered::facts(&kept, &anomalies, held.edges.clone());
-        facts.similar.clone_from(&self.past);
+        facts.similar.clone_from(&self.past.similar);
+        facts.precedents.clone_from(&self.past.precedents);
+        facts.guides.clone_from(&self.past.guides);
         serde_json::to_value(facts).map_err(|error| error.to_string())
     }
 }
