@@ -37,7 +37,7 @@ fn the_interface_document_describes_exactly_the_routes() {
             "actions",
             "webhook",
         ];
-        let both = ["/approve", "/api/incidents"].contains(&path.as_str());
+        let both = ["/approve", "/acknowledge", "/api/incidents"].contains(&path.as_str());
         let posted = path
             .rsplit('/')
             .next()
