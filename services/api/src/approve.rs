@@ -2,13 +2,15 @@
 //! `POST /approve` does it, once.
 //!
 //! Mail scanners and previews follow links, so GET and HEAD change nothing. The
-//! link is its holder's credential: whoever has it is its recipient.
+//! link is its holder's credential: whoever has it is its recipient
+//! ([`crate::links`]).
 
 use crate::App;
 use crate::caller::Caller;
 use crate::commands::{self, Way};
 use crate::error::ApiError;
 use crate::known::Known;
+use crate::links::{self, Asked};
 use crate::operators::{Operator, unreadable};
 use crate::origin::Asker;
 use crate::pages::Frame;
@@ -18,20 +20,13 @@ use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Form, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use midwatch_clients::postgres::approval_links::{self as links, Used};
+use midwatch_clients::postgres::approval_links::{self, Used};
 use midwatch_clients::postgres::read::{self, IncidentRow};
-use midwatch_clients::signed_link::{self, Link, LinkError, LinkKey};
-use midwatch_events::{OperatorCommand, ids};
+use midwatch_clients::signed_link::{self, Link};
+use midwatch_events::OperatorCommand;
 use midwatch_runtime::clock;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use uuid::Uuid;
-
-/// The id of the command that a link stands for.
-#[must_use]
-pub fn event_id(nonce: &str) -> Uuid {
-    ids::derive(&["approval-link", nonce])
-}
 
 /// What was decided, and when.
 #[derive(Serialize)]
@@ -66,47 +61,11 @@ struct View {
     decided: Option<Decided>,
 }
 
-fn key(app: &App) -> Result<Arc<LinkKey>, ApiError> {
-    app.link_key.clone().ok_or_else(|| {
-        ApiError::not_found(
-            "links are not taken here",
-            "set APPROVAL_LINK_KEY_FILE to the key that the mails' links are signed with",
-        )
-    })
-}
-
 /// Opens a token; what is wrong with it has a status of its own.
 fn open(app: &App, token: &str) -> Result<Link, ApiError> {
-    let key = key(app)?;
-    signed_link::open(&key, token.trim(), clock::now_ms()).map_err(|error| {
-        let (status, code) = match error {
-            LinkError::Malformed => (StatusCode::BAD_REQUEST, "bad_link"),
-            LinkError::Forged => (StatusCode::FORBIDDEN, "forged_link"),
-            LinkError::Expired(_) => (StatusCode::GONE, "expired_link"),
-        };
-        metrics::counter!("midwatch_api_links_total", "outcome" => code).increment(1);
-        let hint = match &error {
-            LinkError::Expired(link) => format!(
-                "nothing was done; /incidents/{} shows the plan as it is now",
-                ids::short_incident(link.incident_id)
-            ),
-            _ => "nothing was done; open the link from the mail again, or the incident's page"
-                .to_owned(),
-        };
-        ApiError {
-            status,
-            code,
-            message: error.to_string(),
-            hint,
-        }
-    })
-}
-
-/// The address of the page. What mail programs add is left alone.
-#[derive(Deserialize)]
-pub struct Asked {
-    #[serde(default)]
-    t: String,
+    let key = links::key(app)?;
+    let link = signed_link::open(&key, token.trim(), clock::now_ms());
+    link.map_err(|error| links::refused(&error))
 }
 
 /// `GET /approve`.
@@ -118,7 +77,7 @@ pub async fn show(
     let token = asked.map_err(|error| unreadable(&error.body_text()))?.t;
     let link = open(&app, &token)?;
     let row = find_incident(&app.pool, &link.incident_id.to_string()).await?;
-    let used = links::used(&app.pool, &link.nonce).await?;
+    let used = approval_links::used(&app.pool, &link.nonce).await?;
     let view = view(&app, row, &link, (&token, used)).await?;
     let status = match (&view.decided, &view.obstacle) {
         (Some(_), _) => StatusCode::GONE,
@@ -157,30 +116,27 @@ pub async fn press(
         }
     };
     let row = find_incident(&app.pool, &link.incident_id.to_string()).await?;
-    if let Some(used) = links::used(&app.pool, &link.nonce)
+    if let Some(used) = approval_links::used(&app.pool, &link.nonce)
         .await?
         .filter(|one| one.is_published)
     {
-        return Err(used_already(&row.short_id, &used));
+        return Err(links::used_already(&row.short_id, &used));
     }
     let short_id = row.short_id.clone();
     let way = Way {
         channel: "link",
         address: &caller.address,
     };
-    // Whoever is an operator as well is one person, however they come.
-    let known = app.operators.name_of_mail(&link.recipient);
-    let by = known.unwrap_or_else(|| link.recipient.clone());
-    let command = command_of(&row, &link, by, (decision, &pressed.reason), way);
+    let by = links::operator(&app, &link.recipient);
+    let command = command_of(&row, &link, &by, (decision, &pressed.reason), way);
     let mut view = view(&app, row, &link, ("", None)).await?;
     if let Some(obstacle) = view.obstacle {
         return Err(obstacle);
     }
-    if let Some(used) = links::take(&app.resender, &link, decision).await? {
-        return Err(used_already(&short_id, &used));
+    if let Some(used) = approval_links::take(&app.resender, &link, decision).await? {
+        return Err(links::used_already(&short_id, &used));
     }
-    let published = publish(&app, &link, command).await?;
-    metrics::counter!("midwatch_api_links_total", "outcome" => "published").increment(1);
+    let published = links::publish(&app, &link.nonce, command).await?;
     view.decided = Some(Decided {
         command: decision.to_owned(),
         wall_ms: published.command.issued_at_ms,
@@ -197,15 +153,11 @@ pub async fn press(
 fn command_of(
     row: &IncidentRow,
     link: &Link,
-    name: String,
+    by: &Operator,
     (decision, reason): (&str, &str),
     way: Way<'_>,
 ) -> OperatorCommand {
-    let recipient = Operator {
-        name,
-        credential_id: format!("link:{}", link.recipient),
-    };
-    let mut command = commands::issued(&recipient, Some(reason), clock::now_ms());
+    let mut command = commands::issued(by, Some(reason), clock::now_ms());
     command.incident_id = row.id;
     command.command = decision.to_owned();
     command.target.clone_from(&link.step_id);
@@ -214,56 +166,6 @@ fn command_of(
     command.details.plan_hash.clone_from(&link.plan_hash);
     command.details.nonce.clone_from(&link.nonce);
     command
-}
-
-/// Publishes and keeps where it lies. What the broker refused for certain
-/// leaves the link as it was; where no acknowledgement came, the same decision
-/// may be sent again after a minute, under the same id.
-async fn publish(
-    app: &App,
-    link: &Link,
-    command: OperatorCommand,
-) -> Result<commands::Published, ApiError> {
-    match commands::publish(app, event_id(&link.nonce), command).await {
-        Ok(published) => {
-            let (partition, offset) = (published.partition, published.offset);
-            let kept = links::published(&app.resender, &link.nonce, partition, offset).await;
-            if let Err(error) = kept {
-                // The row is there: the link cannot be used for anything else.
-                tracing::warn!(%error, "where a link's command lies could not be kept");
-            }
-            Ok(published)
-        }
-        Err(error) if error.code == "refused_by_broker" => {
-            links::give_back(&app.resender, &link.nonce).await?;
-            Err(error)
-        }
-        Err(error) => Err(ApiError {
-            hint: "it may have been heard; look at the incident, and send the same decision again \
-                   after a minute"
-                .to_owned(),
-            ..error
-        }),
-    }
-}
-
-fn used_already(short_id: &str, used: &Used) -> ApiError {
-    metrics::counter!("midwatch_api_links_total", "outcome" => "used_link").increment(1);
-    ApiError {
-        status: StatusCode::CONFLICT,
-        code: "used_link",
-        message: format!(
-            "this link was already used: {} {} {} ago",
-            used.recipient,
-            if used.command == "approve" {
-                "approved"
-            } else {
-                "rejected"
-            },
-            crate::pages::format::span(clock::now_ms() - used.taken_at_ms)
-        ),
-        hint: format!("nothing was done now; /incidents/{short_id} tells what came of it"),
-    }
 }
 
 async fn view(

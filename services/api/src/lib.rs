@@ -16,8 +16,8 @@
 //!   `dead_letters_resent` says by whom and how it ended ([`dead_letters`]). An
 //!   operator's command is published on `operator.commands`, for the agents to
 //!   obey ([`commands`]), and only for somebody with a credential: a token or a
-//!   trusted proxy's word ([`operators`]), a one-time link ([`approve`]), whose
-//!   use is a row in `approval_links_used`, a known user's press of a button in
+//!   trusted proxy's word ([`operators`]), a one-time link ([`approve`],
+//!   [`acknowledge`]), whose use is a row in `approval_links_used`, a known user's press of a button in
 //!   Slack ([`slack`]) or Telegram ([`telegram`]), or, to acknowledge only, a
 //!   person whom PagerDuty names ([`pagerduty`]). Both tables have a pool of their own, whose role may
 //!   write nothing else; all other database sessions are read-only;
@@ -28,6 +28,7 @@
 //! - every list, wait and queue has a limit; without Redis or broker the pages
 //!   stay, with less on them.
 
+pub mod acknowledge;
 pub mod activity;
 pub mod agents;
 pub mod approve;
@@ -40,6 +41,7 @@ pub mod fleet;
 pub mod incidents;
 pub mod knowledge;
 pub mod known;
+pub mod links;
 pub mod live;
 pub mod operators;
 pub mod origin;

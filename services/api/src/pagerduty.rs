@@ -119,6 +119,9 @@ impl Event {
     fn incident(&self) -> Option<Uuid> {
         let key = &self.data["incident_key"];
         let key = key.as_str().or_else(|| self.data["key"].as_str())?;
+        // After a snooze the incident has another alert, `id/1`, …
+        let (key, alert) = key.split_once('/').unwrap_or((key, "0"));
+        alert.parse::<u32>().ok()?;
         // PagerDuty's own keys are 32 digits, which could be read as an id.
         key.parse().ok().filter(|id: &Uuid| id.to_string() == key)
     }

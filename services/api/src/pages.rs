@@ -43,6 +43,10 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("incident.html", include_str!("../templates/incident.html")),
     ("operate.html", include_str!("../templates/operate.html")),
     ("approve.html", include_str!("../templates/approve.html")),
+    (
+        "acknowledge.html",
+        include_str!("../templates/acknowledge.html"),
+    ),
     ("step.html", include_str!("../templates/step.html")),
     ("cause.html", include_str!("../templates/cause.html")),
     ("proof.html", include_str!("../templates/proof.html")),

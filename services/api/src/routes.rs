@@ -2,7 +2,9 @@
 
 use crate::App;
 use crate::error::ApiError;
-use crate::{activity, agents, approve, commands, dead_letters, fleet, incidents, knowledge};
+use crate::{
+    acknowledge, activity, agents, approve, commands, dead_letters, fleet, incidents, knowledge,
+};
 use crate::{live, operators, pagerduty, pages, plan, series, slack, telegram};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -32,6 +34,9 @@ pub const ROUTES: &[Route] = &[
     ("/incidents/{id}", || get(pages::incident::show)),
     ("/incidents/{id}/commands", || post(commands::press)),
     ("/approve", || get(approve::show).post(approve::press)),
+    ("/acknowledge", || {
+        get(acknowledge::show).post(acknowledge::press)
+    }),
     ("/slack/actions", || {
         post(slack::post).layer(DefaultBodyLimit::max(slack::BODY))
     }),

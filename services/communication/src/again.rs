@@ -7,7 +7,7 @@
 
 use crate::channels::{POST, Post, Signal};
 use crate::decide::{Core, DELIVER, State};
-use crate::mail::Mail;
+use crate::mail::{About, Mail};
 use crate::posts::POST_TRIES;
 use crate::receipts::lines;
 use midwatch_clients::postgres::Unreached;
@@ -193,6 +193,7 @@ impl Core {
         }
         let mut post = Post {
             again: true,
+            alert: state.alert,
             ..post.clone()
         };
         if !state.board.short_id.is_empty() {
@@ -253,7 +254,7 @@ fn said(
     command: &OperatorCommand,
     at: Moment,
     note: &Notification,
-    about: &[Uuid],
+    about: &[About],
     people: &[String],
 ) -> Vec<Effect> {
     let what = match note.channel.as_str() {

@@ -2,6 +2,7 @@
 
 use crate::again::{self, RECALL, RESEND, UnderWay};
 use crate::channels::{Board, Book};
+use crate::clocks::Snooze;
 use crate::config::{Addresses, CAUSE_WAIT_MS, OPENED_WAIT_MS, PLAN_WAIT_MS, RESOLVED_WAIT_MS};
 use crate::digest::{DUE, Digest, WORD};
 pub use crate::mail::{Mail, Receipt, Refusal};
@@ -64,14 +65,27 @@ pub struct State {
     /// The channels that show it.
     #[serde(default)]
     pub shown_on: BTreeSet<String>,
-    /// Somebody has taken it, or silenced it for a while.
+    /// Somebody has taken it.
     #[serde(default)]
     pub acknowledged: bool,
+    /// Somebody has silenced it for a while.
+    #[serde(default)]
+    pub snooze: Option<Snooze>,
     #[serde(default)]
     pub over: bool,
     /// Clocks of escalation that were set.
     #[serde(default)]
     pub clocks: BTreeSet<String>,
+    /// When those that run are due, wall clock.
+    #[serde(default)]
+    pub due: BTreeMap<String, i64>,
+    /// How often a snooze ended without an acknowledgement: a pager then
+    /// opens an alert anew.
+    #[serde(default)]
+    pub alert: u32,
+    /// How often a snooze ended.
+    #[serde(default)]
+    pub wakes: u32,
     /// Event time of the last reopening.
     #[serde(default)]
     pub reopened_at_ms: Option<i64>,

@@ -8,7 +8,7 @@
 
 use crate::channels::{Board, Kind, POST, Post, Signal};
 use crate::decide::{Core, State};
-use crate::mail::Mail;
+use crate::mail::{About, Mail};
 use crate::posts::POST_TRIES;
 use crate::view;
 use midwatch_events::ids;
@@ -78,6 +78,10 @@ pub struct Entry {
     pub environment: String,
     /// Event time.
     pub detected_ms: i64,
+    /// Event time of the latest that was to be told; 0 where an older build
+    /// noted it.
+    #[serde(default)]
+    pub at_ms: i64,
     pub standing: Standing,
     pub has_postmortem: bool,
     /// `DB connections 100 connections, normally 30 connections`.
@@ -169,7 +173,10 @@ impl Core {
         if entries.is_empty() && others.is_empty() {
             return Vec::new();
         }
-        let about: Vec<Uuid> = entries.keys().copied().collect();
+        let about: Vec<About> = entries
+            .iter()
+            .map(|(incident_id, entry)| About::new(*incident_id, entry.at_ms))
+            .collect();
         let beyond = (others.len(), others.len() >= COUNTED);
         let entries: Vec<Entry> = entries.into_values().collect();
         match audience {
@@ -198,7 +205,7 @@ impl Core {
         view: &view::DigestView,
         address: String,
         due_ms: i64,
-        about: Vec<Uuid>,
+        about: Vec<About>,
     ) -> Vec<Effect> {
         let rendered = self.templates.digest(view);
         let scope = Audience::Mail(address.clone()).scope();
@@ -225,7 +232,7 @@ impl Core {
         view: &view::DigestView,
         name: &str,
         due_ms: i64,
-        about: Vec<Uuid>,
+        about: Vec<About>,
     ) -> Vec<Effect> {
         // Its route was taken out of the book meanwhile.
         let Some(channel) = self.book.channel(name) else {
@@ -254,6 +261,8 @@ impl Core {
             notification: notification.clone(),
             about,
             again: false,
+            alert: 0,
+            take: None,
         };
         let request = JobRequest {
             max_attempts: POST_TRIES,

@@ -28,7 +28,7 @@ pub struct Mail {
     pub picture: Option<String>,
     /// The incidents that it tells of, where that is not the notification's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub about: Vec<Uuid>,
+    pub about: Vec<About>,
     /// The one recipient whom it is still to be brought to: the others have
     /// it, or have a delivery of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,6 +39,39 @@ pub struct Mail {
     /// It had failed, and a person asked for it anew.
     #[serde(default, skip_serializing_if = "is_false")]
     pub again: bool,
+}
+
+/// An incident that a digest tells of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum About {
+    Incident {
+        incident_id: Uuid,
+        /// Event time of the latest that it tells.
+        at_ms: i64,
+    },
+    /// Without a time, as older builds wrote it.
+    Undated(Uuid),
+}
+
+impl About {
+    /// The incident; `at_ms` (event time) 0 where it is not known.
+    #[must_use]
+    pub fn new(incident_id: Uuid, at_ms: i64) -> About {
+        match at_ms {
+            0 => About::Undated(incident_id),
+            _ => About::Incident { incident_id, at_ms },
+        }
+    }
+
+    /// The incident, and the event time, where that is known.
+    #[must_use]
+    pub fn place(&self) -> (Uuid, Option<i64>) {
+        match self {
+            About::Incident { incident_id, at_ms } => (*incident_id, Some(*at_ms)),
+            About::Undated(incident_id) => (*incident_id, None),
+        }
+    }
 }
 
 /// Whether a flag is not set, and need not be written.
@@ -193,16 +226,21 @@ impl Core {
             return Vec::new();
         }
         told.extend(recipients.all());
-        let mail = self.mail(state, view, header, key, recipients);
-        if matches!(view, View::Opened(_)) {
-            state.thread.push(mail.notification.message_id.clone());
+        let each = self.each(state, at, view, (header, &key), recipients);
+        let mut effects = Vec::new();
+        for (recipients, view) in each {
+            let mail = self.mail(state, &view, header, key.clone(), recipients);
+            if matches!(view, View::Opened(_)) {
+                state.thread.push(mail.notification.message_id.clone());
+            }
+            let mut row = mail.notification.clone();
+            if let Some(shown) = links::for_all(&view) {
+                let rendered = self.templates.render(&shown, header);
+                (row.body_html, row.body_text) = (rendered.html, rendered.text);
+            }
+            effects.extend(mail.effects(row, at));
         }
-        let mut row = mail.notification.clone();
-        if let Some(shown) = links::for_all(view) {
-            let rendered = self.templates.render(&shown, header);
-            (row.body_html, row.body_text) = (rendered.html, rendered.text);
-        }
-        mail.effects(row, at)
+        effects
     }
 
     fn mail(

@@ -2,7 +2,7 @@
 
 use crate::channels::book::Asked;
 use crate::channels::{Board, Button, Channel, Kind, POST, Post, Signal};
-use crate::clocks::unwind;
+use crate::clocks::{forget, silence, snooze, unwind};
 use crate::decide::{Core, State};
 use crate::digest::Audience;
 use crate::render::View;
@@ -75,7 +75,7 @@ impl Core {
                 continue;
             };
             effects.extend(
-                self.post_to(state, header, news, channel, told)
+                self.post_to(state, at, header, news, channel, told)
                     .into_iter()
                     .flatten(),
             );
@@ -107,6 +107,7 @@ impl Core {
     pub(crate) fn post_to(
         &self,
         state: &mut State,
+        at: Moment,
         header: &IncidentHeader,
         news: &News,
         channel: &Channel,
@@ -124,6 +125,8 @@ impl Core {
             return None;
         }
         state.shown_on.insert(channel.name.clone());
+        let offers = news.signal != Signal::Resolve && channel.kind.takes_links();
+        let take = offers.then(|| self.take_link(state, at, header, (&news.key, &channel.name)));
         let name = std::slice::from_ref(&channel.name);
         let notification = Notification {
             incident_id: header.incident_id,
@@ -146,6 +149,8 @@ impl Core {
             notification: notification.clone(),
             about: Vec::new(),
             again: false,
+            alert: state.alert,
+            take: take.flatten().map(|(link, _)| link),
         };
         let payload = serde_json::to_value(&post).ok()?;
         let request = JobRequest {
@@ -272,31 +277,44 @@ impl Core {
         at: Moment,
         updated: &IncidentUpdated,
     ) -> Vec<Effect> {
-        let taken = match updated.change {
-            IncidentChange::Acknowledged | IncidentChange::Snoozed => true,
-            IncidentChange::Reopened => {
-                (state.acknowledged, state.over) = (false, false);
-                (state.board.end, state.board.note) = (None, None);
-                state.board.action = None;
+        let mut effects = Vec::new();
+        if updated.change == IncidentChange::Reopened {
+            effects.extend(forget(state));
+            (state.acknowledged, state.over) = (false, false);
+            (state.board.end, state.board.note) = (None, None);
+            state.board.action = None;
+            state
+                .board
+                .offer_acknowledgement(updated.header.incident_id);
+        }
+        state
+            .board
+            .refresh(&updated.header, state.severity, &self.dashboard_url);
+        let until_ms = updated.snoozed_until_ms;
+        let taken = match (updated.change, until_ms) {
+            (IncidentChange::Snoozed, Some(until_ms)) => {
+                effects.extend(snooze(state, at, until_ms));
+                state.board.note = Some(updated.reason.clone());
+                true
+            }
+            // A snooze whose end was not told would never end.
+            (IncidentChange::Acknowledged | IncidentChange::Snoozed, _) => {
+                state.acknowledged = true;
+                state.board.note = Some(updated.reason.clone());
                 state
                     .board
-                    .offer_acknowledgement(updated.header.incident_id);
+                    .buttons
+                    .retain(|button| button.action != "acknowledge");
+                effects.extend(silence(state));
+                true
+            }
+            (_, None) => {
+                effects.extend(self.wake(state, at, &updated.header));
                 false
             }
             _ => false,
         };
-        state
-            .board
-            .refresh(&updated.header, state.severity, &self.dashboard_url);
-        let mut effects = Vec::new();
         let (signal, detail) = if taken {
-            state.acknowledged = true;
-            state.board.note = Some(updated.reason.clone());
-            state
-                .board
-                .buttons
-                .retain(|button| button.action != "acknowledge");
-            effects.extend(unwind(state));
             (Signal::Acknowledge, updated.reason.clone())
         } else {
             (Signal::Update, String::new())
@@ -358,7 +376,7 @@ impl Core {
 type Effects = [Effect; 2];
 
 impl Board {
-    fn offer_acknowledgement(&mut self, incident_id: uuid::Uuid) {
+    pub(crate) fn offer_acknowledgement(&mut self, incident_id: uuid::Uuid) {
         self.buttons.retain(|button| button.action != "acknowledge");
         self.buttons.push(Button {
             action: "acknowledge".to_owned(),

@@ -125,7 +125,7 @@ impl Core {
         key: &str,
         (audience, minutes): (Audience, u32),
     ) -> Option<Effect> {
-        let entry = self.entry(state, header);
+        let entry = self.entry(state, at, header);
         let scope = audience.scope();
         let noted = state.quiet.noted.entry(scope).or_insert_with(|| Noted {
             audience: audience.clone(),
@@ -140,7 +140,7 @@ impl Core {
         Some(call(state, at, header, audience, minutes, Some(entry)))
     }
 
-    fn entry(&self, state: &State, header: &IncidentHeader) -> Entry {
+    fn entry(&self, state: &State, at: Moment, header: &IncidentHeader) -> Entry {
         let others = header.affected_services.len().saturating_sub(1);
         let mut service = line(header.primary_service(), view::NAME);
         if others > 0 {
@@ -152,6 +152,7 @@ impl Core {
             service,
             environment: line(&header.environment, view::NAME),
             detected_ms: header.detected_at_ms,
+            at_ms: at.event_ms,
             standing: state.quiet.standing.clone(),
             has_postmortem: state.quiet.has_postmortem,
             figure: state.opened.as_deref().map(|opened| {

@@ -1,11 +1,10 @@
 //! How a delivery ended: what is recorded of it, and who is tried again alone.
 
 use crate::channels::{POST, Post};
-use crate::mail::{Mail, Receipt, Refusal};
+use crate::mail::{About, Mail, Receipt, Refusal};
 use midwatch_runtime::agent::{Job, Moment};
 use midwatch_runtime::effect::{Delivered, Effect, Notification};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 /// A delivery ended, for good or for ill.
 pub(crate) fn delivered(at: Moment, job: &Job, result: Result<Value, String>) -> Vec<Effect> {
@@ -165,28 +164,28 @@ fn refused(
 /// A line in the trail of each incident that the message is about.
 pub(crate) fn lines(
     note: &Notification,
-    about: &[Uuid],
+    about: &[About],
     at: Moment,
     event_type: &str,
     summary: &str,
     payload: &Value,
 ) -> Vec<Effect> {
-    let about = if about.is_empty() {
-        std::slice::from_ref(&note.incident_id)
-    } else {
-        about
+    let own = [About::Undated(note.incident_id)];
+    let about = if about.is_empty() { &own } else { about };
+    // A digest has no event time of its own: wall clock would stand in for it.
+    let line = |one: &About| {
+        let (id, at_ms) = one.place();
+        let at_ms = at_ms.unwrap_or(at.event_ms);
+        Effect::audit(id, event_type, at_ms, summary, payload.clone())
     };
-    about
-        .iter()
-        .map(|id| Effect::audit(*id, event_type, at.event_ms, summary, payload.clone()))
-        .collect()
+    about.iter().map(line).collect()
 }
 
 /// What is recorded of a message that was sent, or never will be. `about`:
 /// the incidents of a digest.
 pub(crate) fn ended(
     note: &Notification,
-    about: &[Uuid],
+    about: &[About],
     at: Moment,
     sent: bool,
     attempts: i32,

@@ -45,6 +45,10 @@ const TEMPLATES: [(&str, &str); 19] = [
 /// Longest subject, characters; the figure that matters comes early.
 const SUBJECT: usize = 180;
 
+/// Characters of a subject that lists of mails show, and that RFC 5322 asks
+/// lines to stay within.
+const SHOWN: usize = 78;
+
 /// A mail's three texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
@@ -104,12 +108,7 @@ impl View {
     pub fn subject(&self, header: &IncidentHeader) -> String {
         let id = &header.short_id;
         let text = match self {
-            View::Opened(opened) => format!(
-                "🚨 [{}] {id} — {}{}",
-                opened.frame.severity,
-                header.title(),
-                if opened.reopened { " (reopened)" } else { "" }
-            ),
+            View::Opened(opened) => return alarm(opened, header),
             View::Cause(cause) => {
                 format!(
                     "🔍 [{id}] Root cause analysis — {}% confidence{}",
@@ -132,16 +131,52 @@ impl View {
                 header.anomaly_type.title(),
                 resolved.mttr
             ),
-            View::Merged(_) => format!("🔗 [{id}] Merged — {}", header.title()),
+            View::Merged(merged) => {
+                format!(
+                    "🔗 [{id}] Merged after {} — {}",
+                    merged.after,
+                    header.title()
+                )
+            }
             View::Postmortem(postmortem) => {
                 format!("📋 [{id}] Postmortem — {}", postmortem.count)
             }
             View::Progress(progress) => {
-                format!("⏳ [{id}] Still open — no news for {}", progress.quiet)
+                let (severity, silence) = (progress.frame.severity, &progress.silence);
+                let title = header.title();
+                format!("⏳ [{severity}] {id} — no news for {silence} — {title}")
             }
         };
         line(&text, SUBJECT)
     }
+}
+
+/// The subject of an alarm. Filters rely on its beginning, up to the service;
+/// the reading follows as far as it fits a list of mails.
+fn alarm(opened: &OpenedView, header: &IncidentHeader) -> String {
+    let severity = opened.frame.severity;
+    let (id, title) = (&header.short_id, header.title());
+    if let Some(within) = &opened.escalated {
+        let text = format!("⏫ [{severity}] {id} — unacknowledged for {within} — {title}");
+        return line(&text, SUBJECT);
+    }
+    let begin = format!("🚨 [{severity}] {id} — {title}");
+    let end = if opened.reopened { " (reopened)" } else { "" };
+    let trigger = &opened.trigger;
+    let Some((observed, baseline)) = trigger.observed.as_ref().zip(trigger.baseline.as_ref())
+    else {
+        return line(&format!("{begin}{end}"), SUBJECT);
+    };
+    // A unit that both have is read once.
+    let shared = observed.split_once(' ').map_or("", |(_, unit)| unit);
+    let normal = baseline.strip_suffix(shared).unwrap_or(baseline).trim_end();
+    let long = format!("{begin} — {observed} (normal {normal}){end}");
+    let text = if long.chars().count() <= SHOWN {
+        long
+    } else {
+        format!("{begin} — {observed}{end}")
+    };
+    line(&text, SUBJECT)
 }
 
 impl Templates {

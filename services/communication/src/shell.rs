@@ -2,8 +2,8 @@
 
 use crate::again::{Asked, Found, RECALL, RESEND};
 use crate::channels::breaker::TRIES;
-use crate::channels::http::{Answered, AsksToWait};
-use crate::channels::{Book, Breaker, Channels, GIVE_UP, POST, Post};
+use crate::channels::http::{Answered, AsksToWait, NotTaken};
+use crate::channels::{Book, Breaker, Channels, GIVE_UP, POST, Post, Tried};
 use crate::config::Config;
 use crate::decide::{Core, DELIVER, State};
 use crate::mail::{Mail, Receipt};
@@ -136,14 +136,25 @@ impl Communication {
         // Marked before the first word to the provider: whoever finds the mark
         // looks for what was posted under it.
         let mark = format!("try:{}", note.stage);
-        let tried = channels::posted(pool, note.incident_id, channel, &mark).await;
-        let is_retry = tried
-            .map_err(|error| JobError::Transient(error.into()))?
-            .is_some();
-        channels::remember(pool, note.incident_id, channel, &mark, "")
+        let away = |error: PostgresError| JobError::Transient(error.into());
+        let incident = note.incident_id;
+        let tried = match channels::posted(pool, incident, channel, &mark).await {
+            Ok(None) => Tried::Never,
+            Ok(Some(how)) if how == IN_VAIN => Tried::InVain,
+            Ok(Some(_)) => Tried::Unknown,
+            Err(error) => return Err(away(error)),
+        };
+        channels::tried(pool, incident, channel, &mark, "")
             .await
-            .map_err(|error| JobError::Transient(error.into()))?;
-        let result = self.channels.deliver(&post, is_retry).await;
+            .map_err(away)?;
+        let result = self.channels.deliver(&post, tried).await;
+        // An earlier try that may have been taken stays so.
+        if tried != Tried::Unknown && result.as_ref().is_err_and(is_in_vain) {
+            let kept = channels::tried(pool, incident, channel, &mark, IN_VAIN).await;
+            if let Err(error) = kept {
+                tracing::warn!(%error, "that a try was in vain is not kept: the next is marked as a repeat");
+            }
+        }
         let reply = self.judge(kind, channel, id, |_| true, result).await?;
         Ok(Value::String(reply))
     }
@@ -235,6 +246,19 @@ impl Communication {
             wait,
             give_up: GIVE_UP,
         }
+    }
+}
+
+/// The mark of tries that were certainly not taken.
+const IN_VAIN: &str = "in vain";
+
+/// Whether the provider certainly did not take a message.
+fn is_in_vain(error: &JobError) -> bool {
+    match error {
+        JobError::Transient(error) | JobError::Later { error, .. } => {
+            error.is::<NotTaken>() || error.is::<AsksToWait>()
+        }
+        JobError::Permanent(_) => true,
     }
 }
 

@@ -13,7 +13,7 @@ mod progress;
 pub use cause::{CauseView, cause};
 pub use deeds::Deeds;
 pub use digest::{DigestView, EntryView, digest};
-pub use opened::{OpenedView, opened};
+pub use opened::{OpenedView, TakeView, opened};
 pub use outcome::{MergedView, PostmortemView, ResolvedView, merged, mttr, postmortem, resolved};
 pub use plan::{ApproveView, PlanView, counted, eta, plan};
 pub use progress::{ProgressView, RowView, progress};

@@ -2,154 +2,20 @@
 //! goes out, and what is told at once after all.
 
 mod fixtures;
+#[path = "fixtures/world.rs"]
+mod world;
 
-use fixtures::{AT, Fault, Words, core, fault, raised};
-use midwatch_communication::channels::{Book, Post};
+use fixtures::{AT, Fault, core, raised};
 use midwatch_communication::decide::{Core, Mail, State};
 use midwatch_communication::digest::LISTED;
+use midwatch_communication::mail::About;
 use midwatch_events::incident::IncidentChange;
-use midwatch_events::{AnomalyType, Event, Severity};
+use midwatch_events::{Event, Severity};
 use midwatch_runtime::agent::{Input, Job, Moment};
-use midwatch_runtime::effect::{Call, Effect, Notification};
-use serde_json::{Value, json};
+use midwatch_runtime::effect::{Effect, Notification};
+use serde_json::json;
 use std::collections::BTreeMap;
-
-const HOUR: i64 = 3_600_000;
-
-/// The scopes of the agent's state, with their timers, as the runtime keeps
-/// them: state and timers survive only as JSON.
-struct World {
-    core: Core,
-    states: BTreeMap<String, Value>,
-    timers: BTreeMap<(String, String), (i64, Value)>,
-    wall_ms: i64,
-    /// What went out, in order.
-    sent: Vec<Notification>,
-    jobs: Vec<(String, Value)>,
-    audits: Vec<String>,
-}
-
-impl World {
-    fn new(core: Core) -> World {
-        World {
-            core,
-            states: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            // A whole hour, so that intervals can be counted.
-            wall_ms: AT.wall_ms.div_euclid(HOUR) * HOUR,
-            sent: Vec::new(),
-            jobs: Vec::new(),
-            audits: Vec::new(),
-        }
-    }
-
-    fn input(&mut self, scope: &str, input: Input) {
-        // A fresh core each time: nothing is remembered outside of the state.
-        let stored = self
-            .states
-            .remove(scope)
-            .unwrap_or_else(|| json!(State::default()));
-        let mut state: State = serde_json::from_value(stored).expect("a state");
-        let at = Moment {
-            wall_ms: self.wall_ms,
-            ..AT
-        };
-        let effects = self.core.decide(&mut state, at, input);
-        self.states.insert(scope.to_owned(), json!(state));
-        for effect in effects {
-            match effect {
-                Effect::Notify(note) => self.sent.push(note),
-                Effect::StartJob(job) => self.jobs.push((scope.to_owned(), job.payload)),
-                Effect::SetTimer {
-                    name,
-                    due_ms,
-                    payload,
-                } => self.timer(scope.to_owned(), name, due_ms, payload),
-                Effect::Call(Call {
-                    scope,
-                    name,
-                    due_ms,
-                    payload,
-                }) => self.timer(scope, name, due_ms, payload),
-                Effect::CancelTimer { name } => {
-                    self.timers.remove(&(scope.to_owned(), name));
-                }
-                Effect::Audit(line) => self.audits.push(line.summary),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    fn timer(&mut self, scope: String, name: String, due_ms: i64, payload: Value) {
-        self.timers.insert((scope, name), (due_ms, payload));
-    }
-
-    /// Lets time pass, with whatever comes due.
-    fn pass(&mut self, ms: i64) {
-        let end = self.wall_ms + ms;
-        loop {
-            let due = self.timers.iter().min_by_key(|(_, (due_ms, _))| *due_ms);
-            let Some((key, due_ms)) = due.map(|(key, (due_ms, _))| (key.clone(), *due_ms)) else {
-                break;
-            };
-            if due_ms > end {
-                break;
-            }
-            self.wall_ms = self.wall_ms.max(due_ms);
-            let (_, payload) = self.timers.remove(&key).expect("just found");
-            let (scope, name) = key;
-            self.input(&scope, Input::Timer { name, payload });
-        }
-        self.wall_ms = end;
-    }
-
-    fn hear(&mut self, event: Event) {
-        let scope = event.incident_id().expect("about an incident").to_string();
-        let input = Input::Event {
-            envelope: fixtures::envelope(event),
-            context: Value::Null,
-        };
-        self.input(&scope, input);
-        self.pass(10);
-    }
-
-    /// What was sent since the last look, as `channel to stage subject`.
-    fn look(&mut self) -> Vec<String> {
-        self.jobs.clear();
-        let sent = std::mem::take(&mut self.sent);
-        sent.into_iter()
-            .map(|note| {
-                let stage = note.stage;
-                format!(
-                    "{} {} {stage}: {}",
-                    note.channel,
-                    note.to.join("+"),
-                    note.subject
-                )
-            })
-            .collect()
-    }
-}
-
-fn low(service: &str, caller: &str) -> Fault {
-    fault(&Words {
-        service,
-        caller,
-        kind: AnomalyType::LatencySpike,
-        severity: Severity::Low,
-        metric: "service_latency_p99_ms",
-        observed: 610.0,
-        baseline: 380.0,
-        sigma: 3.1,
-        log: "slow query",
-        cause: "A query takes longer than it did.",
-        deployment: None,
-    })
-}
-
-fn opened(fault: &Fault) -> Event {
-    Event::Opened(Box::new(fault.opened.clone()))
-}
+use world::{HOUR, World, low, opened};
 
 #[test]
 fn low_incidents_are_told_in_one_mail_an_hour() {
@@ -227,7 +93,9 @@ fn what_becomes_worse_is_told_at_once_in_order_and_not_as_new_again() {
     assert_eq!(
         world.look(),
         [
-            format!("{both} opened: 🚨 [HIGH] {id} — Latency spike on order-service"),
+            format!(
+                "{both} opened: 🚨 [HIGH] {id} — Latency spike on order-service — 610 ms (normal 380)"
+            ),
             format!("{both} rca: 🔍 [{id}] Root cause analysis — 87% confidence"),
             format!("{both} plan: 🛠️ [{id}] Remediation plan — 3 steps, ETA 15–30 min"),
         ]
@@ -311,17 +179,24 @@ fn a_digest_is_named_by_recipient_and_interval_alone() {
         max_attempts: 3,
     };
     let result = Ok(json!({"reply": "250 ok"}));
+    // A scope that has heard of no event has wall clock in its place.
+    let later = Moment {
+        event_ms: world.wall_ms,
+        wall_ms: world.wall_ms,
+    };
     let effects = world
         .core
-        .decide(&mut state, AT, Input::JobDone { job, result });
+        .decide(&mut state, later, Input::JobDone { job, result });
+    // At the event time of what was told, whatever the digest's own clock says.
     let about: Vec<_> = effects
         .iter()
         .filter_map(|effect| match effect {
-            Effect::Audit(line) => line.incident_id,
+            Effect::Audit(line) => Some(About::new(line.incident_id?, line.at_ms)),
             _ => None,
         })
         .collect();
     assert_eq!(about, first.2);
+    assert_eq!(first.2[0].place().1, Some(AT.event_ms));
 }
 
 #[test]
@@ -359,93 +234,6 @@ fn without_an_interval_each_is_told_by_itself() {
     }
     assert_eq!(world.look().len(), 5);
     assert_eq!(world.timers, BTreeMap::new());
-}
-
-const BOOK: &str = r#"{
-  "channels": [
-    {"name": "ops", "kind": "slack", "channel": "C01", "token_file": "/none"},
-    {"name": "pager", "kind": "pagerduty", "routing_key_file": "/none"},
-    {"name": "hook", "kind": "webhook", "url_file": "/none"}
-  ],
-  "routes": [
-    {"channels": ["ops"], "digest_minutes": 30, "stages": ["opened", "rca"]},
-    {"channels": ["pager"], "stages": ["opened"]},
-    {"channels": ["hook"], "digest_minutes": 30},
-    {"channels": ["hook"], "services": ["user-*"]}
-  ],
-  "progress_minutes": 0
-}"#;
-
-#[test]
-fn a_channel_is_told_together_only_where_its_routes_ask_for_it() {
-    let mut world = World::new(Core {
-        book: Book::parse(BOOK).expect("the book is well formed"),
-        ..core()
-    });
-    let (one, other) = (
-        low("order-service", "api-gateway"),
-        low("user-service", "api-gateway"),
-    );
-    for event in one.events().into_iter().take(4) {
-        world.hear(event);
-    }
-    world.hear(opened(&other));
-    let direct = world.look();
-    // The pager hears each beginning and end, the hook what a route without a
-    // digest leads to it.
-    let count = |name: &str| direct.iter().filter(|line| line.starts_with(name)).count();
-    assert_eq!(
-        (count("pager"), count("hook"), count("ops")),
-        (3, 1, 0),
-        "{direct:?}"
-    );
-    world.pass(HOUR / 2);
-    let posts: Vec<Post> = world
-        .jobs
-        .iter()
-        .filter_map(|(_, payload)| serde_json::from_value(payload.clone()).ok())
-        .collect();
-    let ops = posts
-        .iter()
-        .find(|post| post.channel == "ops")
-        .expect("a digest");
-    assert!(ops.is_edit(), "one message and no thread");
-    let list = ops.board.list.as_deref().expect("a list");
-    // The end was not routed, and is owed nevertheless.
-    assert!(
-        list.contains("Latency spike on order-service: over after 6 min"),
-        "{list}"
-    );
-    assert!(
-        list.contains("Latency spike on user-service: open; P99 latency 610 ms"),
-        "{list}"
-    );
-    assert_eq!(ops.about.len(), 2);
-    let hook = posts
-        .iter()
-        .find(|post| post.channel == "hook")
-        .expect("a digest");
-    assert_eq!(hook.about, [one.opened.header.incident_id]);
-    assert_eq!(world.look().len(), 2, "the mail is due later");
-    world.pass(HOUR);
-    assert_eq!(world.look().len(), 1);
-}
-
-#[test]
-fn a_route_that_wants_the_end_at_once_gets_it_at_once() {
-    let at_once = r#"{"channels": ["ops"], "stages": ["resolved"]}"#;
-    let book = BOOK.replace(r#"{"channels": ["pager"], "stages": ["opened"]}"#, at_once);
-    let mut world = World::new(Core {
-        book: Book::parse(&book).expect("the book is well formed"),
-        ..core()
-    });
-    let one = low("order-service", "api-gateway");
-    for event in one.events().into_iter().take(4) {
-        world.hear(event);
-    }
-    let direct = world.look();
-    let ops = direct.iter().filter(|line| line.starts_with("ops")).count();
-    assert_eq!(ops, 1, "{direct:?}");
 }
 
 #[test]

@@ -33,7 +33,9 @@ fn subjects_have_the_form_that_filters_rely_on() {
     assert_eq!(
         subjects,
         [
-            format!("🚨 [CRITICAL] {id} — DB connection exhaustion on payment-service"),
+            format!(
+                "🚨 [CRITICAL] {id} — DB connection exhaustion on payment-service — 100 connections"
+            ),
             format!("🔍 [{id}] Root cause analysis — 87% confidence"),
             format!("🛠️ [{id}] Remediation plan — 3 steps, ETA 15–30 min"),
             format!("✅ [{id}] RESOLVED — DB connection exhaustion — MTTR 6 min"),

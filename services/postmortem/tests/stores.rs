@@ -9,7 +9,7 @@ use midwatch_clients::knowledge::{INCIDENTS, KnowledgeStore};
 use midwatch_clients::llm::LlmCall;
 use midwatch_clients::postgres::audit::{self, AuditLine};
 use midwatch_clients::postgres::{
-    KeptRecord, Postgres, delivery, incident, ledger, llm, records, review,
+    KeptRecord, Postgres, delivery, incident, jobs, ledger, llm, records, review,
 };
 use midwatch_events::ids;
 use midwatch_postmortem::bundle::{self, key};
@@ -215,6 +215,52 @@ async fn the_ledger_counts_tokens_money_seconds_and_bytes_by_stage() {
     assert!(correlation.event_bytes > 40 && correlation.stored_bytes > 40 * 10);
     // 35 times twenty bytes of text and `{}`.
     assert_eq!(of("records").stored_bytes, 35 * 22);
+}
+
+#[tokio::test]
+async fn the_ledger_counts_what_jobs_were_worked_on_in_every_try() {
+    let postgres = database("worked").await;
+    let id = stored(&postgres).await;
+    let mut tx = postgres.begin().await.expect("a transaction");
+    let text = id.to_string();
+    let about = json!({"incident_id": id});
+    for (agent, scope, kind, payload) in [
+        ("investigation", text.as_str(), "retrieve", json!({})),
+        ("investigation", text.as_str(), "advise", about.clone()),
+        ("correlation", "simulation", "copy_records", about),
+        ("correlation", "simulation", "other", json!({})),
+    ] {
+        let job = ids::derive(&["worked", agent, kind]);
+        jobs::insert(&mut tx, agent, scope, kind, job, kind, &payload, 3, 0)
+            .await
+            .expect("written");
+    }
+    tx.commit().await.expect("committed");
+    let pool = &postgres.pool;
+    for agent in [
+        "investigation",
+        "investigation",
+        "correlation",
+        "correlation",
+    ] {
+        let job = jobs::claim(pool, agent, "me", 30.0).await.expect("taken");
+        let job = job.expect("one waits").id;
+        // Who has lost the lease adds nothing; the same job's tries add up.
+        for (owner, ms) in [("me", 1_000), ("another", 50_000), ("me", 234)] {
+            jobs::worked(pool, job, owner, ms).await.expect("noted");
+        }
+        let done = jobs::finish(pool, job, "me", &json!({})).await;
+        assert!(done.expect("journalled"));
+        jobs::worked(pool, job, "me", 7).await.expect("it is over");
+    }
+    let costs = ledger::of_incident(pool, id).await.expect("read");
+    let work = |stage: &str| {
+        let cost = costs.iter().find(|cost| cost.stage == stage);
+        cost.map(|cost| cost.work_ms)
+    };
+    assert_eq!(work("investigation"), Some(2 * 1_234));
+    assert_eq!(work("records"), Some(1_234), "copied by correlation");
+    assert_eq!(work("correlation"), Some(0), "not about this incident");
 }
 
 #[tokio::test]

@@ -375,16 +375,21 @@ fn two_approvals_need_two_people_with_two_credentials() {
         "same_person"
     );
     assert_eq!(
-        rule_of(&say(&core, &mut state, by("ops@x.org", "link:ops@x.org"))),
+        rule_of(&say(
+            &core,
+            &mut state,
+            by("ops@x.org", "mailbox:ops@x.org")
+        )),
         "mailbox"
     );
     assert_eq!(
         rule_of(&say(&core, &mut state, by(" ", "sha256:x"))),
         "approver"
     );
-    let effects = say(&core, &mut state, by("jan", "sha256:jan"));
+    // An operator may be called by an address; the link to it is a person's.
+    let effects = say(&core, &mut state, by("jan@x.org", "link:jan@x.org"));
     assert_eq!(phases(&effects), ["approved", "intent"]);
-    assert_eq!(actions(&effects)[1].by, "maria, jan");
+    assert_eq!(actions(&effects)[1].by, "maria, jan@x.org");
 }
 
 #[test]

@@ -102,7 +102,7 @@ const APPROVERS: [Row; 12] = [
     ),
     (
         "a mailbox, which does for one",
-        &[("ops@example.com", "link:ops@example.com", true)],
+        &[("ops@example.com", "mailbox:ops@example.com", true)],
         ["run", "run", "run", "approver", "approver"],
     ),
     (

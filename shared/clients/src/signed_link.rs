@@ -1,15 +1,18 @@
-//! One-time links for a decision about one step of one plan, sent to one
-//! recipient.
+//! One-time links, sent to one recipient: for a decision about one step of one
+//! plan ([`Link`]), and to take an incident ([`TakeLink`]).
 //!
 //! A token is `payload.signature`, both base64url without padding: the payload
 //! is a compact JSON array (version, incident, plan hash, step, recipient,
-//! nonce, expiry), the signature HMAC-SHA256 (RFC 2104) of the payload's
-//! encoded text. That a link is used once is for its reader to keep: the nonce
-//! names it.
+//! nonce, expiry; or `"take"`, version, incident, recipient, nonce, expiry), the
+//! signature HMAC-SHA256 (RFC 2104) of the payload's encoded text. Neither kind
+//! can be read as the other. That a link is used once is for its reader to
+//! keep: the nonce names it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::Sha256;
 use std::path::Path;
 use uuid::Uuid;
@@ -38,6 +41,18 @@ pub struct Link {
     pub expires_ms: i64,
 }
 
+/// A link under which its recipient takes an incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakeLink {
+    pub incident_id: Uuid,
+    /// A mail address; the name of a channel where it was posted in one.
+    pub recipient: String,
+    /// As [`Link::nonce`].
+    pub nonce: String,
+    /// Wall clock, epoch milliseconds.
+    pub expires_ms: i64,
+}
+
 /// Why a token is not obeyed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
@@ -47,9 +62,9 @@ pub enum LinkError {
     /// Somebody changed it, or it was signed with another key.
     #[error("the link's signature does not fit: it was changed, or signed elsewhere")]
     Forged,
-    /// Its time is up; what it was about.
+    /// Its time is up; which incident it was about.
     #[error("the link has expired")]
-    Expired(Box<Link>),
+    Expired(Uuid),
 }
 
 /// A key that cannot be used.
@@ -107,6 +122,34 @@ impl LinkKey {
     }
 }
 
+/// The first field of a token to take an incident.
+const TAKE: &str = "take";
+
+/// Signs what a link is good for.
+fn seal(key: &LinkKey, fields: &impl Serialize) -> String {
+    let json = serde_json::to_vec(fields).expect("texts and numbers are JSON");
+    let payload = URL_SAFE_NO_PAD.encode(json);
+    let signature = key.mac(&payload).finalize().into_bytes();
+    format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// What was signed. Signatures are compared in constant time, and nothing of
+/// the payload is read before.
+fn unseal<T: DeserializeOwned>(key: &LinkKey, token: &str) -> Result<T, LinkError> {
+    if token.len() > TOKEN {
+        return Err(LinkError::Malformed);
+    }
+    let (payload, signature) = token.split_once('.').ok_or(LinkError::Malformed)?;
+    let decode = |text: &str| {
+        let bytes = URL_SAFE_NO_PAD.decode(text);
+        bytes.map_err(|_| LinkError::Malformed)
+    };
+    let (json, signature) = (decode(payload)?, decode(signature)?);
+    let fits = key.mac(payload).verify_slice(&signature);
+    fits.map_err(|_| LinkError::Forged)?;
+    serde_json::from_slice(&json).map_err(|_| LinkError::Malformed)
+}
+
 /// The token of a link.
 #[must_use]
 pub fn sign(key: &LinkKey, link: &Link) -> String {
@@ -119,32 +162,30 @@ pub fn sign(key: &LinkKey, link: &Link) -> String {
         &link.nonce,
         link.expires_ms,
     );
-    let json = serde_json::to_vec(&fields).expect("texts and numbers are JSON");
-    let payload = URL_SAFE_NO_PAD.encode(json);
-    let signature = key.mac(&payload).finalize().into_bytes();
-    format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signature))
+    seal(key, &fields)
+}
+
+/// The token of a link to take an incident.
+#[must_use]
+pub fn sign_take(key: &LinkKey, link: &TakeLink) -> String {
+    let fields = (
+        TAKE,
+        VERSION,
+        link.incident_id.simple(),
+        &link.recipient,
+        &link.nonce,
+        link.expires_ms,
+    );
+    seal(key, &fields)
 }
 
 /// The link of a token, where its signature fits and its time is not up at
-/// `now_ms` (wall clock). Signatures are compared in constant time, and nothing
-/// of the payload is read before.
+/// `now_ms` (wall clock).
 ///
 /// # Errors
 /// Says what is wrong with the token.
 pub fn open(key: &LinkKey, token: &str, now_ms: i64) -> Result<Link, LinkError> {
-    if token.len() > TOKEN {
-        return Err(LinkError::Malformed);
-    }
-    let (payload, signature) = token.split_once('.').ok_or(LinkError::Malformed)?;
-    let decode = |text: &str| {
-        let bytes = URL_SAFE_NO_PAD.decode(text);
-        bytes.map_err(|_| LinkError::Malformed)
-    };
-    let (json, signature) = (decode(payload)?, decode(signature)?);
-    let fits = key.mac(payload).verify_slice(&signature);
-    fits.map_err(|_| LinkError::Forged)?;
-    let fields: (u8, Uuid, String, String, String, String, i64) =
-        serde_json::from_slice(&json).map_err(|_| LinkError::Malformed)?;
+    let fields: (u8, Uuid, String, String, String, String, i64) = unseal(key, token)?;
     let (version, incident_id, plan_hash, step_id, recipient, nonce, expires_ms) = fields;
     if version != VERSION {
         return Err(LinkError::Malformed);
@@ -158,9 +199,37 @@ pub fn open(key: &LinkKey, token: &str, now_ms: i64) -> Result<Link, LinkError> 
         expires_ms,
     };
     if now_ms > expires_ms {
-        return Err(LinkError::Expired(Box::new(link)));
+        return Err(LinkError::Expired(incident_id));
     }
     Ok(link)
+}
+
+/// The same for a link to take an incident.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_take(key: &LinkKey, token: &str, now_ms: i64) -> Result<TakeLink, LinkError> {
+    let fields: (String, u8, Uuid, String, String, i64) = unseal(key, token)?;
+    let (kind, version, incident_id, recipient, nonce, expires_ms) = fields;
+    if kind != TAKE || version != VERSION {
+        return Err(LinkError::Malformed);
+    }
+    if now_ms > expires_ms {
+        return Err(LinkError::Expired(incident_id));
+    }
+    Ok(TakeLink {
+        incident_id,
+        recipient,
+        nonce,
+        expires_ms,
+    })
+}
+
+/// Where a link to take an incident leads: `{dashboard}/acknowledge?t={token}`.
+#[must_use]
+pub fn take_url(dashboard: &str, key: &LinkKey, link: &TakeLink) -> String {
+    let token = sign_take(key, link);
+    format!("{}/acknowledge?t={token}", dashboard.trim_end_matches('/'))
 }
 
 /// Where a link leads: `{dashboard}/approve?t={token}`. `dashboard` is the
@@ -211,7 +280,7 @@ mod tests {
         let token = sign(&key(), &link());
         assert_eq!(open(&key(), &token, 2_000), Ok(link()));
         let late = open(&key(), &token, 2_001);
-        assert_eq!(late, Err(LinkError::Expired(Box::new(link()))));
+        assert_eq!(late, Err(LinkError::Expired(link().incident_id)));
         let address = url("https://midwatch.example/", &key(), &link());
         assert_eq!(
             address,
@@ -219,6 +288,40 @@ mod tests {
         );
         let harmless = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
         assert!(token.chars().all(harmless), "{token}");
+    }
+
+    #[test]
+    fn a_link_to_take_an_incident_is_no_approval_and_the_other_way_round() {
+        let take = TakeLink {
+            incident_id: Uuid::from_u128(0xa1b2_c3d4),
+            recipient: "a@b".to_owned(),
+            nonce: "n".to_owned(),
+            expires_ms: 2_000,
+        };
+        // printf %s '["take",1,"000000000000000000000000a1b2c3d4","a@b","n",2000]' | basenc --base64url
+        // and of its text without `=`: openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef -binary
+        let token = sign_take(&key(), &take);
+        assert_eq!(
+            token,
+            "WyJ0YWtlIiwxLCIwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDBhMWIyYzNkNCIsImFAYiIsIm4iLDIwMDBd.-SPgJbvBxMinUY0poDNLJWo-PcxyvN4jWfmug_50_28"
+        );
+        assert_eq!(open_take(&key(), &token, 2_000), Ok(take.clone()));
+        let late = open_take(&key(), &token, 2_001);
+        assert_eq!(late, Err(LinkError::Expired(take.incident_id)));
+        assert_eq!(open(&key(), &token, 0), Err(LinkError::Malformed));
+        let approval = sign(&key(), &link());
+        assert_eq!(open_take(&key(), &approval, 0), Err(LinkError::Malformed));
+        let foreign = LinkKey::of(b"another-key-of-thirty-two-bytes!").expect("32 bytes");
+        assert_eq!(open_take(&foreign, &token, 0), Err(LinkError::Forged));
+        let mut forged = token.clone().into_bytes();
+        forged[9] = if forged[9] == b'A' { b'B' } else { b'A' };
+        let forged = String::from_utf8(forged).expect("text");
+        assert_eq!(open_take(&key(), &forged, 0), Err(LinkError::Forged));
+        let address = take_url("https://midwatch.example/", &key(), &take);
+        assert_eq!(
+            address,
+            format!("https://midwatch.example/acknowledge?t={token}")
+        );
     }
 
     #[test]

@@ -268,6 +268,10 @@ pub struct IncidentUpdated {
     /// The other incidents of a merge or a split.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<Uuid>,
+    /// Until when somebody wants to hear nothing of it, wall clock; absent
+    /// where nobody does, or does any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snoozed_until_ms: Option<i64>,
 }
 
 /// A past incident that resembles this one.

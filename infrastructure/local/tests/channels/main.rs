@@ -8,6 +8,7 @@
 //! `OUTAGE_S` is the length of each outage, 10 seconds unless given; `make soak`
 //! takes 120.
 
+mod chats;
 mod peer;
 #[path = "../support/mod.rs"]
 mod support;
@@ -26,6 +27,13 @@ use support::{Running, database, needed, until, variable};
 use uuid::Uuid;
 
 const INCIDENTS: u128 = 4;
+/// How each provider is away.
+const OUTAGES: [(&str, Away); 4] = [
+    ("slack", Away::LosesAnswers),
+    ("pager", Away::Refuses),
+    ("telegram", Away::AsksToWait),
+    ("hook", Away::LosesAnswers),
+];
 /// The life of an incident, and what each part is on the topics.
 const LIFE: [(&str, Topic); 5] = [
     ("opened", Topic::IncidentsOpened),
@@ -61,7 +69,7 @@ fn book(folder: &Path, peer: &str) -> PathBuf {
         std::fs::write(&path, text).expect("the folder can be written to");
         path
     };
-    let book = json!({
+    let mut book = json!({
         "channels": [
             { "name": "chat", "kind": "slack", "channel": "C0TEST",
               "token_file": file("slack", peer::SLACK_TOKEN), "api_url": format!("{peer}/slack") },
@@ -74,6 +82,17 @@ fn book(folder: &Path, peer: &str) -> PathBuf {
         ],
         "routes": [{ "channels": ["chat", "pager", "phone", "hook"] }],
     });
+    for (chat, _) in chats::CHATS {
+        let url = format!("{peer}/chats/{chat}/room");
+        let channel = json!({ "name": chat, "kind": "webhook", "format": chat,
+            "url_file": file(chat, &url) });
+        book["channels"]
+            .as_array_mut()
+            .expect("a list")
+            .push(channel);
+        let route = book["routes"][0]["channels"].as_array_mut();
+        route.expect("a list").push(json!(chat));
+    }
     file("notify.json", &book.to_string())
 }
 
@@ -112,6 +131,7 @@ fn part(incident: Uuid, number: usize) -> (Topic, Vec<u8>) {
     event["incident_id"] = json!(incident);
     event["short_id"] = json!(midwatch_events::ids::short_incident(incident));
     event["severity"] = json!("CRITICAL");
+    event["affected_services"][0] = json!(chats::HOSTILE);
     (topic, serde_json::to_vec(&event).expect("JSON"))
 }
 
@@ -166,9 +186,10 @@ async fn an_outage_of_every_channel_loses_doubles_and_disorders_nothing() {
 
     // The beginnings arrive; then everything is away, each in its own way.
     publish(0).await;
-    let all = i64::try_from(incidents.len() * 5).expect("a small number");
+    // A mail and seven channels at least.
+    let all = i64::try_from(incidents.len() * 8).expect("a small number");
     until("the beginnings are told", limit, async || {
-        count(&postgres, "SENT").await >= all
+        count(&postgres, "SENT").await >= all && count(&postgres, "PENDING").await == 0
     })
     .await;
     peer.with(|seen| {
@@ -179,12 +200,8 @@ async fn an_outage_of_every_channel_loses_doubles_and_disorders_nothing() {
         }
     });
     peer.with(|seen| {
-        seen.away = BTreeMap::from([
-            ("slack", Away::LosesAnswers),
-            ("pager", Away::Refuses),
-            ("telegram", Away::AsksToWait),
-            ("hook", Away::LosesAnswers),
-        ]);
+        seen.away = BTreeMap::from(OUTAGES);
+        seen.away.extend(chats::CHATS);
     });
     drop(inbox.take());
     let gone = Instant::now();
@@ -397,6 +414,7 @@ fn look(peer: &Peer, mails: &[Value], incidents: &[Uuid]) {
             left.iter().all(|data| data.is_empty()),
             "over, with {left:?}"
         );
+        chats::look(seen, incidents, &["🚨", "🔍", "🛠️", "✅", "📋"]);
         for provider in ["slack", "pager", "telegram", "hook"] {
             assert!(
                 seen.turned_away.contains_key(provider),

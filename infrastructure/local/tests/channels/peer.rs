@@ -2,6 +2,7 @@
 //! receiver. It checks credentials, signatures and shapes, keeps what a person
 //! would see, and can be away in several ways.
 
+use super::chats::{self, CHATS, Shown};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -49,6 +50,8 @@ pub struct Seen {
     /// The webhook's documents in order: incident, stage.
     pub hook: Vec<(String, String)>,
     hook_keys: BTreeSet<String>,
+    /// The messages of each chat behind a webhook, in order.
+    pub chats: BTreeMap<&'static str, Vec<Shown>>,
     /// What was wrong with requests.
     pub complaints: Vec<String>,
     /// Tries that met an outage, by provider.
@@ -78,6 +81,7 @@ impl Peer {
             .route("/v2/enqueue", post(pager))
             .route("/{bot}/{method}", post(telegram))
             .route("/hook", post(hook))
+            .route("/chats/{chat}/room", post(chat))
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         format!("http://{address}")
@@ -135,6 +139,13 @@ fn check_blocks(seen: &mut Seen, body: &Value) {
         body["text"].as_str().is_some_and(|text| !text.is_empty()),
         || "slack: no text for notifications".to_owned(),
     );
+    // Its text is markup, everything else is not.
+    let text = body["text"].as_str().unwrap_or_default();
+    complain(seen, !text.contains(['<', '>']), || {
+        format!("slack: markup in {text:?}")
+    });
+    let mrkdwn = body["blocks"].to_string().contains("\"mrkdwn\"");
+    complain(seen, !mrkdwn, || format!("slack: markup in {body}"));
     let ids: Vec<&Value> = blocks
         .iter()
         .filter_map(|block| block["elements"].as_array())
@@ -352,6 +363,17 @@ async fn hook(State(peer): State<Peer>, headers: HeaderMap, body: Bytes) -> Resp
             let text = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
             seen.hook.push((text("incident_id"), text("stage")));
         }
+        json!({})
+    })
+}
+
+async fn chat(State(peer): State<Peer>, Path(name): Path<String>, body: Bytes) -> Response {
+    let known = CHATS.iter().find(|(chat, _)| *chat == name);
+    let Some((chat, _)) = known else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    peer.answer(chat, |seen| {
+        chats::take(seen, chat, &body);
         json!({})
     })
 }

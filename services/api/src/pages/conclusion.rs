@@ -188,6 +188,7 @@ pub fn heard(timeline: &[AgentEvent]) -> Vec<Heard> {
     let told = [
         "INCIDENT_ACKNOWLEDGED",
         "INCIDENT_SNOOZED",
+        "INCIDENT_SNOOZE_ENDED",
         "INCIDENT_MERGED",
         "INCIDENT_SPLIT",
         "INCIDENT_REOPENED",

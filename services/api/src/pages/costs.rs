@@ -11,7 +11,9 @@ pub struct Line {
     /// Of prompts and replies.
     pub tokens: i64,
     pub cost_usd: f64,
-    /// Wall clock that models took.
+    /// Wall clock that its jobs were worked on.
+    pub work_seconds: f64,
+    /// Wall clock that models took of that.
     pub model_seconds: f64,
     pub events: i64,
     pub event_bytes: i64,
@@ -35,6 +37,7 @@ pub fn collect(ledger: &[StageCost]) -> Costs {
             model_calls: cost.model_calls,
             tokens: cost.prompt_tokens + cost.completion_tokens,
             cost_usd: cost.cost_usd,
+            work_seconds: cost.work_ms as f64 / 1_000.0,
             model_seconds: cost.model_ms as f64 / 1_000.0,
             events: cost.events,
             event_bytes: cost.event_bytes,
@@ -44,6 +47,7 @@ pub fn collect(ledger: &[StageCost]) -> Costs {
         total.model_calls += line.model_calls;
         total.tokens += line.tokens;
         total.cost_usd += line.cost_usd;
+        total.work_seconds += line.work_seconds;
         total.model_seconds += line.model_seconds;
         total.events += line.events;
         total.event_bytes += line.event_bytes;
@@ -67,6 +71,7 @@ mod tests {
             completion_tokens: 5 * model_calls,
             cost_usd: 0.25 * model_calls as f64,
             model_ms,
+            work_ms: model_ms + 500,
             events: 2,
             event_bytes: 300,
             stored_bytes: 40,
@@ -84,6 +89,7 @@ mod tests {
                 model_calls: 2,
                 tokens: 110,
                 cost_usd: 0.5,
+                work_seconds: 3.5,
                 model_seconds: 2.5,
                 events: 4,
                 event_bytes: 600,

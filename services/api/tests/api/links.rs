@@ -4,7 +4,7 @@ use crate::commands::{TOKEN, broker, commands, file, press};
 use crate::decisions::serve;
 use crate::fixture::{Cast, Stage, add_told, write};
 use crate::pages::assert_harmless;
-use midwatch_api::approve::event_id;
+use midwatch_api::links::event_id;
 use midwatch_clients::kafka::{BrokerReader, KafkaSettings, Start};
 use midwatch_clients::postgres::approval_links;
 use midwatch_clients::signed_link::{self, Link, LinkKey};

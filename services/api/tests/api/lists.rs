@@ -37,7 +37,7 @@ fn the_interface_document_describes_exactly_the_routes() {
             "actions",
             "webhook",
         ];
-        let both = ["/approve", "/api/incidents"].contains(&path.as_str());
+        let both = ["/approve", "/acknowledge", "/api/incidents"].contains(&path.as_str());
         let posted = path
             .rsplit('/')
             .next()
@@ -245,10 +245,11 @@ fn costs_and_review_are_told(by_id: &Value, cast: &Cast) {
         "prompt_tokens",
         "completion_tokens",
         "model_ms",
+        "work_ms",
     ];
     assert_eq!(
         json!(spent.map(|name| &model[name])),
-        json!([2, 1_840 + 2_210, 40 + 212, 2 * 2_310])
+        json!([2, 1_840 + 2_210, 40 + 212, 2 * 2_310, 0])
     );
     assert_eq!(of("records")["model_calls"], 0);
     assert!(of("records")["stored_bytes"].as_i64().expect("it is there") > 0);

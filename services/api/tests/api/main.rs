@@ -18,6 +18,7 @@ mod resend;
 mod server;
 mod slack;
 mod stores;
+mod take;
 
 /// What a name or a line may hold at worst.
 const HOSTILE: &str = "<img src=x onerror=alert(1)>";

@@ -1,9 +1,10 @@
 //! What channels show of an incident: a board that is kept up to date, and a
 //! message for each thing that happens.
 
+use super::Tried;
+use crate::mail::About;
 use midwatch_runtime::effect::Notification;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// What the one message of an incident shows; edited where the channel can.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,13 +72,35 @@ pub struct Post {
     pub notification: Notification,
     /// The incidents of a digest; empty where it is the notification's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub about: Vec<Uuid>,
+    pub about: Vec<About>,
     /// It had failed, and a person asked for it anew.
     #[serde(default, skip_serializing_if = "crate::mail::is_false")]
     pub again: bool,
+    /// Where somebody of this channel can take the incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub take: Option<String>,
+    /// Which of the incident's alerts a pager has open, from 0; each snooze
+    /// that ends unacknowledged begins another one.
+    #[serde(default)]
+    pub alert: u32,
 }
 
+/// Before a message that may be there already, where the channel cannot be asked
+/// and keeps no key.
+pub const REPEAT: &str = "(repeat: this may be here already) ";
+
 impl Post {
+    /// The message as another try sends it to a channel that would show it
+    /// twice: people see which of the two repeats the other.
+    #[must_use]
+    pub fn marked(&self, tried: Tried) -> Post {
+        let mut post = self.clone();
+        if tried == Tried::Unknown {
+            post.headline.insert_str(0, REPEAT);
+        }
+        post
+    }
+
     /// Whether it only brings the board up to date; a digest is nothing more
     /// than its board.
     #[must_use]

@@ -105,6 +105,16 @@ impl Kind {
         matches!(self, Kind::Pagerduty { .. })
     }
 
+    /// Whether a message there has a link under which somebody takes the
+    /// incident; the others have buttons, or their own way.
+    #[must_use]
+    pub fn takes_links(&self) -> bool {
+        matches!(
+            self,
+            Kind::Webhook { .. } | Kind::Telegram { buttons: false, .. }
+        )
+    }
+
     /// Whom a message goes to, as people see it.
     #[must_use]
     pub fn recipient(&self) -> &str {
@@ -301,6 +311,36 @@ impl Book {
                 return Err(format!("escalation: {bad:?} is no mail address"));
             }
         }
+        self.check_pagers()
+    }
+
+    /// A pager rings once for an alert, so a step that only repeats it wakes
+    /// nobody. Routes for some services, teams or hours leave it something to
+    /// do.
+    fn check_pagers(&self) -> Result<(), String> {
+        for (index, rung) in self.escalation.iter().enumerate() {
+            let pagers = rung.channels.iter().filter_map(|name| self.channel(name));
+            for pager in pagers.filter(|channel| channel.kind.is_pager()) {
+                let name = &pager.name;
+                let told = |route: &Route| route.tells_all(name, rung.min_severity);
+                let earlier = self.escalation[..index].iter().any(|other| {
+                    other.channels.contains(name)
+                        && other.min_severity <= rung.min_severity
+                        && other.after_minutes <= rung.after_minutes
+                });
+                let by = match self.routes.iter().position(told) {
+                    Some(route) => {
+                        format!("routes[{route}] tells it of the same incidents at once")
+                    }
+                    None if earlier => "an earlier step tells it already".to_owned(),
+                    None => continue,
+                };
+                return Err(format!(
+                    "escalation[{index}] wakes nobody through {name:?}: {by}, and a pager rings \
+                     once for an alert; name another pager or people, or take the step out"
+                ));
+            }
+        }
         Ok(())
     }
 
@@ -356,6 +396,16 @@ impl Book {
 }
 
 impl Route {
+    /// Whether a channel hears of every beginning from a severity on.
+    fn tells_all(&self, channel: &str, from: Severity) -> bool {
+        self.channels.iter().any(|name| name == channel)
+            && self.min_severity <= from
+            && self.services.is_empty()
+            && self.teams.is_empty()
+            && self.hours.is_none()
+            && (self.stages.is_empty() || self.stages.iter().any(|stage| stage == "opened"))
+    }
+
     fn holds(&self, asked: &Asked<'_>) -> bool {
         let matches = |pattern: &String| match pattern.strip_suffix('*') {
             Some(start) => asked.services.iter().any(|one| one.starts_with(start)),
@@ -373,99 +423,4 @@ impl Route {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = r#"{
-      "channels": [
-        {"name": "ops", "kind": "slack", "channel": "C01", "token_file": "/run/slack"},
-        {"name": "pager", "kind": "pagerduty", "routing_key_file": "/run/pager"},
-        {"name": "teams", "kind": "webhook", "url_file": "/run/teams", "format": "teams"}
-      ],
-      "routes": [
-        {"channels": ["ops"]},
-        {"channels": ["pager"], "min_severity": "HIGH", "stages": ["opened", "resolved"]},
-        {"channels": ["teams"], "services": ["pay*"], "teams": ["payments"],
-         "hours": {"days": [1,2,3,4,5], "from": 8, "to": 18, "utc_offset_minutes": 60}}
-      ],
-      "escalation": [{"after_minutes": 5, "channels": ["pager"], "mail": ["boss@example.com"]}]
-    }"#;
-
-    fn routed(stage: &str, severity: Severity, service: &str, wall_ms: i64) -> String {
-        let book = Book::parse(FILE).expect("the file is well formed");
-        let services = [service.to_owned()];
-        let asked = Asked {
-            stage,
-            severity,
-            services: &services,
-            team: "payments",
-            wall_ms,
-        };
-        let names: Vec<&str> = book
-            .routed(&asked)
-            .into_iter()
-            .map(|channel| channel.name.as_str())
-            .collect();
-        names.join(" ")
-    }
-
-    /// `date -u -d @1795424400` is Monday, 23 November 2026, 09:00 UTC.
-    const MONDAY: i64 = 1_795_424_400_000;
-    const HOUR: i64 = 3_600_000;
-
-    #[test]
-    fn each_condition_of_a_route_counts() {
-        use Severity::{Critical, Low};
-        assert_eq!(
-            routed("opened", Critical, "payment", MONDAY),
-            "ops pager teams"
-        );
-        assert_eq!(routed("rca", Critical, "payment", MONDAY), "ops teams");
-        assert_eq!(routed("opened", Low, "payment", MONDAY), "ops teams");
-        assert_eq!(routed("opened", Low, "order", MONDAY), "ops");
-        // 17:59 and 18:00 at one hour east of UTC; Sunday.
-        assert_eq!(
-            routed("rca", Low, "payment", MONDAY + 8 * HOUR - 60_000),
-            "ops teams"
-        );
-        assert_eq!(routed("rca", Low, "payment", MONDAY + 8 * HOUR), "ops");
-        assert_eq!(routed("rca", Low, "payment", MONDAY - 24 * HOUR), "ops");
-    }
-
-    #[test]
-    fn the_example_is_understood() {
-        let text = include_str!("../../../../infrastructure/notify.example.json");
-        let book = Book::parse(text).expect("the example is well formed");
-        assert_eq!(book.channels.len(), 5);
-    }
-
-    #[test]
-    fn a_mistake_in_the_file_is_named() {
-        for (old, new, words) in [
-            ("\"ops\"]", "\"opps\"]", "\"opps\" is none of the channels"),
-            ("\"teams\", \"kind\"", "\"ops\", \"kind\"", "there twice"),
-            ("\"opened\", ", "\"open\", ", "stage \"open\""),
-            ("\"to\": 18", "\"to\": 25", "hours"),
-            ("boss@example.com", "boss", "no mail address"),
-            ("\"after_minutes\": 5", "\"after_minutes\": 0", "at least 1"),
-            ("\"HIGH\"", "\"LOUD\"", "routes[1].min_severity"),
-            ("\"format\"", "\"fromat\"", "fromat"),
-            ("\"ops\", \"kind\"", "\"mail\", \"kind\"", "not mail"),
-            (
-                "\"teams\": [\"pay",
-                "\"digest_minutes\": 1441, \"teams\": [\"pay",
-                "a day",
-            ),
-            (
-                "\"stages\":",
-                "\"digest_minutes\": 60, \"stages\":",
-                "takes no digest",
-            ),
-        ] {
-            let text = FILE.replacen(old, new, 1);
-            assert_ne!(text, FILE, "{old} is in the file");
-            let error = Book::parse(&text).expect_err(words);
-            assert!(error.contains(words), "{words} in {error}");
-        }
-    }
-}
+mod tests;

@@ -30,6 +30,12 @@ pub struct AsksToWait(pub Duration);
 #[error("it could not take this message")]
 pub struct Answered;
 
+/// The provider certainly did not take the message, so that another try cannot
+/// show it twice.
+#[derive(Debug, thiserror::Error)]
+#[error("it was not taken")]
+pub struct NotTaken;
+
 impl Http {
     pub(super) fn new() -> anyhow::Result<Http> {
         let client = reqwest::Client::builder()
@@ -51,10 +57,15 @@ impl Http {
     /// `Permanent` where it refuses.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Value, JobError> {
         // The address may hold a secret, so it is taken out of every message.
-        let mut response = request
-            .send()
-            .await
-            .map_err(|error| JobError::Transient(error.without_url().into()))?;
+        let mut response = request.send().await.map_err(|error| {
+            let never_left = error.is_connect();
+            let error = anyhow::Error::new(error.without_url());
+            JobError::Transient(if never_left {
+                error.context(NotTaken)
+            } else {
+                error
+            })
+        })?;
         let status = response.status();
         let wait = response
             .headers()
@@ -87,6 +98,9 @@ impl Http {
             ),
             (true, None) if status == StatusCode::INTERNAL_SERVER_ERROR => {
                 JobError::Transient(anyhow::Error::new(Answered).context(error))
+            }
+            (true, None) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                JobError::Transient(anyhow::Error::new(NotTaken).context(error))
             }
             (true, None) => JobError::Transient(error),
             (false, _) => JobError::Permanent(error),

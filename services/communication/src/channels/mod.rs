@@ -9,6 +9,7 @@ pub mod book;
 pub mod breaker;
 pub mod http;
 mod pagerduty;
+mod shapes;
 mod slack;
 mod telegram;
 mod webhook;
@@ -32,6 +33,16 @@ pub const POST: &str = "post";
 /// for. Half an hour spans a provider's usual outage; a later message would
 /// tell of an incident that people have long met otherwise.
 pub const GIVE_UP: Duration = Duration::from_secs(30 * 60);
+
+/// What is known of earlier tries of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tried {
+    Never,
+    /// None of them was taken.
+    InVain,
+    /// One may have been taken: its answer was lost, or its process ended.
+    Unknown,
+}
 
 /// Everything that deliveries need.
 #[derive(Debug)]
@@ -73,7 +84,8 @@ impl Channels {
     ///
     /// # Errors
     /// `Transient` where the channel is away, `Permanent` where it refuses.
-    pub async fn deliver(&self, post: &Post, is_retry: bool) -> Result<String, JobError> {
+    pub async fn deliver(&self, post: &Post, tried: Tried) -> Result<String, JobError> {
+        let is_retry = tried != Tried::Never;
         let Some(way) = self.ways.get(&post.channel) else {
             return Err(JobError::Permanent(anyhow::anyhow!(
                 "channel {:?} is not in NOTIFY_FILE any more",
@@ -83,8 +95,11 @@ impl Channels {
         match way {
             Way::Slack(slack) => slack.deliver(&self.http, &self.pool, post, is_retry).await,
             Way::PagerDuty(pager) => pager.deliver(&self.http, post).await,
-            Way::Telegram(telegram) => telegram.deliver(&self.http, &self.pool, post).await,
-            Way::Webhook(webhook) => webhook.deliver(&self.http, post).await,
+            Way::Telegram(telegram) => {
+                let post = post.marked(tried);
+                telegram.deliver(&self.http, &self.pool, &post).await
+            }
+            Way::Webhook(webhook) => webhook.deliver(&self.http, post, tried).await,
         }
     }
 }

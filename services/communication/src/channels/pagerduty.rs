@@ -1,5 +1,6 @@
 //! PagerDuty, Events API v2: an incident is one alert under one `dedup_key`,
-//! so that a repeated event changes nothing.
+//! so that a repeated event changes nothing. An alert that was silenced stays
+//! silent whatever triggers it, so the end of a snooze begins another one.
 
 use super::board::{Post, Signal, cut};
 use super::http::Http;
@@ -14,11 +15,33 @@ pub(super) struct PagerDuty {
 
 impl PagerDuty {
     pub(super) async fn deliver(&self, http: &Http, post: &Post) -> Result<String, JobError> {
-        let event = event(post, &self.routing_key);
-        let request = http.client.post(format!("{}/v2/enqueue", self.api));
-        let answer = http.send(request.json(&event)).await?;
+        if post.signal == Signal::Trigger && post.alert > 0 {
+            // It takes the place of the one that was silenced.
+            let old = json!({
+                "routing_key": self.routing_key,
+                "event_action": "resolve",
+                "dedup_key": key(post, post.alert - 1),
+            });
+            self.send(http, &old).await?;
+        }
+        let answer = self.send(http, &event(post, &self.routing_key)).await?;
         let words = answer["message"].as_str().unwrap_or("accepted");
         Ok(cut(words, 200))
+    }
+
+    async fn send(&self, http: &Http, event: &Value) -> Result<Value, JobError> {
+        let request = http.client.post(format!("{}/v2/enqueue", self.api));
+        http.send(request.json(event)).await
+    }
+}
+
+/// The key of one of an incident's alerts: its id, and which one it is where it
+/// is not the first.
+fn key(post: &Post, alert: u32) -> String {
+    let incident = post.notification.incident_id;
+    match alert {
+        0 => incident.to_string(),
+        _ => format!("{incident}/{alert}"),
     }
 }
 
@@ -33,7 +56,7 @@ fn event(post: &Post, routing_key: &str) -> Value {
     let mut event = json!({
         "routing_key": routing_key,
         "event_action": action,
-        "dedup_key": post.notification.incident_id.to_string(),
+        "dedup_key": key(post, post.alert),
     });
     // Of the other two only the key is read.
     if action == "trigger" {

@@ -77,8 +77,13 @@ impl Telegram {
     fn board(&self, post: &Post) -> Value {
         let mut message = json!({ "chat_id": self.chat, "text": text(post),
             "link_preview_options": { "is_disabled": true } });
+        let keyboard = if self.buttons {
+            keyboard(post)
+        } else {
+            link(post)
+        };
         // An edit without a keyboard takes the one away that was there.
-        if let Some(keyboard) = keyboard(post).filter(|_| self.buttons) {
+        if let Some(keyboard) = keyboard {
             message["reply_markup"] = keyboard;
         }
         message
@@ -101,6 +106,16 @@ fn keyboard(post: &Post) -> Option<Value> {
     let button = buttons.iter().find(|one| one.action == "acknowledge")?;
     let data = format!("{}:{}", button.action, post.notification.incident_id);
     Some(json!({ "inline_keyboard": [[{ "text": button.label, "callback_data": data }]] }))
+}
+
+/// A button that opens a page. The API refuses a message with a link that is
+/// good on this machine only.
+fn link(post: &Post) -> Option<Value> {
+    let url = post
+        .take
+        .as_ref()
+        .filter(|url| url.starts_with("https://"))?;
+    Some(json!({ "inline_keyboard": [[{ "text": "Acknowledge", "url": url }]] }))
 }
 
 fn text(post: &Post) -> String {
@@ -150,6 +165,8 @@ mod tests {
             },
             about: Vec::new(),
             again: false,
+            alert: 0,
+            take: None,
         }
     }
 
@@ -176,5 +193,15 @@ mod tests {
         assert_eq!(taken["reply_markup"], Value::Null);
         let shut = telegram(false).board(&open);
         assert_eq!(shut["reply_markup"], Value::Null);
+        let mut linked = open.clone();
+        for (url, shown) in [
+            ("https://m.example/a?t=x", true),
+            ("http://127.0.0.1/a", false),
+        ] {
+            linked.take = Some(url.to_owned());
+            let message = telegram(false).board(&linked);
+            let button = &message["reply_markup"]["inline_keyboard"][0][0];
+            assert_eq!(button["url"] == url, shown, "{message}");
+        }
     }
 }

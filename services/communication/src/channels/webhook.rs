@@ -1,12 +1,13 @@
-//! Webhooks: a signed JSON document, in the form that the receiver reads.
+//! Webhooks: a signed JSON document, in the form that the receiver reads
+//! ([`super::shapes`]).
 
-use super::board::{Post, cut};
+use super::board::Post;
 use super::book::Format;
 use super::http::Http;
+use super::{Tried, shapes};
 use midwatch_clients::signature;
 use midwatch_runtime::agent::JobError;
 use midwatch_runtime::clock;
-use serde_json::{Value, json};
 
 #[derive(Debug)]
 pub(super) struct Webhook {
@@ -16,13 +17,25 @@ pub(super) struct Webhook {
 }
 
 impl Webhook {
-    pub(super) async fn deliver(&self, http: &Http, post: &Post) -> Result<String, JobError> {
+    /// A receiver of ours drops repeats by their key. Chats know no key, so what
+    /// they may have taken already goes out once more with a mark: a double is
+    /// better than an alarm that nobody saw.
+    pub(super) async fn deliver(
+        &self,
+        http: &Http,
+        post: &Post,
+        tried: Tried,
+    ) -> Result<String, JobError> {
         let is_edit = post.is_edit() && post.board.list.is_none();
         if is_edit && self.format != Format::Midwatch {
             return Ok("nothing to say".to_owned());
         }
-        let body = serde_json::to_vec(&document(post, self.format))
-            .map_err(|error| JobError::Permanent(error.into()))?;
+        let document = match self.format {
+            Format::Midwatch => shapes::document(post, self.format),
+            chat => shapes::document(&post.marked(tried), chat),
+        };
+        let body =
+            serde_json::to_vec(&document).map_err(|error| JobError::Permanent(error.into()))?;
         let mut request = http
             .client
             .post(&self.url)
@@ -45,89 +58,6 @@ fn signed(secret: &str, seconds: i64, body: &[u8]) -> String {
     format!("t={seconds},v1={code}")
 }
 
-fn document(post: &Post, format: Format) -> Value {
-    let board = &post.board;
-    let lines: Vec<String> = board
-        .lines()
-        .into_iter()
-        .map(|(label, text)| format!("{label}: {text}"))
-        .collect();
-    match format {
-        Format::Midwatch => json!({
-            "schema_version": 1,
-            "message_id": post.notification.message_id,
-            "incident_id": post.notification.incident_id,
-            "stage": post.notification.stage,
-            "signal": post.signal,
-            "headline": post.headline,
-            "detail": post.detail,
-            "board": board,
-        }),
-        Format::Teams => {
-            let text = |text: &str, weight: &str| {
-                json!({
-                    "type": "TextBlock", "wrap": true, "weight": weight, "text": markdown(text),
-                })
-            };
-            let facts: Vec<Value> = board
-                .lines()
-                .into_iter()
-                .map(|(label, value)| json!({ "title": label, "value": markdown(value) }))
-                .collect();
-            json!({
-                "type": "message",
-                "attachments": [{
-                    "contentType": "application/vnd.microsoft.card.adaptive",
-                    "content": {
-                        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
-                        "type": "AdaptiveCard",
-                        "version": "1.4",
-                        "body": [
-                            text(&board.headline(), "Bolder"),
-                            { "type": "FactSet", "facts": facts },
-                            text(&cut(&format!("{}\n{}", post.headline, post.detail), 4_000), "Default"),
-                        ],
-                        "actions": [
-                            { "type": "Action.OpenUrl", "title": "Open the incident", "url": board.link },
-                        ],
-                    },
-                }],
-            })
-        }
-        Format::Discord => json!({
-            "content": cut(&format!("{}\n{}", markdown(&board.headline()), markdown(&post.headline)), 2_000),
-            // Nobody is mentioned, whatever a name says.
-            "allowed_mentions": { "parse": [] },
-            "embeds": [{
-                "title": cut(&markdown(&board.title), 256),
-                "url": board.link,
-                "description": cut(&markdown(&format!("{}\n{}", lines.join("\n"), post.detail)), 4_096),
-            }],
-        }),
-        Format::Mattermost => json!({
-            "text": format!("{}\n{}", markdown(&board.headline()), markdown(&post.headline)),
-            "attachments": [{
-                "fallback": board.headline(),
-                "title": markdown(&board.title),
-                "title_link": board.link,
-                "text": cut(&markdown(&format!("{}\n{}", lines.join("\n"), post.detail)), 7_000),
-            }],
-        }),
-    }
-}
-
-/// Text that Markdown shows as it is, and that mentions nobody.
-fn markdown(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if "\\`*_~|<>[]#@!".contains(letter) {
-            safe.push('\\');
-        }
-        safe.push(letter);
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,14 +69,6 @@ mod tests {
         assert_eq!(
             signed("secret", 1_700_000_000, br#"{"a":1}"#),
             format!("t=1700000000,v1={code}")
-        );
-    }
-
-    #[test]
-    fn markdown_mentions_nobody() {
-        assert_eq!(
-            markdown("<@U1> *a* [x](y)"),
-            "\\<\\@U1\\> \\*a\\* \\[x\\](y)"
         );
     }
 }

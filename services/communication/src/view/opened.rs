@@ -18,6 +18,10 @@ pub struct OpenedView {
     pub reopened: bool,
     /// Whether the mail carries a picture of the trigger's course.
     pub picture: bool,
+    /// Where its one recipient can take the incident.
+    pub take: Option<TakeView>,
+    /// `5 min`: nobody took it within that, and more people are asked.
+    pub escalated: Option<String>,
     pub trigger: Reading,
     pub description: Option<String>,
     /// `First out of range at 14:01:10, detected 50 s later`.
@@ -32,6 +36,16 @@ pub struct OpenedView {
     pub blast: Option<String>,
     pub requests: Option<String>,
     pub signals: Vec<SignalView>,
+}
+
+/// A link under which the one recipient of a mail takes the incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TakeView {
+    /// Opens a page; nothing happens before somebody presses its button.
+    pub link: String,
+    pub until: String,
+    /// Who else was told.
+    pub others: Vec<String>,
 }
 
 /// One anomaly of the incident.
@@ -89,6 +103,8 @@ pub fn opened(opened: &IncidentOpened, reopened: bool, around: &Surroundings<'_>
         preheader,
         reopened,
         picture: false,
+        take: None,
+        escalated: None,
         description: said(&opened.description, QUOTE),
         onset: if let Some(declared) = &opened.declared {
             // Nothing was measured: a person said so.

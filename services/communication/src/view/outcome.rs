@@ -42,6 +42,8 @@ pub struct SettlingView {
 pub struct MergedView {
     pub frame: Frame,
     pub preheader: String,
+    /// `6 min`.
+    pub after: String,
     /// Into which one, and why.
     pub words: String,
 }
@@ -152,6 +154,7 @@ pub fn merged(resolved: &IncidentResolved, around: &Surroundings<'_>) -> MergedV
     MergedView {
         frame: frame(&resolved.header, around),
         preheader: words.clone(),
+        after: mttr(resolved),
         words,
     }
 }

@@ -1,6 +1,6 @@
 //! The note that there is no news.
 
-use super::{Frame, Surroundings, frame};
+use super::{Frame, Surroundings, TakeView, frame};
 use crate::channels::Board;
 use midwatch_events::IncidentHeader;
 use serde::Serialize;
@@ -10,11 +10,13 @@ use serde::Serialize;
 pub struct ProgressView {
     pub frame: Frame,
     pub preheader: String,
-    /// `31 min`.
-    pub quiet: String,
+    /// `31 min`. Not `quiet`, which is a macro of the templates.
+    pub silence: String,
     pub rows: Vec<RowView>,
     /// Whether somebody has acknowledged it.
     pub taken: bool,
+    /// Where its one recipient can take the incident.
+    pub take: Option<TakeView>,
 }
 
 /// One thing that is known.
@@ -24,19 +26,20 @@ pub struct RowView {
     pub text: String,
 }
 
-/// The view of a progress note; `minutes` of wall clock without news.
+/// The view of a progress note; `minutes` of wall clock without news, and
+/// whether somebody has `taken` the incident.
 #[must_use]
 pub fn progress(
     board: &Board,
-    minutes: i64,
+    (minutes, taken): (i64, bool),
     around: &Surroundings<'_>,
     header: &IncidentHeader,
 ) -> ProgressView {
-    let quiet = format!("{minutes} min");
+    let silence = format!("{minutes} min");
     ProgressView {
         frame: frame(header, around),
-        preheader: format!("Still open; nothing new for {quiet}"),
-        quiet,
+        preheader: format!("Still open; nothing new for {silence}"),
+        silence,
         rows: board
             .lines()
             .into_iter()
@@ -45,6 +48,7 @@ pub fn progress(
                 text: super::line(text, super::QUOTE),
             })
             .collect(),
-        taken: board.note.is_some(),
+        taken,
+        take: None,
     }
 }

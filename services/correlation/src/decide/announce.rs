@@ -338,6 +338,7 @@ pub(super) fn say(
             .map(|(deployment, _)| deployment.clone()),
         grouped_anomalies: group.anomalies.clone(),
         related: related.clone(),
+        snoozed_until_ms: group.snoozed_until_ms,
     };
     effects.extend([
         Effect::Project(Projection::Correlate {
@@ -357,6 +358,23 @@ pub(super) fn say(
         Effect::Publish(Event::Updated(Box::new(updated))),
     ]);
     effects
+}
+
+/// The snooze is over, by its time or for `why`: a line of the trail. Whoever
+/// escalates goes on.
+pub(super) fn wake(group: &mut Group, at: Moment, why: &str) -> Effect {
+    group.snoozed_until_ms = None;
+    let who = match &group.acknowledged_by {
+        Some(by) => format!("{by} has acknowledged it"),
+        None => "nobody has acknowledged it".to_owned(),
+    };
+    Effect::audit(
+        group.incident_id,
+        "INCIDENT_SNOOZE_ENDED",
+        group.last_ms,
+        format!("The snooze is over{why}; {who}."),
+        json!({"wall_ms": at.wall_ms, "acknowledged_by": group.acknowledged_by}),
+    )
 }
 
 /// Notes a change that is announced as soon as the records are copied.
@@ -399,6 +417,7 @@ pub(super) fn absorbed(group: &mut Group, at: Moment, host: Uuid, reason: &str) 
         deployment_context: None,
         grouped_anomalies: Vec::new(),
         related: vec![host],
+        snoozed_until_ms: None,
     };
     vec![
         Effect::audit(

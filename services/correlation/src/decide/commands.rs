@@ -67,8 +67,9 @@ impl Core {
             return Err(format!("{by} has acknowledged it already"));
         }
         group.acknowledged_by = Some(command.by.clone());
-        let words = with_reason(format!("{} acknowledged it", command.by), command);
+        let words = with_reason(format!("{} acknowledged it", who(command)), command);
         let payload = json!({"by": command.by, "credential_id": command.credential_id,
+            "channel": command.details.channel, "origin": command.details.origin,
             "issued_at_ms": command.issued_at_ms, "wall_ms": at.wall_ms});
         let mut effects = vec![Effect::audit(
             group.incident_id,
@@ -315,6 +316,17 @@ fn until(command: &OperatorCommand, at: Moment) -> Result<i64, String> {
         return Err("a week is the longest; ask again when it is over".to_owned());
     }
     Ok(until_ms)
+}
+
+/// Who asks. Of a link to a mailbox that is no operator's, or in a channel, it is
+/// only known where it lay.
+fn who(command: &OperatorCommand) -> String {
+    let by = &command.by;
+    match command.credential_id.split_once(':') {
+        Some(("mailbox", _)) => format!("whoever reads {by}"),
+        Some(("channel", _)) => format!("somebody in {by}"),
+        _ => by.clone(),
+    }
 }
 
 fn with_reason(words: String, command: &OperatorCommand) -> String {

@@ -294,14 +294,15 @@ impl Core {
             .snoozed_until_ms
             .is_some_and(|until| at.wall_ms < until);
         let wakes = is_snoozed && moved && group.severity > before;
+        let mut effects = Vec::new();
         if wakes {
-            group.snoozed_until_ms = None;
+            effects.push(announce::wake(group, at, ": the severity rose"));
         }
         if wakes || (first && !is_snoozed) {
-            vec![self.timer("grow", group.incident_id, at.wall_ms + self.config.grow_ms)]
-        } else {
-            Vec::new()
+            let due_ms = at.wall_ms + self.config.grow_ms;
+            effects.push(self.timer("grow", group.incident_id, due_ms));
         }
+        effects
     }
 
     /// A further transition of an anomaly that a group lists.

@@ -152,8 +152,10 @@ impl Core {
                 if !is_over {
                     return Vec::new();
                 }
-                group.snoozed_until_ms = None;
-                announce::tell(&self.config, group)
+                let mut effects = vec![announce::wake(group, at, "")];
+                effects.push(announce::row(&self.config, group));
+                effects.extend(announce::tell(&self.config, group));
+                effects
             }
             // A timer whose moment has passed.
             _ => Vec::new(),

@@ -32,6 +32,34 @@ fn an_acknowledgement_is_told_once() {
 }
 
 #[test]
+fn an_acknowledgement_by_a_link_says_where_the_link_lay() {
+    for (credential_id, words) in [
+        (
+            "mailbox:ops@example.com",
+            "whoever reads ops@example.com acknowledged it",
+        ),
+        (
+            "channel:ops@example.com",
+            "somebody in ops@example.com acknowledged it",
+        ),
+        ("link:ops@example.com", "ops@example.com acknowledged it"),
+    ] {
+        let mut story = open();
+        let mut command = story.command("acknowledge", story.incident(0), "");
+        command.by = "ops@example.com".to_owned();
+        command.credential_id = credential_id.to_owned();
+        command.details.channel = "link".to_owned();
+        command.details.origin = "198.51.100.7".to_owned();
+        story.ask(command);
+        assert_eq!(story.updated[0].reason, words);
+        let line = &story.audits[story.audits.len() - 2];
+        assert_eq!(line.event_type, "INCIDENT_ACKNOWLEDGED");
+        let from = (&line.payload["channel"], &line.payload["origin"]);
+        assert_eq!(from, (&"link".into(), &"198.51.100.7".into()));
+    }
+}
+
+#[test]
 fn a_snoozed_incident_tells_its_growth_later_and_a_rise_of_its_severity_at_once() {
     let snoozed = || {
         let mut story = open();
@@ -45,12 +73,22 @@ fn a_snoozed_incident_tells_its_growth_later_and_a_rise_of_its_severity_at_once(
         assert_eq!(changes(&story), [IncidentChange::Snoozed]);
         story
     };
+    let until_ms = snoozed().updated[0].snoozed_until_ms;
+    assert!(until_ms.is_some(), "whoever escalates waits for that");
     let mut later = snoozed();
     later.pass(21 * MINUTE_MS);
     assert_eq!(
         changes(&later),
         [IncidentChange::Snoozed, IncidentChange::Grown]
     );
+    assert_eq!(later.updated[1].snoozed_until_ms, None);
+    let ends = |story: &Story| -> Vec<String> {
+        let lines = story.audits.iter();
+        let ends = lines.filter(|line| line.event_type == "INCIDENT_SNOOZE_ENDED");
+        ends.map(|line| line.summary.clone()).collect()
+    };
+    let nobody = "nobody has acknowledged it.";
+    assert_eq!(ends(&later), [format!("The snooze is over; {nobody}")]);
     let mut graver = snoozed();
     graver.hear(Anomaly {
         transition: Transition::Worsened,
@@ -62,6 +100,34 @@ fn a_snoozed_incident_tells_its_growth_later_and_a_rise_of_its_severity_at_once(
         changes(&graver),
         [IncidentChange::Snoozed, IncidentChange::Severity]
     );
+    let why = "the severity rose";
+    assert_eq!(
+        ends(&graver),
+        [format!("The snooze is over: {why}; {nobody}")]
+    );
+}
+
+#[test]
+fn an_acknowledgement_leaves_the_snooze_and_its_end_is_told_without_growth() {
+    let mut story = open();
+    let incident = story.incident(0);
+    let command = story.command("snooze", incident, "");
+    let until_ms = story.wall_ms + 30 * MINUTE_MS;
+    story.ask(OperatorCommand {
+        until_ms: Some(until_ms),
+        ..command
+    });
+    story.ask(story.command("acknowledge", incident, ""));
+    assert_eq!(story.updated[1].snoozed_until_ms, Some(until_ms));
+    assert_eq!(story.rows[&incident].2["snoozed_until_ms"], until_ms);
+    story.pass(31 * MINUTE_MS);
+    assert_eq!(changes(&story).len(), 2);
+    let line = story.audits.last().expect("the end of the snooze");
+    assert_eq!(
+        line.summary,
+        "The snooze is over; dana has acknowledged it."
+    );
+    assert!(story.rows[&incident].2["snoozed_until_ms"].is_null());
 }
 
 #[test]

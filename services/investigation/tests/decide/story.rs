@@ -243,6 +243,7 @@ impl Story {
     ) -> IncidentUpdated {
         let case = self.state.case.as_ref().expect("it was opened");
         IncidentUpdated {
+            snoozed_until_ms: None,
             header: case.header.clone(),
             change,
             reason: reason.to_owned(),

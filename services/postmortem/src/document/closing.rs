@@ -95,6 +95,7 @@ pub(super) fn cost(facts: &Facts, records: &Records) -> Section {
             sum(Rule::Sum, &["model_calls"]),
             sum(Rule::Sum, &["prompt_tokens", "completion_tokens"]),
             sum(Rule::Money, &["cost_usd"]),
+            sum(Rule::Seconds, &["work_ms"]),
             sum(Rule::Seconds, &["model_ms"]),
             sum(Rule::Bytes, &["event_bytes"]),
             sum(Rule::Bytes, &["stored_bytes"]),
@@ -120,7 +121,8 @@ pub(super) fn cost(facts: &Facts, records: &Records) -> Section {
         "model calls",
         "tokens",
         "USD",
-        "model seconds",
+        "work seconds",
+        "of which models",
         "published",
         "stored",
     ];

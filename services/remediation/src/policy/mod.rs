@@ -284,7 +284,7 @@ impl Policy {
         }
         // Under a link to an address that is no operator's, a mailbox approves;
         // one person may read two of them.
-        let is_mailbox = new.credential_id == format!("link:{}", new.by);
+        let is_mailbox = new.credential_id.starts_with("mailbox:");
         if is_mailbox && self.approvals_needed(action) > 1 {
             return Err(Refusal::new(
                 "mailbox",

@@ -6,19 +6,35 @@
 //! all is dropped by its readers.
 
 use super::PostgresError;
-use crate::signed_link::Link;
+use crate::signed_link::{Link, TakeLink};
 use sqlx::PgPool;
 
 /// The use of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Used {
-    /// `approve` or `reject`.
+    /// `approve`, `reject` or `acknowledge`.
     pub command: String,
     pub recipient: String,
     /// Wall clock, epoch milliseconds.
     pub taken_at_ms: i64,
     /// Whether the broker has acknowledged its command.
     pub is_published: bool,
+}
+
+/// Takes a link to take an incident for its one use, as [`take`].
+///
+/// # Errors
+/// The database is away.
+pub async fn take_incident(pool: &PgPool, link: &TakeLink) -> Result<Option<Used>, PostgresError> {
+    let link = Link {
+        incident_id: link.incident_id,
+        plan_hash: String::new(),
+        step_id: String::new(),
+        recipient: link.recipient.clone(),
+        nonce: link.nonce.clone(),
+        expires_ms: link.expires_ms,
+    };
+    take(pool, &link, "acknowledge").await
 }
 
 /// Takes a link for its one use; `None` where it is the caller's, otherwise who

@@ -49,6 +49,31 @@ pub async fn remember(
     Ok(())
 }
 
+/// Notes how the tries of a part stand, in place of what was noted before.
+///
+/// # Errors
+/// The database is away.
+pub async fn tried(
+    pool: &PgPool,
+    incident_id: Uuid,
+    channel: &str,
+    part: &str,
+    how: &str,
+) -> Result<(), PostgresError> {
+    sqlx::query!(
+        "INSERT INTO channel_messages (incident_id, channel, part, external_id)
+         VALUES ($1, $2, $3, $4)
+         ON CONFLICT (incident_id, channel, part) DO UPDATE SET external_id = EXCLUDED.external_id",
+        incident_id,
+        channel,
+        part,
+        how
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
 /// Shows a message as FAILED while its delivery is still being tried: people
 /// must see that a channel is down before everything has been given up.
 ///

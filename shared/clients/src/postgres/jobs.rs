@@ -126,6 +126,23 @@ pub async fn release(pool: &PgPool, agent: &str, owner: &str) -> Result<u64, Pos
     Ok(done.rows_affected())
 }
 
+/// Adds to how long a running job was worked on.
+///
+/// # Errors
+/// The database is away.
+pub async fn worked(pool: &PgPool, id: Uuid, owner: &str, ms: i64) -> Result<(), PostgresError> {
+    sqlx::query!(
+        "UPDATE jobs SET worked_ms = worked_ms + $3
+         WHERE id = $1 AND lease_owner = $2 AND status = 'running'",
+        id,
+        owner,
+        ms
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
 /// Journals a job's result, before anybody uses it.
 ///
 /// # Errors

@@ -77,8 +77,14 @@ async fn work<A: Agent>(engine: &Arc<Engine<A>>, owner: &str, row: &JobRow) {
             ))))
         }
     };
+    let took = started.elapsed();
     metrics::histogram!(engine.metric("job_duration_seconds"), "kind" => kind.clone())
-        .record(started.elapsed().as_secs_f64());
+        .record(took.as_secs_f64());
+    // What is journalled is read later, never measured again.
+    let ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+    if let Err(error) = jobs::worked(pool, job.id, owner, ms).await {
+        tracing::warn!(job = %job.id, %error, "how long it took is missing in the ledger");
+    }
     let written = match outcome {
         Ok(result) => jobs::finish(pool, job.id, owner, &result).await,
         Err(JobError::Later {
