@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::output;
 use midwatch_clients::kafka::{BrokerReader, Start};
 use midwatch_events::incident::SimilarIncident;
+use midwatch_events::more::More;
 use midwatch_events::topics::EPOCH_TOPIC;
 use midwatch_runtime::clock;
 use serde::Deserialize;
@@ -63,9 +64,12 @@ impl Past {
             .fold(created_ms, i64::max);
         let now_ms = clock::now_ms();
         let anomalies = list(&incident["correlation_context"]["grouped_anomalies"]);
+        let more = More::deserialize(&incident["correlation_context"]["more_anomalies"]);
+        let more = more.unwrap_or_default().members();
         let members: BTreeSet<Uuid> = anomalies
             .iter()
             .filter_map(|anomaly| Uuid::deserialize(&anomaly["anomaly_id"]).ok())
+            .chain(more.iter().map(|anomaly| anomaly.anomaly_id))
             .collect();
         if members.is_empty() {
             return Err(unreadable("anomaly"));
