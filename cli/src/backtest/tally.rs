@@ -230,7 +230,7 @@ impl Tally {
             minutes_open: 0.0,
             resolution: None,
             updates: 0,
-            anomalies: opened.grouped_anomalies.len(),
+            anomalies: opened.size(),
             why: opened.description.clone(),
             cause: None,
         };
@@ -243,7 +243,7 @@ impl Tally {
             row.updates += 1;
             row.highest_severity = row.highest_severity.max(header.severity);
             row.services.clone_from(&header.affected_services);
-            row.anomalies = updated.grouped_anomalies.len();
+            row.anomalies = updated.all_anomalies().len();
         }
     }
 

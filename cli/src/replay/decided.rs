@@ -89,12 +89,12 @@ impl Decisions {
                 self.incidents
                     .entry(opened.header.incident_id)
                     .or_insert(entry);
-                self.correlated(&opened.header, &opened.grouped_anomalies);
+                self.correlated(&opened.header, &opened.all_anomalies());
             }
             Event::Updated(updated) => {
                 let reopened =
                     updated.change == midwatch_events::incident::IncidentChange::Reopened;
-                self.correlated(&updated.header, &updated.grouped_anomalies);
+                self.correlated(&updated.header, &updated.all_anomalies());
                 if let Some((decided, _)) = self.incidents.get_mut(&updated.header.incident_id)
                     && reopened
                 {

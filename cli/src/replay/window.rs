@@ -5,6 +5,7 @@ use crate::output;
 use midwatch_clients::kafka::{BrokerReader, Start};
 use midwatch_events::artifact::ArtifactKind;
 use midwatch_events::incident::SimilarIncident;
+use midwatch_events::more::More;
 use midwatch_events::topics::EPOCH_TOPIC;
 use midwatch_investigation::decide::facts::Known;
 use midwatch_runtime::clock;
@@ -65,9 +66,12 @@ impl Past {
             .fold(created_ms, i64::max);
         let now_ms = clock::now_ms();
         let anomalies = list(&incident["correlation_context"]["grouped_anomalies"]);
+        let more = More::deserialize(&incident["correlation_context"]["more_anomalies"]);
+        let more = more.unwrap_or_default().members();
         let members: BTreeSet<Uuid> = anomalies
             .iter()
             .filter_map(|anomaly| Uuid::deserialize(&anomaly["anomaly_id"]).ok())
+            .chain(more.iter().map(|anomaly| anomaly.anomaly_id))
             .collect();
         if members.is_empty() {
             return Err(unreadable("anomaly"));

@@ -2,7 +2,7 @@
 
 use crate::App;
 use crate::error::ApiError;
-use crate::known;
+use crate::known::{self, Known, RecordsLeftOut};
 use crate::params::{Params, find_incident, incident_key};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -334,6 +334,9 @@ pub struct Records {
     pub items: Vec<Record>,
     /// Whether the limit left some out.
     pub truncated: bool,
+    /// Records that were too many to be kept with the incident, by kind and
+    /// service; whatever was asked for.
+    pub left_out: Vec<RecordsLeftOut>,
 }
 
 /// `GET /api/incidents/{id}/records`.
@@ -355,7 +358,11 @@ pub async fn records(
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let truncated = items.len() > most;
     items.truncate(most);
-    Ok(Json(Records { items, truncated }))
+    Ok(Json(Records {
+        items,
+        truncated,
+        left_out: Known::read(&row).records_left_out,
+    }))
 }
 
 /// What the agents concluded about an incident, and from what.

@@ -3,12 +3,13 @@
 
 use midwatch_clients::postgres::read::IncidentRow;
 use midwatch_events::incident::{Declared, LogExcerpt};
+use midwatch_events::more::More;
 use midwatch_events::{
     AnomalyType, BlastRadius, CorrelationSignal, GroupedAnomaly, IncidentResolved, LeftOut,
     RawDeployment, RemediationPlan, RootCauseCandidate,
 };
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -66,6 +67,14 @@ impl From<(String, String, Learnt)> for Call {
     }
 }
 
+/// Records of one kind of one service that were not kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordsLeftOut {
+    pub kind: String,
+    pub service: String,
+    pub count: u64,
+}
+
 /// What is known about an incident, as types.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -74,6 +83,7 @@ pub struct Known {
     pub description: String,
     pub trigger: Option<Trigger>,
     pub signals: Vec<CorrelationSignal>,
+    /// All of them, those that are told in full first.
     pub anomalies: Vec<GroupedAnomaly>,
     pub deployment: Option<RawDeployment>,
     pub errors: Vec<LogExcerpt>,
@@ -81,6 +91,8 @@ pub struct Known {
     pub edges: Vec<Call>,
     /// Calls that are written down and that spans have contradicted for long.
     pub contradicted: Vec<(String, String)>,
+    /// Calls that only spans or lines showed, and not for long.
+    pub expired: Vec<(String, String)>,
     /// Why it is as grave as it is; empty where that is not said.
     pub severity_reason: String,
     pub acknowledged_by: Option<String>,
@@ -92,6 +104,8 @@ pub struct Known {
     pub related: Vec<Uuid>,
     /// Anomalies beyond those that are listed.
     pub unlisted: u64,
+    /// Records that were too many to be kept with it.
+    pub records_left_out: Vec<RecordsLeftOut>,
     pub candidates: Vec<RootCauseCandidate>,
     pub plan: Option<RemediationPlan>,
     pub resolution: Option<IncidentResolved>,
@@ -108,11 +122,13 @@ impl Known {
         let mut unread = Vec::new();
         let context = &row.correlation_context;
         let services: Vec<String> = list(&row.affected_services, "affected_services", &mut unread);
-        let anomalies: Vec<GroupedAnomaly> = list(
+        let mut anomalies: Vec<GroupedAnomaly> = list(
             &context["grouped_anomalies"],
             "grouped_anomalies",
             &mut unread,
         );
+        let more: Option<More> = one(&context["more_anomalies"], "more_anomalies", &mut unread);
+        anomalies.extend(more.as_ref().map(More::members).unwrap_or_default());
         let trigger: Option<Trigger> = one(&context["trigger"], "trigger", &mut unread)
             .filter(|trigger: &Trigger| !trigger.metric.is_empty())
             .or_else(|| anomalies.first().map(first_trigger));
@@ -134,6 +150,12 @@ impl Known {
             contradicted: list(
                 &context["topology"]["contradicted"],
                 "topology",
+                &mut unread,
+            ),
+            expired: list(&context["topology"]["expired"], "topology", &mut unread),
+            records_left_out: list(
+                &context["records_left_out"],
+                "records_left_out",
                 &mut unread,
             ),
             severity_reason: text(&context["severity_reason"]).unwrap_or_default(),

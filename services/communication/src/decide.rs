@@ -351,7 +351,8 @@ impl Core {
         opened
             .grouped_anomalies
             .clone_from(&updated.grouped_anomalies);
-        opened.grouped_anomalies.truncate(KEPT);
+        opened.more_anomalies.clone_from(&updated.more_anomalies);
+        opened.keep_anomalies(KEPT);
         let mut effects = self.post_update(state, at, updated);
         effects.extend(self.tell_opened(state, at));
         effects.extend(self.speak_up(state, at, &updated.header));
@@ -415,7 +416,7 @@ impl Core {
 const KEPT: usize = 24;
 
 fn cut(mut opened: IncidentOpened) -> IncidentOpened {
-    opened.grouped_anomalies.truncate(KEPT);
+    opened.keep_anomalies(KEPT);
     opened.recent_errors.truncate(KEPT);
     // No mail draws the series; it would only weigh on every state write.
     opened.recent_metrics.clear();

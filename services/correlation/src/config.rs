@@ -43,8 +43,10 @@ pub struct Config {
     /// time of the end of one that recovered by itself reopens that incident,
     /// too, [`crate::decide::life::REPEATS`] times at most.
     pub duplicate_window_ms: i64,
-    /// Anomalies kept per incident. A storm beyond it is counted, not listed:
-    /// the state is one JSON document that is written with every input.
+    /// Anomalies listed per incident. A storm beyond it is counted, and each
+    /// of [`crate::decide::beyond::FOLLOWED`] more followed until it is over.
+    /// The state is one JSON document that is written with every input: with
+    /// two thousand it is about half a megabyte.
     pub max_anomalies: usize,
 }
 
@@ -61,7 +63,7 @@ impl Default for Config {
             edge_lifetime_ms: 6 * 3_600_000,
             reopen_window_ms: 15 * 60_000,
             duplicate_window_ms: 60 * 60_000,
-            max_anomalies: 200,
+            max_anomalies: 2_000,
         }
     }
 }

@@ -17,6 +17,11 @@
 //!   one the last update is `merged`, without anomalies and with the other in
 //!   `related`; the investigation then ends it as MERGED;
 //! - what was near in time and left out is listed with its reason, at most 20;
+//! - a storm is one incident: two thousand members have a reason and a line in
+//!   the audit trail each, and what is beyond is followed and counted aloud
+//!   ([`decide::beyond`] has the bounds);
+//! - what a person closed while it was out of range stays closed until it gets
+//!   worse;
 //! - a resolved incident takes no new fault. A relapse of what it was opened on
 //!   reopens it ([`decide::life`] has the rules, also those for what comes and
 //!   goes);

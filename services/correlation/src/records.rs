@@ -1,15 +1,23 @@
 //! The records of an incident's window, as they are kept.
 
 use crate::table::ContextTable;
-use midwatch_clients::postgres::KeptRecord;
+use midwatch_clients::postgres::{KeptRecord, records};
 use midwatch_events::ids;
 use midwatch_events::incident::GroupedAnomaly;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// Records of one incident: enough for a hundred series over their window.
+/// Records that one copy adds: enough for a hundred series over their window.
 pub const LIMIT: usize = 20_000;
+/// Records of one incident: what the copies at its growth and its end add has
+/// its place, too. It is read as a whole ([`records::of_incident`]).
+pub const TOTAL: usize = records::TOTAL;
+/// Every so many records that are chosen are the newest ones instead of those
+/// nearest to the onset: they tell how it went on.
+const NEWEST: usize = 4;
 
 /// Complaints that the job answers with.
 const COMPLAINTS: usize = 40;
@@ -26,6 +34,10 @@ pub struct Window {
     #[serde(default)]
     pub also: Vec<String>,
     pub from_ms: i64,
+    /// The first onset; absent in jobs of earlier builds.
+    #[serde(default)]
+    pub onset_ms: Option<i64>,
+    #[serde(with = "midwatch_events::more::stored")]
     pub anomalies: Vec<GroupedAnomaly>,
 }
 
@@ -193,6 +205,105 @@ impl Window {
     }
 }
 
+/// The records that a copy keeps, and how many of each kind and service it left
+/// out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Chosen {
+    pub kept: Vec<KeptRecord>,
+    pub left_out: BTreeMap<(String, String), usize>,
+}
+
+impl Window {
+    /// Chooses what is kept of the records found; `known` are there already.
+    ///
+    /// Anomalies and changes come first. Of readings, lines and spans each kind
+    /// of each service is a queue of its own, in order of the distance from the
+    /// onset, with every fourth place for the newest ones; the queues are served
+    /// in turn. So a loud service takes no place from a quiet one, and what is
+    /// missing lies far before the onset or between the onset and now.
+    #[must_use]
+    pub fn choose(&self, found: Vec<KeptRecord>, known: &BTreeSet<String>) -> Chosen {
+        let room = LIMIT.min(TOTAL.saturating_sub(known.len()));
+        let mut seen = BTreeSet::new();
+        let fresh = found
+            .into_iter()
+            .filter(|one| !known.contains(&one.record_id) && seen.insert(one.record_id.clone()));
+        let mut queues: BTreeMap<(bool, String, String), Vec<KeptRecord>> = BTreeMap::new();
+        for record in fresh {
+            let is_bulk = matches!(record.kind.as_str(), "metric" | "log" | "span");
+            let key = (is_bulk, record.kind.clone(), record.service.clone());
+            queues.entry(key).or_default().push(record);
+        }
+        let total: usize = queues.values().map(Vec::len).sum();
+        if total <= room {
+            let kept = queues.into_values().flatten().collect();
+            return Chosen {
+                kept,
+                ..Chosen::default()
+            };
+        }
+        let onset_ms = self.onset_ms.unwrap_or(self.from_ms);
+        let mut order: Vec<(bool, usize, KeptRecord)> = Vec::with_capacity(total);
+        for ((is_bulk, _, _), queue) in queues {
+            let queue = nearest_first(queue, onset_ms);
+            // Of anomalies and changes all are served before any other queue is.
+            order.extend(
+                queue
+                    .into_iter()
+                    .enumerate()
+                    .map(|(place, one)| (is_bulk, place, one)),
+            );
+        }
+        order.sort_by_key(|(is_bulk, place, _)| (*is_bulk, *place));
+        let mut chosen = Chosen::default();
+        for (_, _, record) in order {
+            if chosen.kept.len() < room {
+                chosen.kept.push(record);
+            } else {
+                let key = (record.kind, record.service);
+                *chosen.left_out.entry(key).or_default() += 1;
+            }
+        }
+        chosen
+    }
+}
+
+/// By distance from the onset; every [`NEWEST`]th is the newest that is left.
+fn nearest_first(mut queue: Vec<KeptRecord>, onset_ms: i64) -> Vec<KeptRecord> {
+    queue.sort_by(|one, other| (one.at_ms, &one.record_id).cmp(&(other.at_ms, &other.record_id)));
+    let mut near: Vec<usize> = (0..queue.len()).collect();
+    near.sort_by_key(|place| ((queue[*place].at_ms - onset_ms).abs(), *place));
+    let mut near = near.into_iter();
+    let mut newest = (0..queue.len()).rev();
+    let mut queue: Vec<Option<KeptRecord>> = queue.into_iter().map(Some).collect();
+    let mut ordered = Vec::with_capacity(queue.len());
+    while ordered.len() < queue.len() {
+        let is_newest = ordered.len() % NEWEST == NEWEST - 1;
+        let from: &mut dyn Iterator<Item = usize> = if is_newest { &mut newest } else { &mut near };
+        let Some(place) = from.next() else {
+            break;
+        };
+        // It may have been taken from the other end.
+        ordered.extend(queue[place].take());
+    }
+    ordered
+}
+
+impl Chosen {
+    /// The job's answer, with what was left out, most first.
+    #[must_use]
+    pub fn answer(&self, mut found: Value) -> Value {
+        let mut left_out: Vec<_> = self.left_out.iter().collect();
+        left_out.sort_by_key(|(name, count)| (Reverse(**count), *name));
+        found["records"] = json!(self.kept.len());
+        found["left_out"] = left_out
+            .iter()
+            .map(|((kind, service), count)| json!({"kind": kind, "service": service, "count": count}))
+            .collect();
+        found
+    }
+}
+
 /// What the job `copy_records` answers: how many records were kept, and the
 /// newest complaints of the services with anomalies, which may name what is
 /// really broken.
@@ -233,6 +344,7 @@ mod tests {
             services: vec!["a".to_owned()],
             also: Vec::new(),
             from_ms: 5,
+            onset_ms: None,
             anomalies: Vec::new(),
         }
     }
@@ -272,6 +384,78 @@ mod tests {
             ("span", "GET /", 12, Some(7.5), "OK"),
         ];
         assert_eq!(said, expected);
+    }
+
+    fn record(kind: &str, service: &str, at_ms: i64) -> KeptRecord {
+        KeptRecord {
+            record_id: format!("{kind}/{service}/{at_ms}"),
+            kind: kind.to_owned(),
+            service: service.to_owned(),
+            name: String::new(),
+            at_ms,
+            value: None,
+            text: String::new(),
+            payload: Value::Null,
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_too_much_lies_around_the_onset_and_at_the_end() {
+        let window = Window {
+            onset_ms: Some(50_000),
+            ..window()
+        };
+        let mut found: Vec<KeptRecord> = (0..100_000).map(|at| record("log", "loud", at)).collect();
+        found.extend((0..100).map(|at| record("span", "quiet", at)));
+        found.extend((0..100).map(|at| record("metric", "loud", at)));
+        found.push(record("anomaly", "loud", 0));
+        found.push(record("deployment", "far", -9_000_000));
+        let chosen = window.choose(found, &BTreeSet::new());
+        assert_eq!(chosen.kept.len(), LIMIT);
+        let of = |kind: &str, service: &str| -> Vec<i64> {
+            let kept = chosen.kept.iter();
+            let kept = kept.filter(|one| one.kind == kind && one.service == service);
+            let mut times: Vec<i64> = kept.map(|one| one.at_ms).collect();
+            times.sort_unstable();
+            times
+        };
+        assert_eq!(
+            (of("span", "quiet").len(), of("metric", "loud").len()),
+            (100, 100)
+        );
+        assert_eq!(
+            (of("anomaly", "loud").len(), of("deployment", "far").len()),
+            (1, 1)
+        );
+        let lines = of("log", "loud");
+        let around: Vec<i64> = (50_000 - 7_000..50_000 + 7_000).collect();
+        assert!(around.iter().all(|at| lines.binary_search(at).is_ok()));
+        let end: Vec<i64> = (100_000 - 4_900..100_000).collect();
+        assert!(end.iter().all(|at| lines.binary_search(at).is_ok()));
+        let left_out = BTreeMap::from([(("log".to_owned(), "loud".to_owned()), 80_202)]);
+        assert_eq!(chosen.left_out, left_out);
+        let answer = chosen.answer(json!({"complaints": []}));
+        assert_eq!(answer["left_out"][0]["count"], 80_202);
+    }
+
+    #[test]
+    fn later_copies_add_what_is_new_within_the_incidents_bound() {
+        let window = window();
+        let found: Vec<KeptRecord> = (0..40_000).map(|at| record("log", "a", at)).collect();
+        let first = window.choose(found.clone(), &BTreeSet::new());
+        let known: BTreeSet<String> = first.kept.iter().map(|one| one.record_id.clone()).collect();
+        let second = window.choose(found, &known);
+        assert_eq!(
+            (first.kept.len(), second.kept.len()),
+            (LIMIT, TOTAL - LIMIT)
+        );
+        assert!(
+            second
+                .kept
+                .iter()
+                .all(|one| !known.contains(&one.record_id))
+        );
+        assert_eq!(second.left_out.values().sum::<usize>(), 40_000 - TOTAL);
     }
 
     #[test]

@@ -4,13 +4,14 @@
 use midwatch_events::Event;
 use midwatch_events::raw::{RawDeployment, RawKubernetes, RawSpan};
 use midwatch_events::topology::{EdgeSource, Topology};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use spans::Spans;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
+
+mod spans;
 
 /// Deployments and Kubernetes events kept per environment.
 const EVENTS_LIMIT: usize = 2_000;
-/// Spans remembered to find the caller of a later one.
-const SPANS_LIMIT: usize = 50_000;
 /// Edges kept per environment: a graph larger than this is not one fleet.
 const EDGES_LIMIT: usize = 20_000;
 /// Owner references kept per environment.
@@ -40,9 +41,7 @@ struct Environment {
 #[derive(Debug, Default)]
 struct Tables {
     environments: BTreeMap<String, Environment>,
-    /// Span id → service, bounded.
-    spans: HashMap<String, String>,
-    span_order: VecDeque<String>,
+    spans: Spans,
 }
 
 /// The table. Reads and writes are short, so a plain lock will do.
@@ -190,6 +189,12 @@ fn cut(event: &mut Event) {
 
 impl Environment {
     fn take_call(&mut self, caller: &str, callee: &str, at_ms: i64) {
+        // A call within one service says nothing about others, and nothing about
+        // whom it does not call.
+        let services = (self.edges.service_of(caller), self.edges.service_of(callee));
+        if services.0 == services.1 {
+            return;
+        }
         let is_new = self.edges.sources(caller, callee).is_none();
         if is_new && self.edge_count >= EDGES_LIMIT {
             self.edges = self.edges.current(at_ms, FORGOTTEN_MS);
@@ -245,10 +250,8 @@ impl Environment {
 
 impl Tables {
     fn take_span(&mut self, span: RawSpan) {
-        let caller = span.labels.get("caller").cloned().or_else(|| {
-            let parent = span.parent_span_id.as_ref()?;
-            self.spans.get(parent).cloned()
-        });
+        let (parent, children) = self.spans.take(&span);
+        let caller = span.labels.get("caller").cloned().or(parent);
         let environment = self
             .environments
             .entry(span.environment.clone())
@@ -263,17 +266,8 @@ impl Tables {
         for (from, to) in edges.into_iter().flatten() {
             environment.take_call(from, to, span.start_ms);
         }
-        if self.spans.len() >= SPANS_LIMIT
-            && let Some(oldest) = self.span_order.pop_front()
-        {
-            self.spans.remove(&oldest);
-        }
-        if self
-            .spans
-            .insert(span.span_id.clone(), span.service)
-            .is_none()
-        {
-            self.span_order.push_back(span.span_id);
+        for child in children {
+            environment.take_call(&span.service, &child.service, child.start_ms);
         }
     }
 }
@@ -328,6 +322,78 @@ mod tests {
         table.take(span("2", Some("1"), "payment", None));
         let edges = table.edges("e");
         assert_eq!(edges.callees("gateway"), ["order", "payment"]);
+    }
+
+    /// A span of a trace and an environment.
+    fn of(event: Event, trace: &str, environment: &str) -> Event {
+        match event {
+            Event::Span(span) => Event::Span(RawSpan {
+                trace_id: trace.to_owned(),
+                environment: environment.to_owned(),
+                ..span
+            }),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn a_call_is_learnt_in_whatever_order_its_spans_come() {
+        let table = ContextTable::default();
+        table.take(at(span("3", Some("2"), "payment", None), 30));
+        table.take(at(span("4", Some("2"), "stock", None), 40));
+        table.take(at(span("2", Some("1"), "order", None), 20));
+        table.take(at(span("1", None, "gateway", None), 10));
+        let edges = table.edges("e");
+        let found: Vec<_> = edges
+            .edges()
+            .map(|(caller, callee, sources)| (caller, callee, sources[&EdgeSource::Spans]))
+            .collect();
+        let expected = [
+            ("gateway", "order", 20),
+            ("order", "payment", 30),
+            ("order", "stock", 40),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_span_is_named_by_its_environment_and_its_trace() {
+        let table = ContextTable::default();
+        table.take(of(span("1", None, "gateway", None), "t", "staging"));
+        table.take(of(span("2", Some("1"), "order", None), "t", "e"));
+        table.take(of(span("1", None, "batch", None), "other", "e"));
+        for environment in ["e", "staging"] {
+            assert_eq!(table.edges(environment).edges().count(), 0);
+        }
+        table.take(of(span("1", None, "shop", None), "t", "e"));
+        assert_eq!(table.edges("e").callees("shop"), ["order"]);
+        assert_eq!(table.edges("e").edges().count(), 1);
+    }
+
+    #[test]
+    fn a_call_within_one_service_is_no_edge_and_takes_no_room() {
+        let table = ContextTable::default();
+        for _ in 0..(EDGES_LIMIT + 5) {
+            table.take(span("1", None, "order", Some("order")));
+        }
+        let json = serde_json::json!({"namespace": "n", "kind": "Pod", "name": "pay-1",
+            "owner": "pay", "reason": "BackOff", "environment": "e", "timestamp_ms": 1});
+        table.take(Event::Kubernetes(
+            serde_json::from_value(json).expect("an event"),
+        ));
+        table.take(span("2", None, "pay", Some("pay-1")));
+        assert_eq!(table.edges("e").edges().count(), 0);
+        // Calls to itself say nothing about whom it does not call.
+        let mut written = Topology::default();
+        written.add_call("order", "stock", EdgeSource::Catalogue);
+        table.take(at(
+            span("3", None, "order", Some("order")),
+            CONTRADICTED_MS + 1,
+        ));
+        table.take(at(span("4", None, "stock", Some("disk")), 1));
+        assert_eq!(table.graph("e", &written).contradicted().count(), 0);
+        table.take(span("5", None, "order", Some("stock")));
+        assert_eq!(table.edges("e").callees("order"), ["stock"]);
     }
 
     fn at(event: Event, start_ms: i64) -> Event {

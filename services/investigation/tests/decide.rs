@@ -8,6 +8,8 @@ mod declared;
 mod ends;
 #[path = "decide/life.rs"]
 mod life;
+#[path = "decide/storm.rs"]
+mod storm;
 #[path = "decide/story.rs"]
 mod story;
 

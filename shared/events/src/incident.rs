@@ -1,6 +1,7 @@
 //! What correlation and investigation say: the incident and its cause.
 
 use crate::anomaly::{AnomalyType, Direction, Severity};
+use crate::more::More;
 use crate::raw::RawDeployment;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -198,6 +199,9 @@ pub struct IncidentOpened {
     pub recent_metrics: Vec<MetricReading>,
     pub recent_errors: Vec<LogExcerpt>,
     pub grouped_anomalies: Vec<GroupedAnomaly>,
+    /// The members beyond [`crate::more::LISTED`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_anomalies: Option<Box<More>>,
     /// What was near in time and left out, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
@@ -262,6 +266,9 @@ pub struct IncidentUpdated {
     pub correlation_signals: Vec<CorrelationSignal>,
     pub deployment_context: Option<RawDeployment>,
     pub grouped_anomalies: Vec<GroupedAnomaly>,
+    /// The members beyond [`crate::more::LISTED`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_anomalies: Option<Box<More>>,
     /// What was near in time and left out, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,

@@ -22,6 +22,7 @@ pub mod incident;
 pub mod knowledge;
 pub mod lifecycle;
 pub mod mention;
+pub mod more;
 pub mod raw;
 pub mod reference;
 pub mod response;

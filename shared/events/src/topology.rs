@@ -90,6 +90,22 @@ fn calls<'de, D: Deserializer<'de>>(from: D) -> Result<Calls, D::Error> {
         .collect())
 }
 
+fn dated<'de, D: Deserializer<'de>>(from: D) -> Result<Sources, D::Error> {
+    Ok(match Stored::deserialize(from)? {
+        Stored::Dated(sources) => sources,
+        Stored::Undated(list) => list.into_iter().map(|source| (source, 0)).collect(),
+    })
+}
+
+/// A call as it is written down: `[caller, callee, {source: last seen, ms}]`, or
+/// with a list of sources where it has no date.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call(
+    pub String,
+    pub String,
+    #[serde(deserialize_with = "dated")] pub Sources,
+);
+
 type Calls = BTreeMap<String, BTreeMap<String, Sources>>;
 
 /// A directed graph, caller → callee, with the sources of each edge.
@@ -223,6 +239,18 @@ impl Topology {
                 .iter()
                 .map(move |(callee, sources)| (caller.as_str(), callee.as_str(), sources))
         })
+    }
+
+    /// A graph of these calls.
+    #[must_use]
+    pub fn of(calls: &[Call]) -> Topology {
+        let mut graph = Topology::default();
+        for Call(caller, callee, sources) in calls {
+            for (source, at_ms) in sources {
+                graph.add_seen(caller, callee, *source, *at_ms);
+            }
+        }
+        graph
     }
 
     /// The sources of one call.

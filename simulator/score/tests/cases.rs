@@ -103,6 +103,7 @@ fn opened(minute: i64, of: &[&Anomaly]) -> Event {
         deployment_context: None,
         recent_metrics: Vec::new(),
         recent_errors: Vec::new(),
+        more_anomalies: None,
         grouped_anomalies: of.iter().map(|one| grouped(one)).collect(),
         description: String::new(),
         declared: None,

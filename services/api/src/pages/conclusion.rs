@@ -99,7 +99,7 @@ pub fn read(timeline: &[AgentEvent]) -> Conclusion {
             }
             // Claims are named where they were checked as well.
             "MODEL_CHECKED" => found.rejected.extend(claims(&payload["rejected"])),
-            "EVIDENCE_GAP" | "MODEL_UNAVAILABLE" | "RECORDS_UNAVAILABLE" => {
+            "EVIDENCE_GAP" | "MODEL_UNAVAILABLE" | "RECORDS_UNAVAILABLE" | "RECORDS_LEFT_OUT" => {
                 found.degradations.push(event.summary.clone());
             }
             _ => {}

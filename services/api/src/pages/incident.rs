@@ -15,7 +15,7 @@ use crate::App;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::incidents::{self, KINDS, Parts, Review};
-use crate::known::Known;
+use crate::known::{Known, RecordsLeftOut};
 use crate::params::{Params, find_incident};
 use crate::plan::{self, PlanView};
 use axum::extract::{Path, State};
@@ -24,6 +24,7 @@ use axum::response::Response;
 use midwatch_clients::postgres::read::{self, AgentEvent, Email, IncidentRow};
 use midwatch_events::IncidentState;
 use midwatch_events::incident::{LogExcerpt, Stated};
+use midwatch_events::more;
 use midwatch_events::{CorrelationSignal, GroupedAnomaly, LeftOut, RawDeployment, RemediationPlan};
 use minijinja::Value;
 use serde::Serialize;
@@ -104,9 +105,12 @@ struct View {
     graphs: Vec<Graph>,
     learnt: Vec<Learnt>,
     contradicted: Vec<(String, String)>,
+    expired: Vec<(String, String)>,
     drawings: Vec<Drawing>,
     no_chart: String,
     anomalies: Vec<GroupedAnomaly>,
+    /// Those that are told by their numbers only.
+    more_anomalies: Vec<GroupedAnomaly>,
     unlisted: u64,
     left_out: Vec<LeftOut>,
     related: Vec<Related>,
@@ -129,6 +133,7 @@ struct View {
     postmortem: Option<Value>,
     evidence: Table,
     records: Vec<(String, i64)>,
+    records_left_out: Vec<RecordsLeftOut>,
     unread: Vec<String>,
 }
 
@@ -200,10 +205,7 @@ impl View {
             related: conclusion::related(row.id, &known, &parts.timeline),
             conclusion: conclusion::read(&parts.timeline),
             candidates: cause::candidates(&known, &sources),
-            proofs: [proof::WIDE, proof::NARROW]
-                .into_iter()
-                .filter_map(|layout| proof::draw(&known.candidates, &sources, layout))
-                .collect(),
+            proofs: proofs(&known, &sources),
             operate: gathered.operate,
             plan_runbooks,
             postmortem: postmortem.map(Value::from_safe_string),
@@ -225,11 +227,14 @@ impl View {
             status: row.status,
             severity: row.severity,
             title: known.title,
-            anomalies: known.anomalies,
+            more_anomalies: more::divided(&known.anomalies).1.to_vec(),
+            anomalies: more::divided(&known.anomalies).0.to_vec(),
             signals: known.signals,
             errors: known.errors,
             left_out: known.left_out,
             contradicted: known.contradicted,
+            expired: known.expired,
+            records_left_out: known.records_left_out,
             unlisted: known.unlisted,
             plan: known.plan,
             done,
@@ -237,6 +242,13 @@ impl View {
             frame,
         }
     }
+}
+
+fn proofs(known: &Known, sources: &Sources) -> Vec<Proof> {
+    let layouts = [proof::WIDE, proof::NARROW].into_iter();
+    layouts
+        .filter_map(|layout| proof::draw(&known.candidates, sources, layout))
+        .collect()
 }
 
 fn graphs(known: &Known, detected_at_ms: i64) -> Vec<Graph> {

@@ -308,6 +308,9 @@ async fn an_incident_is_found_by_either_id_with_all_that_belongs_to_it() {
     let records = format!("/api/incidents/{short}/records");
     let logs = server.json(&format!("{records}?kind=log")).await;
     assert_eq!(logs["items"][0]["text"], cast.line);
+    // What was too much to be kept is said where records are listed.
+    let left_out = json!([{"kind": "log", "service": "payment-service", "count": 1_234}]);
+    assert_eq!(logs["left_out"], left_out);
     let some = server
         .json(&format!(
             "{records}?kind=metric&service=payment-service&name={METRIC}&limit=5"

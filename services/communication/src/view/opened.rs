@@ -131,7 +131,7 @@ pub fn opened(opened: &IncidentOpened, reopened: bool, around: &Surroundings<'_>
             .take(ANOMALIES)
             .map(anomaly)
             .collect(),
-        more_anomalies: opened.grouped_anomalies.len().saturating_sub(ANOMALIES),
+        more_anomalies: opened.size().saturating_sub(ANOMALIES),
         logs,
         more_logs,
         deployment: opened

@@ -10,8 +10,8 @@
 
 use super::life::{close, lives_elsewhere, part_of};
 use super::state::{Ended, Group, Over, Phase, State};
-use super::{Core, announce, join, severity};
-use midwatch_events::anomaly::Anomaly;
+use super::{Core, announce, copies, join, severity};
+use midwatch_events::anomaly::{Anomaly, Transition};
 use midwatch_events::incident::GroupedAnomaly;
 use midwatch_events::{IncidentResolved, ids};
 use midwatch_runtime::{Effect, Moment};
@@ -28,6 +28,9 @@ const BEHIND_LIMIT: u64 = 30;
 /// The same, where it has heard something of the very moment of the end, of
 /// which there may be more.
 const ABREAST_LIMIT: u64 = 1;
+/// Anomalies that are remembered as closed by a person while active: one that is
+/// forgotten opens an incident with its next word.
+const CLOSED_ACTIVE_LIMIT: usize = 2_000;
 
 impl Core {
     /// The incident is over. What people were told of it stays as it is; its row
@@ -52,6 +55,7 @@ impl Core {
             method: resolved.resolution_method.clone(),
         });
         group.pending.clear();
+        group.pending_more = 0;
         group.pending_severity = false;
         group.pending_change = None;
         (group.severity, group.severity_reason) = severity::assess(group);
@@ -61,14 +65,15 @@ impl Core {
                 name: format!("grow:{incident_id}"),
             },
             announce::row(&self.config, group),
-            announce::copy_records(group),
+            copies::copy_records(&self.config, group),
             self.timer("after", incident_id, at.wall_ms + AFTER_MS),
         ]
     }
 
     /// Leaves an incident that is over. An anomaly that joined so late that the
     /// investigation never heard of it, and that is still active, becomes an
-    /// incident of its own; not so where a person closed the incident.
+    /// incident of its own. Where a person closed the incident, that person saw
+    /// what was active then: it stays closed as long as it does not get worse.
     pub(super) fn leave(
         &self,
         state: &mut State,
@@ -83,13 +88,15 @@ impl Core {
             at_ms: group.last_ms,
             method: String::new(),
         });
-        let closed_by_hand = ended.method == "CLOSED_BY_OPERATOR";
+        let closed_by_hand = ended.is_by_hand();
         let (left, gone): (Vec<GroupedAnomaly>, Vec<GroupedAnomaly>) =
             group.anomalies.iter().cloned().partition(|member| {
-                member.cleared_at_ms.is_none()
-                    && !member.trigger_metric.contains(':')
-                    && !closed_by_hand
-                    && !lives_elsewhere(state, member)
+                let is_news = if closed_by_hand {
+                    worst_ms(member) > ended.at_ms
+                } else {
+                    !member.trigger_metric.contains(':')
+                };
+                member.cleared_at_ms.is_none() && is_news && !lives_elsewhere(state, member)
             });
         let waited = payload["waited"].as_u64().unwrap_or(0);
         if !left.is_empty() && waited < waits(&ended, state.latest_ms) {
@@ -100,13 +107,21 @@ impl Core {
             }];
         }
         let mut group = state.groups.remove(&incident_id).expect("it is there");
+        if closed_by_hand {
+            keep_in_mind(state, &group, &gone, ended.at_ms);
+        }
         close(state, &gone, incident_id);
         let unlisted: Vec<Uuid> = group.unlisted_ids.keys().copied().collect();
         state
             .closed
             .extend(unlisted.into_iter().map(|id| (id, incident_id)));
         let ids: Vec<Uuid> = left.iter().map(|member| member.anomaly_id).collect();
-        let mut effects = self.leave_rest(state, at, &group, left);
+        let why = if closed_by_hand {
+            "worse after a person had closed"
+        } else {
+            "still out of range after the end of"
+        };
+        let mut effects = self.leave_rest(state, at, (&group, why), left);
         // What it was about stays known, also where it goes on elsewhere.
         group.before = group.all_series();
         group
@@ -126,7 +141,7 @@ impl Core {
         &self,
         state: &mut State,
         at: Moment,
-        group: &Group,
+        (group, why): (&Group, &str),
         left: Vec<GroupedAnomaly>,
     ) -> Vec<Effect> {
         let Some(first) = left.first() else {
@@ -138,10 +153,16 @@ impl Core {
             &before,
             &first.anomaly_id.to_string(),
         ]));
-        let mut rest = part_of(group, id, left);
+        let mut rest = part_of(&self.config, group, id, left);
         let short = ids::short_incident(group.incident_id);
         for member in &mut rest.anomalies {
-            member.reason = format!("still out of range after {short} was resolved");
+            member.reason = format!("{why} {short}");
+        }
+        // What a person closed counts from when it got worse.
+        if group.ended.as_ref().is_some_and(Ended::is_by_hand) {
+            let since = rest.anomalies.iter().map(worst_ms);
+            rest.detected_at_ms = since.clone().min().unwrap_or(rest.detected_at_ms);
+            rest.last_ms = since.max().unwrap_or(rest.last_ms);
         }
         state.groups.insert(id, rest);
         vec![self.timer("open", id, at.wall_ms + self.config.settle_ms)]
@@ -165,6 +186,44 @@ impl Core {
             return vec![row];
         }
         Vec::new()
+    }
+}
+
+/// Whether an anomaly of an incident that a person closed got worse after that.
+pub(super) fn is_news(group: &Group, anomaly: &Anomaly) -> bool {
+    let ended = group.ended.as_ref();
+    group.phase == Phase::Resolved
+        && matches!(
+            anomaly.transition,
+            Transition::Started | Transition::Worsened
+        )
+        && ended.is_some_and(|end| end.is_by_hand() && anomaly.detected_at_ms > end.at_ms)
+}
+
+/// Event time of a member's worst reading.
+fn worst_ms(member: &GroupedAnomaly) -> i64 {
+    member.observed_at_ms.unwrap_or(member.detected_at_ms)
+}
+
+/// Anomalies that were active when a person closed their incident are closed
+/// with it, until they get worse.
+fn keep_in_mind(state: &mut State, group: &Group, gone: &[GroupedAnomaly], closed_ms: i64) {
+    let listed = gone.iter().filter(|one| one.cleared_at_ms.is_none());
+    let listed: Vec<Uuid> = listed
+        .filter(|one| !lives_elsewhere(state, one))
+        .map(|one| one.anomaly_id)
+        .collect();
+    let active = listed
+        .into_iter()
+        .chain(group.unlisted_active.iter().copied());
+    state.closed_active.extend(active.map(|id| (id, closed_ms)));
+    while state.closed_active.len() > CLOSED_ACTIVE_LIMIT {
+        let known = state.closed_active.iter();
+        let oldest = known.min_by_key(|(id, closed_ms)| (**closed_ms, **id));
+        let Some(oldest) = oldest.map(|(id, _)| *id) else {
+            break;
+        };
+        state.closed_active.remove(&oldest);
     }
 }
 

@@ -1,92 +1,40 @@
 //! Naming, opening and updating an incident.
 
+use super::copies::copy_records;
 use super::naming::settle_name;
 use super::severity::{self, Told};
 use super::signals::{blast_radius, signals, suspect_deployment};
-use super::state::{Group, Phase};
+use super::state::{Began, Group, Phase};
 use crate::config::Config;
 use midwatch_events::incident::{
     BlastRadius, GroupedAnomaly, IncidentChange, IncidentHeader, IncidentOpened, IncidentUpdated,
     LeftOut,
 };
-use midwatch_events::topology::Topology;
+use midwatch_events::more;
 use midwatch_events::{Event, IncidentState, ids};
-use midwatch_runtime::{Effect, JobRequest, Moment, Projection};
+use midwatch_runtime::{Effect, Moment, Projection};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// How much of the time before the onset is kept with the incident.
-const BEFORE_MS: i64 = 15 * 60_000;
-
-/// Copies the records of the window, under a name of their own for each
-/// announcement.
-pub(super) fn copy_records(group: &mut Group) -> Effect {
-    group.copies += 1;
-    let first = group.onset_ms();
-    let mut services = group.services();
-    for service in services.clone() {
-        let topology = &group.surroundings.topology;
-        let neighbours = topology.callees(&service).into_iter();
-        for neighbour in neighbours.chain(topology.callers(&service)) {
-            if !services.iter().any(|known| known == neighbour) {
-                services.push(neighbour.to_owned());
-            }
-        }
-    }
-    let request = JobRequest::new(
-        format!("copy:{}:{}", group.incident_id, group.copies),
-        "copy_records",
-        json!({
-            "incident_id": group.incident_id,
-            "copy": group.copies,
-            "environment": group.environment,
-            "services": services,
-            // What is left out can be looked up, too.
-            "also": changed_services(group),
-            "from_ms": first - BEFORE_MS,
-            "anomalies": group.anomalies,
-        }),
-    );
-    // One incident's records do not wait for another's.
-    Effect::StartJob(JobRequest {
-        lane: Some(format!("copy:{}", group.incident_id)),
-        ..request
-    })
-}
-
-/// What became of the copying, where it failed: people must know that evidence
-/// is missing.
-pub(super) fn copied(group: &Group, at: Moment, result: &Result<Value, String>) -> Vec<Effect> {
-    match result {
-        Ok(_) => Vec::new(),
-        Err(error) => vec![Effect::audit(
-            group.incident_id,
-            "RECORDS_UNAVAILABLE",
-            at.event_ms,
-            format!("The records around the incident could not be copied: {error}"),
-            json!({"error": error}),
-        )],
-    }
-}
-
-/// The services of the changes around, bounded with them.
-fn changed_services(group: &Group) -> BTreeSet<&str> {
-    let around = &group.surroundings;
-    let deployments = around.deployments.iter().map(|one| one.service.as_str());
-    deployments
-        .chain(around.kubernetes.iter().map(|one| one.service()))
-        .collect()
-}
-
-/// The graph as readers take it: `edges` as [caller, callee, [sources]], and
-/// beside it what is known of them.
-fn graph(topology: &Topology) -> Value {
-    let edges: Vec<Value> = topology
+/// The graph as readers take it: `edges`, what correlation believes now, as
+/// [caller, callee, [sources]], and beside it all that is known: `ages` with when
+/// each source last showed a call, of which some are `contradicted` or `expired`.
+fn graph(config: &Config, group: &Group) -> Value {
+    let (topology, current) = (&group.surroundings.topology, group.graph(config));
+    let edges: Vec<Value> = current
         .edges()
         .map(|(caller, callee, sources)| {
             json!([caller, callee, sources.keys().collect::<Vec<_>>()])
         })
+        .collect();
+    let expired: Vec<Value> = topology
+        .edges()
+        .filter(|(caller, callee, sources)| {
+            current.sources(caller, callee).is_none()
+                && sources.keys().any(|source| source.is_observed())
+        })
+        .map(|(caller, callee, _)| json!([caller, callee]))
         .collect();
     let ages: Vec<Value> = topology
         .edges()
@@ -95,6 +43,7 @@ fn graph(topology: &Topology) -> Value {
     json!({
         "edges": edges,
         "ages": ages,
+        "expired": expired,
         "contradicted": topology.contradicted().collect::<Vec<_>>(),
         "owners": topology.owners().collect::<Vec<_>>(),
         "nodes": topology.nodes().collect::<BTreeMap<_, _>>(),
@@ -102,6 +51,11 @@ fn graph(topology: &Topology) -> Value {
 }
 
 fn context(config: &Config, group: &Group, left_out: &[LeftOut]) -> Value {
+    let listed = more::divided(&group.anomalies).0;
+    let onsets: BTreeMap<Uuid, &Began> = listed
+        .iter()
+        .filter_map(|one| Some((one.anomaly_id, group.began.get(&one.anomaly_id)?)))
+        .collect();
     json!({
         "trigger": {
             "service": group.trigger.service, "metric": group.trigger.metric,
@@ -111,10 +65,12 @@ fn context(config: &Config, group: &Group, left_out: &[LeftOut]) -> Value {
             "anomaly_score": group.trigger.anomaly_score,
         },
         "signals": signals(config, group),
-        "grouped_anomalies": group.anomalies,
+        "grouped_anomalies": listed,
+        "more_anomalies": group.more(),
         "unlisted_anomalies": group.unlisted,
-        "onsets": group.began,
+        "onsets": onsets,
         "left_out": left_out,
+        "records_left_out": group.records_left_out,
         "severity_reason": group.severity_reason,
         "acknowledged_by": group.acknowledged_by,
         "snoozed_until_ms": group.snoozed_until_ms,
@@ -126,7 +82,7 @@ fn context(config: &Config, group: &Group, left_out: &[LeftOut]) -> Value {
         "description": description(group),
         "impact": group.impact,
         "revision": group.revision,
-        "topology": graph(&group.surroundings.topology),
+        "topology": graph(config, group),
     })
 }
 
@@ -197,7 +153,7 @@ pub(super) fn row(config: &Config, group: &Group) -> Effect {
     let left_out = told.map_or(&[][..], |told| &told.left_out);
     Effect::Project(Projection::Correlate {
         header: group.header(),
-        blast_radius: json!(blast_radius(group)),
+        blast_radius: json!(blast_radius(config, group)),
         correlation_context: context(config, group, left_out),
     })
 }
@@ -211,13 +167,15 @@ pub(super) fn open(
 ) -> Vec<Effect> {
     group.phase = Phase::Open;
     group.pending.clear();
+    group.pending_more = 0;
     group.pending_severity = false;
     settle_name(config, group);
     (group.severity, group.severity_reason) = severity::assess(group);
     note_told(group, &left_out);
     let mut effects = detections(group);
+    effects.extend(group.tell_beyond(at));
     let header = group.header();
-    let radius = blast_radius(group);
+    let radius = blast_radius(config, group);
     let context = context(config, group, &left_out);
     let opened = IncidentOpened {
         left_out,
@@ -234,7 +192,8 @@ pub(super) fn open(
             .map(|(deployment, _)| deployment.clone()),
         recent_metrics: group.surroundings.recent_metrics.clone(),
         recent_errors: group.surroundings.recent_errors.clone(),
-        grouped_anomalies: group.anomalies.clone(),
+        grouped_anomalies: more::divided(&group.anomalies).0.to_vec(),
+        more_anomalies: group.more().map(Box::new),
         description: description(group),
         declared: group.declared.clone(),
     };
@@ -243,7 +202,7 @@ pub(super) fn open(
         header.severity,
         header.short_id,
         header.title(),
-        group.anomalies.len(),
+        group.size(),
         header.affected_services.len()
     );
     effects.extend([
@@ -257,7 +216,7 @@ pub(super) fn open(
             "INCIDENT_OPENED",
             opened.opened_at_ms,
             summary,
-            json!({"wall_ms": at.wall_ms, "anomalies": group.anomalies.len(),
+            json!({"wall_ms": at.wall_ms, "anomalies": group.size(),
                    "detected_wall_ms": group.detected_wall_ms,
                    "severity_reason": group.severity_reason}),
         ),
@@ -270,7 +229,7 @@ pub(super) fn open(
 /// to hear of it.
 pub(super) fn tell(config: &Config, group: &mut Group) -> Vec<Effect> {
     if has_news(group) {
-        vec![copy_records(group)]
+        vec![copy_records(config, group)]
     } else {
         calm_down(config, group)
     }
@@ -289,6 +248,7 @@ pub(super) fn calm_down(config: &Config, group: &mut Group) -> Vec<Effect> {
         return Vec::new();
     }
     group.pending.clear();
+    group.pending_more = 0;
     group.pending_severity = false;
     vec![row(config, group)]
 }
@@ -300,7 +260,11 @@ pub(super) fn update(
     at: Moment,
     left_out: Vec<LeftOut>,
 ) -> Vec<Effect> {
-    let reason = std::mem::take(&mut group.pending).join("; ");
+    let mut reason = std::mem::take(&mut group.pending).join("; ");
+    let more = std::mem::take(&mut group.pending_more);
+    if more > 0 {
+        reason.push_str(&format!("; and {more} more changes"));
+    }
     let by_severity = std::mem::take(&mut group.pending_severity);
     let change = match group.pending_change.take() {
         Some(change) if change != IncidentChange::Grown => change,
@@ -321,10 +285,11 @@ pub(super) fn say(
     group.revision += 1;
     note_told(group, &left_out);
     let header = group.header();
-    let radius = blast_radius(group);
+    let radius = blast_radius(config, group);
     let context = context(config, group, &left_out);
     let related: Vec<Uuid> = std::mem::take(&mut group.related).into_iter().collect();
     let mut effects = detections(group);
+    effects.extend(group.tell_beyond(at));
     let updated = IncidentUpdated {
         left_out,
         header: header.clone(),
@@ -336,7 +301,8 @@ pub(super) fn say(
         correlation_signals: signals(config, group),
         deployment_context: suspect_deployment(config, group)
             .map(|(deployment, _)| deployment.clone()),
-        grouped_anomalies: group.anomalies.clone(),
+        grouped_anomalies: more::divided(&group.anomalies).0.to_vec(),
+        more_anomalies: group.more().map(Box::new),
         related: related.clone(),
         snoozed_until_ms: group.snoozed_until_ms,
     };
@@ -379,6 +345,7 @@ pub(super) fn wake(group: &mut Group, at: Moment, why: &str) -> Effect {
 
 /// Notes a change that is announced as soon as the records are copied.
 pub(super) fn announce_soon(
+    config: &Config,
     group: &mut Group,
     (change, words, other): (IncidentChange, String, Uuid),
 ) -> Vec<Effect> {
@@ -391,7 +358,7 @@ pub(super) fn announce_soon(
         return Vec::new();
     }
     let name = format!("grow:{}", group.incident_id);
-    vec![Effect::CancelTimer { name }, copy_records(group)]
+    vec![Effect::CancelTimer { name }, copy_records(config, group)]
 }
 
 /// An incident that goes into another one: its last word has no anomalies, and
@@ -416,6 +383,7 @@ pub(super) fn absorbed(group: &mut Group, at: Moment, host: Uuid, reason: &str) 
         correlation_signals: Vec::new(),
         deployment_context: None,
         grouped_anomalies: Vec::new(),
+        more_anomalies: None,
         related: vec![host],
         snoozed_until_ms: None,
     };
@@ -440,6 +408,7 @@ pub(super) fn reopen(
 ) -> Vec<Effect> {
     group.phase = Phase::Open;
     group.pending.clear();
+    group.pending_more = 0;
     group.pending_severity = false;
     group.pending_change = None;
     (group.severity, group.severity_reason) = severity::assess(group);

@@ -229,7 +229,7 @@ impl Core {
             remember(state, one);
         }
         if !rest.is_empty() {
-            let mut rest = part_of(&group, id, rest);
+            let mut rest = part_of(&self.config, &group, id, rest);
             (rest.severity, rest.severity_reason) = severity::assess(&rest);
             let now_ms = rest.last_ms;
             state.groups.insert(id, rest);

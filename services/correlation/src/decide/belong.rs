@@ -23,7 +23,7 @@ use crate::config::Config;
 use midwatch_events::anomaly::{Anomaly, AnomalyType};
 use midwatch_events::incident::GroupedAnomaly;
 use midwatch_events::topology::{EdgeSource, Topology};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// How many windows an incident with an active anomaly takes new ones for after
@@ -202,12 +202,13 @@ struct Place<'a> {
 
 fn places<'a>(config: &Config, graph: &'a Topology, group: &'a Group) -> Vec<Place<'a>> {
     let mut places: Vec<Place<'a>> = Vec::new();
+    // A storm has thousands of members on hundreds of services.
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for member in &group.anomalies {
         let service = graph.service_of(&member.service);
         let is_own = is_own(member.anomaly_type, &member.trigger_metric);
-        let known = places.iter().position(|place| place.service == service);
-        let index = known.unwrap_or(places.len());
-        if known.is_none() {
+        let index = *known.entry(service).or_insert(places.len());
+        if index == places.len() {
             places.push(Place {
                 service,
                 onset_ms: member.onset_ms,
@@ -228,13 +229,12 @@ fn places<'a>(config: &Config, graph: &'a Topology, group: &'a Group) -> Vec<Pla
     let explained: Vec<bool> = places
         .iter()
         .map(|place| {
+            let called = graph.within(place.service, config.max_hops).into_iter();
+            let mut others = called.filter_map(|name| Some(&places[*known.get(name)?]));
             !place.is_own
-                && places.iter().any(|other| {
+                && others.any(|other| {
                     other.service != place.service
                         && other.onset_ms <= place.crossed_ms + config.order_slack_ms
-                        && graph
-                            .path(place.service, other.service, config.max_hops)
-                            .is_some()
                 })
         })
         .collect();
@@ -273,8 +273,12 @@ fn bond(
     }
     let mut found: Vec<(Fit, String)> = Vec::new();
     let mut broken_order = None;
+    let called = graph.within(service, config.max_hops);
     for place in &places {
-        if !own && let Some(path) = graph.path(service, place.service, config.max_hops) {
+        if !own
+            && called.contains(place.service)
+            && let Some(path) = graph.path(service, place.service, config.max_hops)
+        {
             let lead_ms = place.onset_ms - signal.crossed_ms;
             if lead_ms <= config.order_slack_ms {
                 let reason = told(graph, &path, (place.onset_ms, signal.onset_ms));

@@ -7,7 +7,7 @@
 
 use super::life::part_of;
 use super::state::{Group, Phase, State, Window};
-use super::{Core, announce, left_out, note, severity};
+use super::{Core, announce, copies, left_out, note, severity};
 use midwatch_events::incident::{GroupedAnomaly, IncidentChange};
 use midwatch_events::{OperatorCommand, ids};
 use midwatch_runtime::{Effect, Moment};
@@ -149,7 +149,7 @@ impl Core {
             format!("{} took it out of {}", command.by, ids::short_incident(id)),
             command,
         );
-        let mut part = part_of(group, part_id, leaves);
+        let mut part = part_of(&self.config, group, part_id, leaves);
         for member in &mut part.anomalies {
             member.reason.clone_from(&reason);
             group.began.remove(&member.anomaly_id);
@@ -162,7 +162,7 @@ impl Core {
             .iter()
             .any(|one| one.service == group.primary)
         {
-            super::naming::name_group(group);
+            super::naming::name_group(&self.config, group);
         }
         (group.severity, group.severity_reason) = severity::assess(group);
         let words = with_reason(
@@ -184,11 +184,11 @@ impl Core {
             payload,
         )];
         let news = (IncidentChange::Split, words, part_id);
-        effects.extend(announce::announce_soon(group, news));
+        effects.extend(announce::announce_soon(&self.config, group, news));
         // Its own announcement does not wait for company.
         part.phase = Phase::Copying;
         part.is_loud = true;
-        effects.push(announce::copy_records(&mut part));
+        effects.push(copies::copy_records(&self.config, &mut part));
         state.groups.insert(part_id, part);
         Ok(effects)
     }

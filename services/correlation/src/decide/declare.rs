@@ -7,7 +7,8 @@
 
 use super::commands::{Obeyed, refused};
 use super::state::{Group, Phase, State, Surroundings};
-use super::{Core, announce};
+use super::{Core, copies};
+use crate::config::Config;
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Direction, Severity};
 use midwatch_events::incident::{Declared, GroupedAnomaly};
 use midwatch_events::{OperatorCommand, ids};
@@ -36,7 +37,7 @@ impl Core {
         context: Value,
     ) -> Vec<Effect> {
         let seen: Seen = serde_json::from_value(context).unwrap_or_default();
-        declare(state, at, (event_id, command), seen)
+        declare(&self.config, state, at, (event_id, command), seen)
             .unwrap_or_else(|why| vec![refused(command, at, &why)])
     }
 
@@ -63,6 +64,7 @@ impl Core {
 }
 
 fn declare(
+    config: &Config,
     state: &mut State,
     at: Moment,
     (event_id, command): (Uuid, &OperatorCommand),
@@ -105,7 +107,7 @@ fn declare(
         "reason": command.reason, "issued_at_ms": command.issued_at_ms, "wall_ms": at.wall_ms});
     group.declared = Some(declared);
     let line = Effect::audit(id, "INCIDENT_DECLARED", at_ms, words, payload);
-    let effects = vec![line, announce::copy_records(&mut group)];
+    let effects = vec![line, copies::copy_records(config, &mut group)];
     state.groups.insert(id, group);
     Ok(effects)
 }

@@ -9,7 +9,7 @@ use midwatch_runtime::{Effect, JobRequest, Moment};
 use serde_json::{Value, json};
 
 /// Asks the model to word the impact.
-pub(super) fn ask(group: &Group) -> Effect {
+pub(super) fn ask(config: &Config, group: &Group) -> Effect {
     Effect::StartJob(JobRequest {
         max_attempts: 1,
         // Nobody waits for a model.
@@ -26,7 +26,7 @@ pub(super) fn ask(group: &Group) -> Effect {
                         "service": anomaly.service, "metric": anomaly.trigger_metric,
                         "observed": anomaly.observed_value, "baseline": anomaly.baseline_value,
                     })).collect::<Vec<_>>(),
-                    "blast_radius": blast_radius(group).description,
+                    "blast_radius": blast_radius(config, group).description,
                 },
             }),
         )

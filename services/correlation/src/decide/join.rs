@@ -6,11 +6,10 @@ use super::{Core, announce, naming, second_look, severity};
 use midwatch_events::anomaly::{Anomaly, Transition};
 use midwatch_events::ids;
 use midwatch_events::incident::{GroupedAnomaly, IncidentChange};
+use midwatch_events::more::{self, LISTED};
 use midwatch_runtime::{Effect, Moment};
 use uuid::Uuid;
 
-/// Members beyond those listed whose ids are remembered.
-const UNLISTED_LIMIT: usize = 5_000;
 /// What changed since the last announcement, in words: so many at most.
 const PENDING_LIMIT: usize = 20;
 
@@ -78,37 +77,16 @@ impl Core {
         if let Some(onset) = onset {
             member.onset_ms = onset.at_ms;
         }
-        if !self.has_room(group, &member) {
-            return Vec::new();
+        if !self.has_room(group) {
+            return self.join_beyond(group, at, &member);
         }
         if let Some(onset) = onset {
             group.began.insert(anomaly.anomaly_id, onset);
         }
         let words = format!("{} on {} joined", anomaly.trigger_metric, anomaly.service);
-        let mut effects = Vec::new();
-        if group.is_announced() {
-            let line = announce::detected(group, &member, anomaly.detected_wall_ms);
-            effects.push(line);
-        } else {
-            let id = anomaly.anomaly_id;
-            group.unwritten.insert(id, anomaly.detected_wall_ms);
-        }
-        group.anomalies.push(member);
+        let mut effects = enter(group, member, anomaly.detected_wall_ms);
         effects.extend(self.grown(group, at, words));
         effects
-    }
-
-    /// Whether one more can be listed; it is counted otherwise.
-    fn has_room(&self, group: &mut Group, member: &GroupedAnomaly) -> bool {
-        if group.anomalies.len() < self.config.max_anomalies {
-            return true;
-        }
-        group.unlisted += 1;
-        if group.unlisted_ids.len() < UNLISTED_LIMIT {
-            let service = member.service.clone();
-            group.unlisted_ids.insert(member.anomaly_id, service);
-        }
-        false
     }
 
     /// Burn rates of the group's services go with it. Load does not: it is
@@ -151,18 +129,15 @@ impl Core {
         from: Option<(Uuid, i64)>,
     ) -> Vec<Effect> {
         group.last_ms = group.last_ms.max(member.detected_at_ms);
-        if group.holds(member.anomaly_id) || !self.has_room(group, &member) {
+        if group.holds(member.anomaly_id) {
             return Vec::new();
         }
-        let mut effects = Vec::new();
-        let wall_ms = from.map_or(at.wall_ms, |(_, wall_ms)| wall_ms);
-        if group.is_announced() {
-            effects.push(announce::detected(group, &member, wall_ms));
-        } else {
-            group.unwritten.insert(member.anomaly_id, wall_ms);
+        if !self.has_room(group) {
+            return self.join_beyond(group, at, &member);
         }
+        let wall_ms = from.map_or(at.wall_ms, |(_, wall_ms)| wall_ms);
         let words = format!("{} on {} joined", member.trigger_metric, member.service);
-        group.anomalies.push(member);
+        let mut effects = enter(group, member, wall_ms);
         effects.extend(self.grown(group, at, words));
         effects
     }
@@ -237,8 +212,7 @@ impl Core {
         };
         host.look_around(std::mem::take(&mut group.surroundings));
         host.began.append(&mut group.began);
-        host.unlisted += group.unlisted;
-        host.unlisted_ids.append(&mut group.unlisted_ids);
+        host.count_all(&mut group);
         host.apart.append(&mut group.apart);
         for mut member in members {
             reason.clone_into(&mut member.reason);
@@ -249,13 +223,13 @@ impl Core {
         if was_announced {
             let words = format!("{} was merged into it: {reason}", ids::short_incident(gone));
             let news = (IncidentChange::Merged, words, gone);
-            effects.extend(announce::announce_soon(host, news));
+            effects.extend(announce::announce_soon(&self.config, host, news));
         }
         effects
     }
 
     /// Notes a new member.
-    fn grown(&self, group: &mut Group, at: Moment, words: String) -> Vec<Effect> {
+    pub(super) fn grown(&self, group: &mut Group, at: Moment, words: String) -> Vec<Effect> {
         if group.phase == Phase::Open {
             group.pending_change.get_or_insert(IncidentChange::Grown);
         }
@@ -263,7 +237,7 @@ impl Core {
     }
 
     /// Notes a change; while the incident is open, an update follows soon.
-    fn changed(&self, group: &mut Group, at: Moment, mut words: String) -> Vec<Effect> {
+    pub(super) fn changed(&self, group: &mut Group, at: Moment, mut words: String) -> Vec<Effect> {
         let before = group.severity;
         (group.severity, group.severity_reason) = severity::assess(group);
         let moved = group.severity != before && group.is_active();
@@ -279,7 +253,7 @@ impl Core {
             Phase::Quiet => return self.no_longer_quiet(group, at),
             // Not announced yet: name it after the best candidate so far.
             Phase::Settling | Phase::Copying if group.reopening.is_empty() => {
-                naming::name_group(group);
+                naming::name_group(&self.config, group);
                 return Vec::new();
             }
             Phase::Settling | Phase::Copying => return Vec::new(),
@@ -287,8 +261,12 @@ impl Core {
         }
         group.pending_severity |= moved;
         let first = group.pending.is_empty();
-        if group.pending.len() < PENDING_LIMIT && !group.pending.contains(&words) {
-            group.pending.push(words);
+        if !group.pending.contains(&words) {
+            if group.pending.len() < PENDING_LIMIT {
+                group.pending.push(words);
+            } else {
+                group.pending_more += 1;
+            }
         }
         let is_snoozed = group
             .snoozed_until_ms
@@ -312,11 +290,18 @@ impl Core {
             .iter()
             .position(|member| member.anomaly_id == anomaly.anomaly_id)
         else {
-            return Vec::new();
+            return if group.unlisted_ids.contains_key(&anomaly.anomaly_id) {
+                self.on_beyond(group, at, anomaly)
+            } else {
+                Vec::new()
+            };
         };
         group.last_ms = group.last_ms.max(anomaly.detected_at_ms);
         let before = group.anomalies[index].clone();
         take_transition(&mut group.anomalies[index], anomaly);
+        if index >= LISTED {
+            group.anomalies[index].description = more::brief(&group.anomalies[index]);
+        }
         let is_same = group.anomalies[index] == before;
         // Told twice: nothing is new.
         if is_same && anomaly.transition != Transition::Missing {
@@ -339,6 +324,19 @@ impl Core {
         }
         self.changed(group, at, words)
     }
+}
+
+/// A member comes into the list, with its line in the audit trail, now or with
+/// the announcement.
+fn enter(group: &mut Group, member: GroupedAnomaly, wall_ms: i64) -> Vec<Effect> {
+    let id = member.anomaly_id;
+    group.add(member);
+    if group.is_announced() {
+        let member = group.anomalies.last().expect("it was added");
+        return vec![announce::detected(group, member, wall_ms)];
+    }
+    group.unwritten.insert(id, wall_ms);
+    Vec::new()
 }
 
 /// Takes a transition into a member. Its reading is the worst one of those that

@@ -18,16 +18,18 @@
 use super::belong::is_own;
 use super::naming;
 use super::state::{Ended, Flap, Group, Phase, State};
-use super::{Core, announce};
+use super::{Core, copies};
+use crate::config::Config;
 use midwatch_events::anomaly::{AnomalyType, Severity};
 use midwatch_events::incident::GroupedAnomaly;
 use midwatch_runtime::{Effect, Moment};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// Closed anomalies remembered per environment: some hundred incidents' worth.
-const CLOSED_LIMIT: usize = 2_000;
+/// Closed anomalies remembered per environment: some hundred incidents' worth,
+/// and a storm.
+const CLOSED_LIMIT: usize = 4_000;
 /// Incidents that can be reopened, per environment.
 const OVER_LIMIT: usize = 40;
 /// Fingerprints whose restlessness is remembered.
@@ -95,7 +97,7 @@ impl Core {
             Fate::Open => match state.groups.get_mut(&id) {
                 Some(group) => {
                     group.phase = Phase::Copying;
-                    vec![announce::copy_records(group)]
+                    vec![copies::copy_records(&self.config, group)]
                 }
                 None => Vec::new(),
             },
@@ -199,25 +201,25 @@ impl Core {
             past.look_around(std::mem::take(&mut group.surroundings));
             past.began.append(&mut group.began);
             past.unwritten.append(&mut group.unwritten);
-            past.unlisted += group.unlisted;
-            past.unlisted_ids.append(&mut group.unlisted_ids);
             let (again, new) = (&group.anomalies, &group.unlisted_ids);
+            let back: BTreeSet<(&str, &str)> = again
+                .iter()
+                .map(|one| (one.service.as_str(), one.trigger_metric.as_str()))
+                .collect();
             // A series that is back replaces what it was.
             past.anomalies.retain(|old| {
-                !again.iter().any(|one| {
-                    one.service == old.service && one.trigger_metric == old.trigger_metric
-                }) && !new.contains_key(&old.anomaly_id)
+                !back.contains(&(old.service.as_str(), old.trigger_metric.as_str()))
+                    && !new.contains_key(&old.anomaly_id)
             });
+            past.count_all(&mut group);
             past.anomalies.append(&mut group.anomalies);
-            let excess = past
-                .anomalies
-                .len()
-                .saturating_sub(self.config.max_anomalies);
-            past.anomalies.drain(..excess);
+            past.cut_to(self.config.max_anomalies);
+            past.shorten(0);
         } else {
             past.last_ms = past.last_ms.max(state.latest_ms);
         }
         state.closed.retain(|(member, _)| !past.holds(*member));
+        state.closed_active.retain(|member, _| !past.holds(*member));
         let mut effects = vec![
             Effect::CancelTimer {
                 name: format!("after:{incident}"),
@@ -226,7 +228,7 @@ impl Core {
                 name: format!("open:{id}"),
             },
         ];
-        effects.push(announce::copy_records(&mut past));
+        effects.push(copies::copy_records(&self.config, &mut past));
         state.groups.insert(incident, past);
         effects
     }
@@ -379,7 +381,12 @@ pub(super) fn close(state: &mut State, members: &[GroupedAnomaly], incident: Uui
 }
 
 /// A group of some members of another one.
-pub(super) fn part_of(group: &Group, id: Uuid, members: Vec<GroupedAnomaly>) -> Group {
+pub(super) fn part_of(
+    config: &Config,
+    group: &Group,
+    id: Uuid,
+    members: Vec<GroupedAnomaly>,
+) -> Group {
     let mut part = Group::bare(id, &group.environment, members, group.surroundings.clone());
     let shift_ms = group.detected_wall_ms - group.detected_at_ms;
     // Where time is compressed only the incident's own wall clock is known.
@@ -396,6 +403,6 @@ pub(super) fn part_of(group: &Group, id: Uuid, members: Vec<GroupedAnomaly>) -> 
             part.began.insert(member.anomaly_id, *began);
         }
     }
-    naming::name_group(&mut part);
+    naming::name_group(config, &mut part);
     part
 }

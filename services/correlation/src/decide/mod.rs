@@ -4,8 +4,11 @@ mod after;
 mod announce;
 mod around;
 mod aside;
+mod began;
 pub mod belong;
+pub mod beyond;
 mod commands;
+pub mod copies;
 pub mod declare;
 mod impact;
 mod join;
@@ -85,6 +88,7 @@ impl Core {
             {
                 true
             }
+            Some(group) if after::is_news(group, anomaly) => true,
             Some(group) => {
                 let incident = group.incident_id;
                 let mut effects = self.on_known(group, at, anomaly);
@@ -96,6 +100,18 @@ impl Core {
         if let Some(effects) = self.on_aside(state, at, anomaly, &around) {
             return effects;
         }
+        let was_left_active = state.closed_active.contains_key(&id);
+        if let Some(closed_ms) = state.closed_active.get(&id).copied() {
+            let is_late = anomaly.detected_at_ms <= closed_ms;
+            match anomaly.transition {
+                // Silence is not worse than what the person saw.
+                Transition::Missing => return Vec::new(),
+                Transition::Started | Transition::Worsened if is_late => return Vec::new(),
+                Transition::Cleared | Transition::Started | Transition::Worsened => {
+                    state.closed_active.remove(&id);
+                }
+            }
+        }
         let closed = state.closed.iter().position(|(member, _)| *member == id);
         match (closed, anomaly.transition) {
             // Of an incident that was left, or before anybody heard of it.
@@ -103,6 +119,9 @@ impl Core {
             // Detection gives a series that breaks out again soon the id that
             // it had. The incident is over, so this is another outbreak.
             (Some(place), Transition::Started) => {
+                state.closed.remove(place);
+            }
+            (Some(place), Transition::Worsened) if was_left_active => {
                 state.closed.remove(place);
             }
             _ if broke_out_again => {}
@@ -183,20 +202,30 @@ impl Core {
         let Some(group) = state.groups.get_mut(&id) else {
             return effects;
         };
+        if kind == "copy_records" {
+            copies::note_left_out(group, &result);
+        }
         match (kind, group.phase) {
+            ("copy_records", Phase::Resolved) => {
+                let lines = copies::copied(group, at, &result);
+                if !lines.is_empty() {
+                    effects.push(announce::row(&self.config, group));
+                }
+                effects.extend(lines);
+            }
             ("copy_records", Phase::Copying) if group.is_announced() => {
                 effects.extend(announce::reopen(&self.config, group, at, left_out));
-                effects.extend(announce::copied(group, at, &result));
+                effects.extend(copies::copied(group, at, &result));
             }
             ("copy_records", Phase::Copying) => {
                 effects.extend(announce::open(&self.config, group, at, left_out));
-                effects.extend(announce::copied(group, at, &result));
+                effects.extend(copies::copied(group, at, &result));
                 if self.model {
-                    effects.push(impact::ask(group));
+                    effects.push(impact::ask(&self.config, group));
                 }
             }
             ("copy_records", Phase::Open) => {
-                effects.extend(announce::copied(group, at, &result));
+                effects.extend(copies::copied(group, at, &result));
                 effects.extend(if announce::has_news(group) {
                     announce::update(&self.config, group, at, left_out)
                 } else {

@@ -1,11 +1,12 @@
 //! What an incident is named after.
 
-use super::signals::{onset, suspect_deployment};
+use super::signals::{onsets, suspect_deployment};
 use super::state::{Group, Trigger};
 use crate::config::Config;
 use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::incident::GroupedAnomaly;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 /// A deployment this strong (within the first half of its window) makes errors
 /// and slow answers a failed deployment.
@@ -14,27 +15,31 @@ const DEPLOYMENT_SUSPECT: f64 = 0.5;
 /// stands behind, the most telling type, the earliest onset, the largest
 /// deviation. Only before the announcement: a name that changes under people's
 /// hands would look like another incident.
-pub(super) fn name_group(group: &mut Group) {
+pub(super) fn name_group(config: &Config, group: &mut Group) {
     // What a person declared keeps the name that it was given.
     if group.declared.is_some() {
         return;
     }
+    let graph = group.graph(config);
+    let onsets = onsets(group);
+    let behind: BTreeMap<&str, usize> = onsets
+        .keys()
+        .map(|service| {
+            let callees = graph.callees(service).into_iter();
+            let impaired = callees.filter(|callee| onsets.contains_key(callee));
+            (*service, impaired.count())
+        })
+        .collect();
     let best = group
         .anomalies
         .iter()
         .min_by_key(|anomaly| {
-            let behind = group
-                .surroundings
-                .topology
-                .callees(&anomaly.service)
-                .iter()
-                .filter(|callee| onset(group, callee).is_some())
-                .count();
+            let service = anomaly.service.as_str();
             (
                 Reverse(specificity(anomaly.anomaly_type)),
-                behind,
+                behind.get(service).copied(),
                 is_textual(anomaly),
-                onset(group, &anomaly.service),
+                onsets.get(service).copied(),
                 Reverse(anomaly.severity),
                 Reverse(ordered(anomaly.deviation_sigma.abs())),
                 anomaly.anomaly_id,
@@ -69,7 +74,7 @@ fn ordered(value: f64) -> u64 {
 
 /// The name that a group is announced under.
 pub(super) fn settle_name(config: &Config, group: &mut Group) {
-    name_group(group);
+    name_group(config, group);
     if group.declared.is_some() {
         return;
     }

@@ -7,16 +7,27 @@ use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::cause::ChangeType;
 use midwatch_events::incident::{BlastRadius, CorrelationSignal, GroupedAnomaly};
 use midwatch_events::raw::RawDeployment;
-use std::collections::BTreeSet;
+use midwatch_events::topology::Topology;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// All signals of a group, strongest first.
+/// Signals that are told, strongest first: a storm has hundreds.
+const LIMIT: usize = 40;
+/// Ids that one signal names.
+const IDS: usize = 20;
+/// Services that a sentence names.
+const NAMED: usize = 12;
+
+/// The signals of a group, strongest first; where there are more than
+/// [`LIMIT`], the last one says how many.
 #[must_use]
 pub fn signals(config: &Config, group: &Group) -> Vec<CorrelationSignal> {
+    let graph = group.graph(config);
+    let pairs = pairs(&graph, group);
     let mut signals = Vec::new();
     signals.extend(deployments(config, group));
-    signals.extend(upstream_degradation(group));
+    signals.extend(upstream_degradation(group, &pairs));
     signals.extend(cascade(config, group));
-    signals.extend(amplification(group));
+    signals.extend(amplification(group, &pairs));
     signals.extend(kubernetes(group));
     signals.extend(log_patterns(group));
     signals.extend(flapping(group));
@@ -27,18 +38,37 @@ pub fn signals(config: &Config, group: &Group) -> Vec<CorrelationSignal> {
             .then_with(|| one.signal_type.cmp(&other.signal_type))
             .then_with(|| one.description.cmp(&other.description))
     });
+    let more = signals.len().saturating_sub(LIMIT);
+    if more > 0 {
+        signals.truncate(LIMIT);
+        signals.push(CorrelationSignal {
+            signal_type: "FURTHER_SIGNALS".to_owned(),
+            strength: 0.0,
+            description: format!("{more} weaker signals are not listed"),
+            evidence: Vec::new(),
+        });
+    }
+    for signal in &mut signals {
+        let more = signal.evidence.len().saturating_sub(IDS);
+        if more > 0 {
+            signal.evidence.truncate(IDS);
+            signal
+                .description
+                .push_str(&format!(" (and {more} more pieces of evidence)"));
+        }
+    }
     signals
 }
 
-/// The onset of a service: of its first anomaly.
+/// The onset of each service: of its first anomaly.
 #[must_use]
-pub fn onset(group: &Group, service: &str) -> Option<i64> {
-    group
-        .anomalies
-        .iter()
-        .filter(|anomaly| anomaly.service == service)
-        .map(|anomaly| anomaly.onset_ms)
-        .min()
+pub fn onsets(group: &Group) -> BTreeMap<&str, i64> {
+    let mut onsets: BTreeMap<&str, i64> = BTreeMap::new();
+    for member in &group.anomalies {
+        let first = onsets.entry(&member.service).or_insert(member.onset_ms);
+        *first = member.onset_ms.min(*first);
+    }
+    onsets
 }
 
 /// What a deployment has to do with a group.
@@ -155,11 +185,12 @@ fn deployments(config: &Config, group: &Group) -> Option<CorrelationSignal> {
 }
 
 /// A service that calls an impaired one and broke no earlier.
-fn upstream_degradation(group: &Group) -> Vec<CorrelationSignal> {
-    pairs(group)
-        .into_iter()
+fn upstream_degradation(group: &Group, pairs: &[(String, String)]) -> Vec<CorrelationSignal> {
+    let onsets = onsets(group);
+    pairs
+        .iter()
         .filter_map(|(caller, callee)| {
-            let lead = onset(group, &caller)? - onset(group, &callee)?;
+            let lead = onsets.get(caller.as_str())? - onsets.get(callee.as_str())?;
             // Ten seconds: the usual distance of two samples.
             (lead >= -10_000).then(|| CorrelationSignal {
                 signal_type: "UPSTREAM_DEGRADATION".to_owned(),
@@ -172,7 +203,7 @@ fn upstream_degradation(group: &Group) -> Vec<CorrelationSignal> {
                         "at the same time".to_owned()
                     }
                 ),
-                evidence: anomaly_ids(group, &[&caller, &callee]),
+                evidence: anomaly_ids(group, &[caller, callee]),
             })
         })
         .collect()
@@ -217,28 +248,24 @@ fn cascade(config: &Config, group: &Group) -> Option<CorrelationSignal> {
 }
 
 /// A caller that fails more often than what it calls.
-fn amplification(group: &Group) -> Vec<CorrelationSignal> {
-    let rate = |service: &str| {
-        group
-            .anomalies
-            .iter()
-            .filter(|anomaly| anomaly.service == service && is_error_rate(anomaly))
-            .map(|anomaly| anomaly.observed_value)
-            .fold(None, |best: Option<f64>, value| {
-                Some(best.map_or(value, |best| best.max(value)))
-            })
-    };
-    pairs(group)
-        .into_iter()
+fn amplification(group: &Group, pairs: &[(String, String)]) -> Vec<CorrelationSignal> {
+    let mut rates: BTreeMap<&str, f64> = BTreeMap::new();
+    for one in group.anomalies.iter().filter(|one| is_error_rate(one)) {
+        let worst = rates.entry(&one.service).or_insert(one.observed_value);
+        *worst = one.observed_value.max(*worst);
+    }
+    let rate = |service: &str| rates.get(service).copied();
+    pairs
+        .iter()
         .filter_map(|(caller, callee)| {
-            let (outer, inner) = (rate(&caller)?, rate(&callee)?);
+            let (outer, inner) = (rate(caller)?, rate(callee)?);
             (inner > 0.0 && outer > 1.5 * inner).then(|| CorrelationSignal {
                 signal_type: "ERROR_AMPLIFICATION".to_owned(),
                 strength: (outer / inner / 5.0).clamp(0.3, 1.0),
                 description: format!(
                     "{caller} fails {outer:.1} % of its requests, {callee} behind it {inner:.1} %: retries or missing fallbacks multiply the errors"
                 ),
-                evidence: anomaly_ids(group, &[&caller, &callee]),
+                evidence: anomaly_ids(group, &[caller, callee]),
             })
         })
         .collect()
@@ -300,11 +327,9 @@ fn log_patterns(group: &Group) -> Vec<CorrelationSignal> {
 }
 
 /// Pairs (caller, callee) of services of the group that call each other.
-fn pairs(group: &Group) -> Vec<(String, String)> {
+fn pairs(graph: &Topology, group: &Group) -> Vec<(String, String)> {
     let services: BTreeSet<String> = group.services().into_iter().collect();
-    group
-        .surroundings
-        .topology
+    graph
         .edges()
         .filter(|(caller, callee, _)| services.contains(*caller) && services.contains(*callee))
         .map(|(caller, callee, _)| (caller.to_owned(), callee.to_owned()))
@@ -322,11 +347,12 @@ fn anomaly_ids(group: &Group, services: &[&str]) -> Vec<String> {
 
 /// How far the trouble reaches, from the graph.
 #[must_use]
-pub fn blast_radius(group: &Group) -> BlastRadius {
+pub fn blast_radius(config: &Config, group: &Group) -> BlastRadius {
     let impaired = group.services();
+    let graph = group.graph(config);
     let mut at_risk = Vec::new();
     for service in &impaired {
-        for (caller, _) in group.surroundings.topology.transitive_callers(service) {
+        for (caller, _) in graph.transitive_callers(service) {
             if !impaired.contains(&caller) && !at_risk.contains(&caller) {
                 at_risk.push(caller);
             }
@@ -339,11 +365,11 @@ pub fn blast_radius(group: &Group) -> BlastRadius {
     let requests_per_second = (!rates.is_empty()).then(|| rates.iter().sum());
     let mut description = match impaired.as_slice() {
         [only] => format!("{only} alone is out of range"),
-        [first, rest @ ..] => format!("{first} and {} are out of range", list(rest)),
+        [first, rest @ ..] => format!("{first} and {} are out of range", some_of(rest)),
         [] => "no service is out of range".to_owned(),
     };
     if !at_risk.is_empty() {
-        description.push_str(&format!("; {} may follow", list(&at_risk)));
+        description.push_str(&format!("; {} may follow", some_of(&at_risk)));
     }
     if let Some(rate) = requests_per_second {
         description.push_str(&format!("; about {rate:.0} requests/s pass through them"));
@@ -354,6 +380,15 @@ pub fn blast_radius(group: &Group) -> BlastRadius {
         requests_per_second,
         description,
     }
+}
+
+/// As [`list`]; of many the first, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    if names.len() <= NAMED {
+        return list(names);
+    }
+    let more = names.len() - NAMED;
+    format!("{} and {more} more services", names[..NAMED].join(", "))
 }
 
 /// `a`, `a and b`, `a, b and c`.

@@ -1,9 +1,12 @@
 //! What correlation remembers of one environment.
 
 pub use super::around::Surroundings;
+use super::copies::RecordsLeftOut;
 use super::severity::Told;
+use crate::config::Config;
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Severity, Transition};
 use midwatch_events::incident::{Declared, GroupedAnomaly, IncidentChange};
+use midwatch_events::topology::Topology;
 use midwatch_events::{IncidentHeader, ids};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +29,10 @@ pub struct State {
     /// Anomalies of incidents that are resolved, so that a late word about one
     /// opens nothing. Bounded; oldest out first.
     pub closed: Vec<(Uuid, Uuid)>,
+    /// Anomalies that were active when a person closed their incident, with the
+    /// event time of that: worse than that is news. Bounded; oldest out first.
+    #[serde(default)]
+    pub closed_active: BTreeMap<Uuid, i64>,
     /// Incidents that are over and may be reopened, oldest first. Bounded.
     #[serde(default)]
     pub over: Vec<Over>,
@@ -60,6 +67,14 @@ pub struct Ended {
     pub at_ms: i64,
     /// `RECOVERED`, `REMEDIATED`, `CLOSED_BY_OPERATOR`, …
     pub method: String,
+}
+
+impl Ended {
+    /// Whether a person said that it is over, whatever the readings say.
+    #[must_use]
+    pub fn is_by_hand(&self) -> bool {
+        self.method == "CLOSED_BY_OPERATOR"
+    }
 }
 
 /// How often a fingerprint broke out lately.
@@ -130,6 +145,9 @@ pub struct Group {
     pub copies: u32,
     /// Changed since the last announcement, in words.
     pub pending: Vec<String>,
+    /// Changes beyond those in words.
+    #[serde(default)]
+    pub pending_more: u32,
     pub pending_severity: bool,
     pub detected_at_ms: i64,
     pub detected_wall_ms: i64,
@@ -140,14 +158,21 @@ pub struct Group {
     /// The service that it is named after.
     pub primary: String,
     pub trigger: Trigger,
+    #[serde(with = "midwatch_events::more::stored")]
     pub anomalies: Vec<GroupedAnomaly>,
     /// Anomalies beyond the limit of those listed.
     pub unlisted: u32,
+    /// So many of them were told of.
+    #[serde(default)]
+    pub told_unlisted: u32,
     pub surroundings: Surroundings,
     /// What a model said about the impact, where one was asked.
     pub impact: Option<String>,
-    /// When members began to change, where their readings told.
+    /// Records that were too many to be kept with it, most first.
     #[serde(default)]
+    pub records_left_out: Option<Vec<RecordsLeftOut>>,
+    /// When members began to change, where their readings told.
+    #[serde(default, with = "super::began")]
     pub began: BTreeMap<Uuid, Began>,
     /// Members whose line in the audit trail is due with the announcement:
     /// nobody is to find one under an id that was never announced. With the
@@ -157,6 +182,9 @@ pub struct Group {
     /// Members beyond the limit of those listed, with their services. Bounded.
     #[serde(default)]
     pub unlisted_ids: BTreeMap<Uuid, String>,
+    /// Those of them that are active.
+    #[serde(default)]
+    pub unlisted_active: BTreeSet<Uuid>,
     /// What the next update is about, where it is more than growth, and which
     /// other incidents it concerns.
     #[serde(default)]
@@ -285,13 +313,14 @@ impl Group {
     ) -> Group {
         let first = &anomalies[0];
         let score = 1.0 - (-first.deviation_sigma.abs() / 4.0).exp();
-        Group {
+        let mut group = Group {
             incident_id,
             environment: environment.to_owned(),
             phase: Phase::Settling,
             revision: 0,
             copies: 0,
             pending: Vec::new(),
+            pending_more: 0,
             pending_severity: false,
             detected_at_ms: first.detected_at_ms,
             detected_wall_ms: first.detected_at_ms,
@@ -305,11 +334,14 @@ impl Group {
             primary: first.service.clone(),
             trigger: Trigger::of(first, score),
             unlisted: 0,
+            told_unlisted: 0,
             surroundings,
             impact: None,
+            records_left_out: None,
             began: BTreeMap::new(),
             unwritten: BTreeMap::new(),
             unlisted_ids: BTreeMap::new(),
+            unlisted_active: BTreeSet::new(),
             pending_change: None,
             related: BTreeSet::new(),
             severity_reason: String::new(),
@@ -326,7 +358,9 @@ impl Group {
             is_loud: false,
             declared: None,
             anomalies,
-        }
+        };
+        group.shorten(0);
+        group
     }
 
     /// What every lifecycle event says of it.
@@ -420,9 +454,18 @@ impl Group {
     /// Whether any of its anomalies is still active.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.anomalies
-            .iter()
-            .any(|anomaly| anomaly.cleared_at_ms.is_none())
+        !self.unlisted_active.is_empty()
+            || self
+                .anomalies
+                .iter()
+                .any(|anomaly| anomaly.cleared_at_ms.is_none())
+    }
+
+    /// The calls that count at the time of its latest anomaly.
+    #[must_use]
+    pub fn graph(&self, config: &Config) -> Topology {
+        let known = &self.surroundings.topology;
+        known.current(self.last_ms, config.edge_lifetime_ms)
     }
 
     /// The earliest onset of its anomalies.

@@ -1,7 +1,7 @@
 //! Copying the records of an incident's window.
 
 use super::Correlation;
-use crate::records::{LIMIT, Text, Window, answer};
+use crate::records::{Text, Window, answer};
 use anyhow::Context as _;
 use fred::interfaces::{SetsInterface, SortedSetsInterface};
 use midwatch_clients::postgres::{KeptRecord, records};
@@ -25,15 +25,19 @@ impl Correlation {
             kept.extend(self.text_records(&window, service, Text::Log).await?);
             kept.extend(self.text_records(&window, service, Text::Span).await?);
         }
-        kept.truncate(LIMIT);
+        let known = records::ids_of(&self.postgres.pool, window.incident_id)
+            .await
+            .map_err(anyhow::Error::from)?;
+        let found = answer(&window, &kept);
+        let chosen = window.choose(kept, &known.into_iter().collect());
         let mut tx = self.postgres.begin().await.map_err(anyhow::Error::from)?;
-        for batch in kept.chunks(BATCH) {
+        for batch in chosen.kept.chunks(BATCH) {
             records::keep(&mut tx, window.incident_id, batch)
                 .await
                 .map_err(anyhow::Error::from)?;
         }
         tx.commit().await.map_err(anyhow::Error::from)?;
-        Ok(answer(&window, &kept))
+        Ok(chosen.answer(found))
     }
 
     /// Members of a sorted set since a time, as JSON.

@@ -354,14 +354,14 @@ fn what_joined_too_late_to_be_watched_becomes_an_incident_of_its_own() {
 }
 
 #[test]
-fn what_a_person_closed_stays_closed_until_it_breaks_out_again() {
+fn what_a_person_closed_stays_closed_until_it_breaks_out_again_or_gets_worse() {
     let mut story = Story::new();
     story.hear(slow("payment-service", 0));
     story.settle();
     story.end(story.incident(0), "CLOSED_BY_OPERATOR", 60);
     story.hear(Anomaly {
         transition: Transition::Worsened,
-        detected_at_ms: T0 + 70_000,
+        detected_at_ms: T0 + 60_000,
         ..slow("payment-service", 0)
     });
     story.settle();

@@ -2,10 +2,13 @@
 
 mod after;
 mod aside;
+mod closed;
 mod commands;
 mod context;
 mod declare;
+mod graph;
 mod grouping;
+mod large;
 mod life;
 mod naming;
 mod storm;

@@ -30,6 +30,8 @@ pub struct Story {
     timers: BTreeMap<String, (i64, Value)>,
     /// What the copying of records finds, as (service, message).
     pub complaints: Vec<(&'static str, &'static str)>,
+    /// Records that the copying leaves out, as it answers.
+    pub left_out: Value,
     /// Whether the state goes through its stored form before each decision.
     pub stored: bool,
 }
@@ -124,6 +126,7 @@ impl Story {
             event_ms: T0,
             timers: BTreeMap::new(),
             complaints: Vec::new(),
+            left_out: json!([]),
             stored: false,
         }
     }
@@ -218,7 +221,7 @@ impl Story {
         let complaint =
             |(service, message): &(&str, &str)| json!({"service": service, "message": message});
         let complaints: Vec<Value> = self.complaints.iter().map(complaint).collect();
-        json!({"records": 7, "complaints": complaints})
+        json!({"records": 7, "complaints": complaints, "left_out": self.left_out})
     }
 
     pub fn hear(&mut self, anomaly: Anomaly) -> Vec<Effect> {

@@ -5,6 +5,7 @@ use super::facts::Facts;
 use super::state::Case;
 use midwatch_events::artifact::{Artifact, ArtifactKind, ArtifactStatus, SCHEMA_VERSION, id};
 use midwatch_events::incident::{GroupedAnomaly, RootCauseCandidate, Verdict};
+use midwatch_events::more::divided;
 use midwatch_runtime::{Effect, Moment, Projection};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -16,12 +17,12 @@ const AFTER: &str = "midwatch.remediation";
 /// Records that a summary names; the facts themselves hold some hundred.
 const RECORDS: usize = 200;
 
-/// What was seen in the present look: one finding per anomaly as it is now, and
-/// the summary that groups them.
+/// What was seen in the present look: one finding per anomaly as it is now, the
+/// first listed ones of a storm, and the summary that groups them.
 #[must_use]
 pub fn observation(case: &Case, at: Moment) -> Effect {
-    let mut artifacts: Vec<Artifact> = case
-        .anomalies
+    let mut artifacts: Vec<Artifact> = divided(&case.anomalies)
+        .0
         .iter()
         .map(|member| finding(case, at, member))
         .collect();
@@ -136,8 +137,8 @@ fn summary(case: &Case, at: Moment) -> Artifact {
     evidence.extend(facts.series.iter().map(|fact| fact.record_id.clone()));
     evidence.truncate(RECORDS);
     Artifact {
-        inputs: case
-            .anomalies
+        inputs: divided(&case.anomalies)
+            .0
             .iter()
             .map(|member| finding_id(case, member))
             .collect(),
@@ -151,7 +152,9 @@ fn summary(case: &Case, at: Moment) -> Artifact {
             "trigger": case.trigger,
             "onset_ms": case.anomalies.iter().map(|member| member.onset_ms).min(),
             "detected_at_ms": case.header.detected_at_ms,
-            "anomalies": case.anomalies.len(),
+            "anomalies": case.anomalies.len() as u64 + case.beyond.unlisted,
+            "anomalies_without_finding": divided(&case.anomalies).1.len() as u64
+                + case.beyond.unlisted,
             "series": facts.series.len(),
             "log_templates": facts.logs.len(),
             "deployments": facts.deployments.len(),

@@ -136,7 +136,7 @@ fn say_waiting(case: &mut Case, at: Moment) -> Vec<Effect> {
     } else {
         Vec::new()
     };
-    if waiting == case.waiting_for {
+    if is_told(&case.waiting_for, &waiting) {
         return Vec::new();
     }
     case.waiting_for.clone_from(&waiting);
@@ -144,6 +144,18 @@ fn say_waiting(case: &mut Case, at: Moment) -> Vec<Effect> {
         return Vec::new();
     }
     vec![waits(case, at, &waiting)]
+}
+
+/// Whether what is waited for was told already. Where more is waited for than is
+/// named, each series that becomes normal would change the number alone: it is
+/// told again once those that are named have changed by half.
+fn is_told(told: &[String], waiting: &[String]) -> bool {
+    if told == waiting {
+        return true;
+    }
+    let new = waiting.iter().filter(|one| !told.contains(one)).count();
+    let is_long = |list: &[String]| list.len() > watch::NAMED;
+    is_long(told) && is_long(waiting) && new * 2 < waiting.len()
 }
 
 /// Begins a bounded wait, or goes on with it. The limit runs from the first

@@ -4,7 +4,7 @@ use super::knowledge::{Guide, Precedent};
 use crate::rca::{Answer, Weighed};
 use midwatch_events::incident::{GroupedAnomaly, SimilarIncident};
 use midwatch_events::raw::RawDeployment;
-use midwatch_events::topology::{EdgeSource, Topology};
+use midwatch_events::topology::{Call, Topology};
 use serde::{Deserialize, Serialize};
 
 /// Everything that was gathered about an incident, small enough to be
@@ -20,8 +20,8 @@ pub struct Facts {
     pub similar: Vec<SimilarIncident>,
     /// `runbook#section` with its similarity.
     pub runbooks: Vec<(String, f64)>,
-    /// Caller, callee and how the call is known.
-    pub edges: Vec<(String, String, Vec<EdgeSource>)>,
+    /// The calls that correlation believes in, with how and when each was seen.
+    pub edges: Vec<Call>,
     /// What could not be read, in words.
     pub gaps: Vec<String>,
     /// What the investigator found in the records; absent where none could be
@@ -102,13 +102,7 @@ impl Facts {
     /// The graph that the facts hold.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        let mut topology = Topology::default();
-        for (caller, callee, sources) in &self.edges {
-            for source in sources {
-                topology.add_call(caller, callee, *source);
-            }
-        }
-        topology
+        Topology::of(&self.edges)
     }
 }
 

@@ -1,13 +1,14 @@
 //! From an incident's records to the facts of the investigation.
 
 use super::facts::{DeploymentFact, Facts, KubernetesFact, LogFact, SeriesFact};
-use super::recorded::{self, Edges};
+use super::recorded;
 use crate::rca::lines::template;
 use crate::rca::{self, Answer, Weighed};
 use midwatch_clients::postgres::KeptRecord;
 use midwatch_events::incident::GroupedAnomaly;
 use midwatch_events::mention::names;
-use midwatch_events::topology::EdgeSource;
+use midwatch_events::topology::{Call, Topology};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -20,11 +21,7 @@ const LOG_BEFORE_MS: i64 = 60_000;
 /// The facts that `kept` holds, its records in order of time, with the graph
 /// as correlation saw it. Past incidents and runbooks are not among them.
 #[must_use]
-pub fn facts(
-    kept: &[KeptRecord],
-    anomalies: &[GroupedAnomaly],
-    edges: Vec<(String, String, Vec<EdgeSource>)>,
-) -> Facts {
+pub fn facts(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: Vec<Call>) -> Facts {
     let onset = anomalies
         .iter()
         .map(|anomaly| anomaly.onset_ms)
@@ -43,12 +40,35 @@ pub fn facts(
     }
 }
 
+/// The calls that correlation believes in, from the graph of the incident's row:
+/// `edges` says which and how each is known, `ages` when each source last showed
+/// it (0 where nobody dates it).
+///
+/// # Errors
+/// It is no graph.
+pub fn calls(topology: &Value) -> Result<Vec<Call>, serde_json::Error> {
+    let read = |name: &str| match &topology[name] {
+        Value::Null => Ok(Vec::new()),
+        list => Vec::<Call>::deserialize(list),
+    };
+    let all = Topology::of(&read("ages")?);
+    let mut believed = read("edges")?;
+    for Call(caller, callee, sources) in &mut believed {
+        let ages = all.sources(caller, callee);
+        for (source, at_ms) in sources.iter_mut() {
+            let age = ages.and_then(|ages| ages.get(source));
+            *at_ms = age.copied().unwrap_or(*at_ms);
+        }
+    }
+    Ok(believed)
+}
+
 /// The investigator's answer, where there is more to look at than what
 /// detection said.
 fn answer(
     kept: &[KeptRecord],
     anomalies: &[GroupedAnomaly],
-    edges: &Edges,
+    edges: &[Call],
 ) -> Option<(Answer, Weighed)> {
     let recording = recorded::of_records(kept, anomalies, edges);
     if recording.series.is_empty() && recording.lines.is_empty() {

@@ -4,9 +4,12 @@
 use super::facts::Facts;
 use super::state::{Case, Work};
 use super::{Core, advice, chain, ending, rank, revision};
-use midwatch_events::incident::{RcaCompleted, RejectedClaim, RootCauseCandidate, Verdict};
+use midwatch_events::incident::{
+    GroupedAnomaly, RcaCompleted, RejectedClaim, RootCauseCandidate, Verdict,
+};
 use midwatch_events::{Event, IncidentState, ids};
 use midwatch_runtime::{Effect, Job, JobRequest, Moment, Projection};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// How an answer was found, beside the candidates.
@@ -25,6 +28,10 @@ impl Found {
         }
     }
 }
+
+/// The members in a job, as they are stored.
+#[derive(Serialize)]
+struct Listed<'a>(#[serde(with = "midwatch_events::more::stored")] &'a [GroupedAnomaly]);
 
 /// Whether a job belongs to the present look.
 fn is_present(case: &Case, job: &Job) -> bool {
@@ -51,7 +58,7 @@ impl Core {
                     "anomaly_type": case.header.anomaly_type,
                     "title": case.header.title(),
                     "services": case.header.affected_services,
-                    "anomalies": case.anomalies,
+                    "anomalies": Listed(&case.anomalies),
                 }),
             )
         };

@@ -148,7 +148,8 @@ impl Core {
         let reopened = case.resolved && updated.change == IncidentChange::Reopened;
         let news = revision::news(&self.config, case, updated);
         case.header = updated.header.clone();
-        case.anomalies.clone_from(&updated.grouped_anomalies);
+        case.anomalies = updated.all_anomalies();
+        case.beyond = state::beyond(updated.more_anomalies.as_deref());
         case.deployment.clone_from(&updated.deployment_context);
         if case.resolved && !reopened {
             return Vec::new();

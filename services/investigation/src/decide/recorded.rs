@@ -8,21 +8,18 @@ use midwatch_clients::postgres::KeptRecord;
 use midwatch_clients::redis::{RECENT_INFO_LINES, RECENT_LOGS, RECENT_SPANS};
 use midwatch_events::incident::GroupedAnomaly;
 use midwatch_events::raw::{LogLevel, RawDeployment, RawKubernetes, RawSpan, SpanStatus};
-use midwatch_events::topology::{EdgeSource, Topology};
+use midwatch_events::topology::{Call, Topology};
 use std::collections::BTreeMap;
 
 /// A threshold is crossed a little after the change began; readings of that
 /// time belong to neither side.
 const BEFORE_ONSET_MS: i64 = 20_000;
 
-/// Caller, callee and how the call is known.
-pub type Edges = [(String, String, Vec<EdgeSource>)];
-
 /// The recording that the records of an incident are.
 #[must_use]
-pub fn of_records(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: &Edges) -> Recording {
+pub fn of_records(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: &[Call]) -> Recording {
     let mut recording = Recording {
-        topology: topology(edges),
+        topology: Topology::of(edges),
         alarms: anomalies.iter().map(alarm).collect(),
         kept: Kept::Newest {
             lines: RECENT_LOGS.into(),
@@ -83,7 +80,7 @@ pub fn of_facts(anomalies: &[GroupedAnomaly], facts: &Facts) -> Recording {
         text: format!("{}: {}", event.object, event.text),
     });
     Recording {
-        topology: topology(&facts.edges),
+        topology: facts.topology(),
         alarms: anomalies.iter().map(alarm).collect(),
         lines: lines.collect(),
         changes: deployments.chain(kubernetes).collect(),
@@ -108,16 +105,6 @@ pub fn question(recording: &Recording) -> Option<Question> {
         at_ms,
         end_ms: recording.last_ms().unwrap_or(at_ms).max(at_ms),
     })
-}
-
-fn topology(edges: &Edges) -> Topology {
-    let mut topology = Topology::default();
-    for (caller, callee, sources) in edges {
-        for source in sources {
-            topology.add_call(caller, callee, *source);
-        }
-    }
-    topology
 }
 
 fn alarm(anomaly: &GroupedAnomaly) -> Alarm {

@@ -6,6 +6,8 @@ use midwatch_events::cause;
 use midwatch_events::incident::{
     EvidenceRef, GroupedAnomaly, IncidentUpdated, RootCauseCandidate, Verdict,
 };
+use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// A confidence that moved less than this is told of nobody.
 const MOVED: f64 = 0.05;
@@ -23,21 +25,22 @@ const QUOTE_CHARS: usize = 160;
 /// it. A series that became normal again does not.
 #[must_use]
 pub fn news(config: &Config, case: &Case, updated: &IncidentUpdated) -> Option<String> {
-    let known = |list: &[GroupedAnomaly], member: &GroupedAnomaly| {
-        list.iter()
-            .any(|other| other.anomaly_id == member.anomaly_id)
+    let all = updated.all_anomalies();
+    let by_id = |list: &'_ [GroupedAnomaly]| -> BTreeMap<Uuid, usize> {
+        list.iter().map(|one| one.anomaly_id).zip(0..).collect()
     };
+    let (old_ids, new_ids) = (by_id(&case.anomalies), by_id(&all));
     let name = |member: &GroupedAnomaly| format!("{} on {}", member.trigger_metric, member.service);
-    let (old, new) = (&case.anomalies, &updated.grouped_anomalies);
+    let (old, new) = (&case.anomalies, &all);
     let mut words: Vec<String> = Vec::new();
     let joined: Vec<String> = new
         .iter()
-        .filter(|member| !known(old, member))
+        .filter(|member| !old_ids.contains_key(&member.anomaly_id))
         .map(name)
         .collect();
     let left: Vec<String> = old
         .iter()
-        .filter(|member| !known(new, member))
+        .filter(|member| !new_ids.contains_key(&member.anomaly_id))
         .map(name)
         .collect();
     if !joined.is_empty() {
@@ -47,10 +50,7 @@ pub fn news(config: &Config, case: &Case, updated: &IncidentUpdated) -> Option<S
         words.push(format!("{} left the incident", list(&left)));
     }
     for member in new {
-        let Some(before) = old
-            .iter()
-            .find(|other| other.anomaly_id == member.anomaly_id)
-        else {
+        let Some(before) = old_ids.get(&member.anomaly_id).map(|place| &old[*place]) else {
             continue;
         };
         if (before.onset_ms - member.onset_ms).abs() >= config.same_moment_ms {

@@ -5,6 +5,7 @@ use midwatch_events::incident::{
     Declared, GroupedAnomaly, IncidentHeader, IncidentOpened, MetricReading, RootCauseCandidate,
     Verdict,
 };
+use midwatch_events::more::{Beyond, More};
 use midwatch_events::raw::RawDeployment;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,7 +22,11 @@ pub struct Case {
     pub header: IncidentHeader,
     pub trigger: Trigger,
     pub deployment: Option<RawDeployment>,
+    #[serde(with = "midwatch_events::more::stored")]
     pub anomalies: Vec<GroupedAnomaly>,
+    /// Anomalies of which only a number is known.
+    #[serde(default)]
+    pub beyond: Beyond,
     /// Gatherings asked for so far; names the jobs.
     pub gatherings: u32,
     /// What the present look waits for.
@@ -124,15 +129,16 @@ pub struct Watched {
     /// Event time of the last transition taken in.
     pub last_ms: i64,
     /// Set while it is normal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normal: Option<Normal>,
     /// It stopped reporting: neither normal nor abnormal.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,
     /// It is no longer expected to report.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
     /// Event time at which it last broke out or got worse.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worse_ms: Option<i64>,
 }
 
@@ -180,22 +186,27 @@ pub fn channel(environment: &str, service: &str, metric: &str) -> String {
     format!("{environment}|{service}|{metric}")
 }
 
+/// What is told of the anomalies beyond those that are named.
+#[must_use]
+pub fn beyond(more: Option<&More>) -> Beyond {
+    more.map(|more| more.beyond).unwrap_or_default()
+}
+
 impl Case {
     /// The case of an incident that was just opened.
     #[must_use]
     pub fn open(opened: &IncidentOpened) -> Case {
         // The reference names the service in the header; the trigger's service
         // is the one whose grouped anomaly carries the trigger metric.
-        let service = opened
-            .grouped_anomalies
+        let members = opened.all_anomalies();
+        let service = members
             .iter()
             .find(|anomaly| {
                 anomaly.trigger_metric == opened.trigger_metric
                     && anomaly.service == opened.header.primary_service()
             })
             .or_else(|| {
-                opened
-                    .grouped_anomalies
+                members
                     .iter()
                     .find(|anomaly| anomaly.trigger_metric == opened.trigger_metric)
             })
@@ -212,7 +223,8 @@ impl Case {
                 baseline_value: opened.baseline_value,
             },
             deployment: opened.deployment_context.clone(),
-            anomalies: opened.grouped_anomalies.clone(),
+            anomalies: opened.all_anomalies(),
+            beyond: beyond(opened.more_anomalies.as_deref()),
             gatherings: 0,
             at_work: None,
             look_again: None,

@@ -14,6 +14,9 @@ use std::collections::BTreeSet;
 /// carries them.
 const SETTLING: usize = 3;
 
+/// Series that the end waits for which are named; of more the number is told.
+pub const NAMED: usize = 20;
+
 /// Subscribes to every series of the incident that is not watched yet, and
 /// leaves those that are no longer part of it.
 pub fn watch_all(case: &mut Case, wall_ms: i64) -> Vec<Effect> {
@@ -220,12 +223,16 @@ fn normal(anomaly: &Anomaly) -> Option<Normal> {
 /// What the end waits for, in words: empty once every metric is normal. Log
 /// lines and Kubernetes events are no readings: they clear by silence, which
 /// proves nothing, and so they do not hold an incident open, unless it was
-/// opened on one.
+/// opened on one. Of many, [`NAMED`] are named and the others counted.
 #[must_use]
 pub fn waiting_for(case: &Case) -> Vec<String> {
-    case.watch
+    let open = case
+        .watch
         .values()
-        .filter(|watched| counts(case, watched) && watched.normal.is_none())
+        .filter(|watched| counts(case, watched) && watched.normal.is_none());
+    let mut words: Vec<String> = open
+        .clone()
+        .take(NAMED)
         .map(|watched| {
             let state = if watched.silent {
                 "no data"
@@ -234,7 +241,13 @@ pub fn waiting_for(case: &Case) -> Vec<String> {
             };
             format!("{} on {} ({state})", watched.metric, watched.service)
         })
-        .collect()
+        .collect();
+    let more = open.count().saturating_sub(NAMED);
+    if more > 0 {
+        words.push(format!("{more} more series"));
+    }
+    words.extend(case.beyond.waiting_for());
+    words
 }
 
 /// Whether a series must be normal before the end.
@@ -278,7 +291,7 @@ pub fn worsening(case: &Case) -> Vec<String> {
 /// normal. Of what a person declared, a person says when it is over.
 #[must_use]
 pub fn recovery(case: &Case) -> Option<Recovery> {
-    if case.declared.is_some() {
+    if case.declared.is_some() || !case.beyond.waiting_for().is_empty() {
         return None;
     }
     let mut found: Option<Recovery> = None;

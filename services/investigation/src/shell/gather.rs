@@ -10,7 +10,7 @@ use midwatch_clients::postgres::records;
 use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::ids::short_incident;
 use midwatch_events::incident::{GroupedAnomaly, SimilarIncident};
-use midwatch_events::topology::EdgeSource;
+use midwatch_events::topology::Call;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -23,6 +23,7 @@ struct Request {
     incident_id: Uuid,
     anomaly_type: AnomalyType,
     title: String,
+    #[serde(with = "midwatch_events::more::stored")]
     anomalies: Vec<GroupedAnomaly>,
 }
 
@@ -39,17 +40,14 @@ impl Investigation {
         Ok(serde_json::to_value(facts)?)
     }
 
-    /// The graph as correlation saw it.
-    async fn edges(
-        &self,
-        incident: Uuid,
-    ) -> anyhow::Result<Vec<(String, String, Vec<EdgeSource>)>> {
+    /// The graph as correlation believes it.
+    async fn edges(&self, incident: Uuid) -> anyhow::Result<Vec<Call>> {
         let context =
             midwatch_clients::postgres::incident::context(&self.postgres.pool, incident).await?;
-        let edges = context.map(|context| context["topology"]["edges"].clone());
-        Ok(edges
-            .and_then(|edges| serde_json::from_value(edges).ok())
-            .unwrap_or_default())
+        let Some(context) = context else {
+            return Ok(Vec::new());
+        };
+        gathered::calls(&context["topology"]).context("the incident's graph cannot be read")
     }
 
     async fn add_knowledge(&self, request: &Request, facts: &mut Facts) {

@@ -8,7 +8,7 @@ use midwatch_events::incident::{
     BlastRadius, GroupedAnomaly, IncidentChange, IncidentHeader, IncidentOpened, IncidentResolved,
     IncidentUpdated, RcaCompleted,
 };
-use midwatch_events::topology::EdgeSource;
+use midwatch_events::topology::{Call, EdgeSource};
 use midwatch_events::{
     Envelope, Event, IncidentState, Meta, OperatorCommand, RemediationAction, ids,
 };
@@ -76,20 +76,18 @@ pub fn opened(members: &[GroupedAnomaly]) -> IncidentOpened {
         recent_metrics: Vec::new(),
         recent_errors: Vec::new(),
         grouped_anomalies: members.to_vec(),
+        more_anomalies: None,
         description: String::new(),
         declared: None,
     }
 }
 
-pub fn edges(pairs: &[(&str, &str)]) -> Vec<(String, String, Vec<EdgeSource>)> {
+pub fn edges(pairs: &[(&str, &str)]) -> Vec<Call> {
     pairs
         .iter()
         .map(|(caller, callee)| {
-            (
-                (*caller).to_owned(),
-                (*callee).to_owned(),
-                vec![EdgeSource::Catalogue],
-            )
+            let sources = [(EdgeSource::Catalogue, 0)].into();
+            Call((*caller).to_owned(), (*callee).to_owned(), sources)
         })
         .collect()
 }
@@ -253,6 +251,7 @@ impl Story {
             correlation_signals: Vec::new(),
             deployment_context: None,
             grouped_anomalies: members.to_vec(),
+            more_anomalies: None,
             left_out: Vec::new(),
             related: Vec::new(),
         }

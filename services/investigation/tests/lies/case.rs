@@ -132,6 +132,7 @@ fn opened() -> IncidentOpened {
         recent_metrics: Vec::new(),
         recent_errors: Vec::new(),
         grouped_anomalies: members,
+        more_anomalies: None,
         description: String::new(),
         declared: None,
     }

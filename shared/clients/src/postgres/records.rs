@@ -48,7 +48,24 @@ pub async fn keep(
     Ok(())
 }
 
-/// All records of an incident, in order of time; at most 20 000.
+/// Records of one incident: whoever copies them keeps no more, so that reading
+/// them leaves none out.
+pub const TOTAL: usize = 30_000;
+
+/// The ids of an incident's records.
+///
+/// # Errors
+/// The database is away.
+pub async fn ids_of(pool: &PgPool, incident: Uuid) -> Result<Vec<String>, PostgresError> {
+    Ok(sqlx::query_scalar!(
+        "SELECT record_id FROM incident_records WHERE incident_id = $1",
+        incident
+    )
+    .fetch_all(pool)
+    .await?)
+}
+
+/// All records of an incident, in order of time; at most [`TOTAL`].
 ///
 /// # Errors
 /// The database is away.
@@ -56,7 +73,7 @@ pub async fn of_incident(pool: &PgPool, incident: Uuid) -> Result<Vec<KeptRecord
     Ok(sqlx::query_as!(
         KeptRecord,
         "SELECT record_id, kind, service, name, at_ms, value, text, payload FROM incident_records
-         WHERE incident_id = $1 ORDER BY at_ms, record_id LIMIT 20000",
+         WHERE incident_id = $1 ORDER BY at_ms, record_id LIMIT 30000",
         incident
     )
     .fetch_all(pool)

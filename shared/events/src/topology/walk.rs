@@ -64,6 +64,24 @@ impl Topology {
         .map(|(_, hops)| hops)
     }
 
+    /// Everyone whom `service` calls through a chain of at most `limit` calls;
+    /// itself included.
+    #[must_use]
+    pub fn within<'a>(&'a self, service: &'a str, limit: u32) -> BTreeSet<&'a str> {
+        let mut found = BTreeSet::from([service]);
+        let mut edge = vec![service];
+        for _ in 0..limit {
+            let callees = edge.iter().flat_map(|node| self.callees(node));
+            let next: BTreeSet<&str> = callees.filter(|node| !found.contains(node)).collect();
+            if next.is_empty() {
+                break;
+            }
+            found.extend(&next);
+            edge = next.into_iter().collect();
+        }
+        found
+    }
+
     /// A shortest chain of at most `limit` calls from `caller` down to
     /// `callee`, both ends included; of several the first by name.
     #[must_use]
@@ -208,6 +226,26 @@ mod tests {
         assert_eq!(graph.path("gateway", "inventory", 1), None);
         assert_eq!(graph.path("payment", "inventory", 9), None);
         assert_eq!(graph.path("order", "order", 0), Some(vec!["order"]));
+    }
+
+    #[test]
+    fn what_is_called_within_some_calls_is_what_a_path_leads_to() {
+        let mut graph = shop();
+        graph.add_call("inventory", "gateway", EdgeSource::Spans);
+        let names = ["gateway", "order", "payment", "inventory"];
+        for (from, limit) in names
+            .iter()
+            .flat_map(|from| (0..4).map(move |limit| (*from, limit)))
+        {
+            let paths = names.into_iter();
+            let led: Vec<&str> = paths
+                .filter(|to| graph.path(from, to, limit).is_some())
+                .collect();
+            let within: Vec<&str> = graph.within(from, limit).into_iter().collect();
+            let mut led = led;
+            led.sort_unstable();
+            assert_eq!(within, led, "{from} {limit}");
+        }
     }
 
     #[test]

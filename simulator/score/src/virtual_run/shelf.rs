@@ -2,10 +2,11 @@
 
 use super::memory::Memory;
 use midwatch_clients::postgres::KeptRecord;
-use midwatch_correlation::records::{LIMIT, Text, Window, answer};
+use midwatch_correlation::records::{TOTAL, Text, Window, answer};
 use midwatch_correlation::table::ContextTable;
 use midwatch_events::artifact::Artifact;
-use midwatch_events::topology::EdgeSource;
+use midwatch_events::more::Members;
+use midwatch_events::topology::Call;
 use midwatch_investigation::decide::facts::Known;
 use midwatch_investigation::decide::gathered;
 use midwatch_runtime::Projection;
@@ -25,7 +26,7 @@ pub(super) type Reading<'a> = (&'a Memory, &'a ContextTable);
 struct Held {
     records: BTreeMap<(i64, String), KeptRecord>,
     ids: BTreeSet<String>,
-    edges: Vec<(String, String, Vec<EdgeSource>)>,
+    edges: Vec<Call>,
 }
 
 #[derive(Default)]
@@ -73,7 +74,7 @@ impl Shelf {
         else {
             return;
         };
-        let edges = serde_json::from_value(context["topology"]["edges"].clone());
+        let edges = gathered::calls(&context["topology"]);
         self.hold(header.incident_id).edges = edges.unwrap_or_default();
     }
 
@@ -118,10 +119,11 @@ impl Shelf {
             let spans = memory.spans(environment, service, window.from_ms, wall_ms);
             kept.extend(window.text_records(service, Text::Span, &spans));
         }
-        kept.truncate(LIMIT);
-        let answered = answer(&window, &kept);
         let held = self.hold(window.incident_id);
-        for record in kept {
+        let found = answer(&window, &kept);
+        let chosen = window.choose(kept, &held.ids);
+        let answered = chosen.answer(found);
+        for record in chosen.kept {
             // What is there stays as it is, as in PostgreSQL.
             if held.ids.insert(record.record_id.clone()) {
                 let key = (record.at_ms, record.record_id.clone());
@@ -137,11 +139,11 @@ impl Shelf {
         let read = |name: &str| payload[name].clone();
         let id: Uuid =
             serde_json::from_value(read("incident_id")).map_err(|error| error.to_string())?;
-        let anomalies: Vec<_> =
+        let Members(anomalies) =
             serde_json::from_value(read("anomalies")).map_err(|error| error.to_string())?;
         let held = self.hold(id);
         // As many as the investigation reads from PostgreSQL.
-        let kept: Vec<KeptRecord> = held.records.values().take(LIMIT).cloned().collect();
+        let kept: Vec<KeptRecord> = held.records.values().take(TOTAL).cloned().collect();
         let mut facts = gathered::facts(&kept, &anomalies, held.edges.clone());
         facts.similar.clone_from(&self.past.similar);
         facts.precedents.clone_from(&self.past.precedents);

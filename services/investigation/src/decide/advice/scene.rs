@@ -4,6 +4,7 @@ use crate::decide::facts::Facts;
 use midwatch_clients::llm::claims::Ground;
 use midwatch_clients::llm::fence;
 use midwatch_events::incident::{EvidenceKind, EvidenceRef, GroupedAnomaly, RootCauseCandidate};
+use midwatch_events::topology::Call;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,7 +179,7 @@ impl Scene {
             .min()
             .or_else(|| request.anomalies.iter().map(|one| one.onset_ms).min());
         if let Some(facts) = &request.facts {
-            for (caller, callee, _) in &facts.edges {
+            for Call(caller, callee, _) in &facts.edges {
                 scene.services.extend([caller.clone(), callee.clone()]);
             }
             for series in &facts.series {

@@ -7,6 +7,7 @@ use crate::decide::facts::Facts;
 use midwatch_clients::llm::fence;
 use midwatch_clients::postgres::KeptRecord;
 use midwatch_events::incident::EvidenceKind;
+use midwatch_events::topology::Call;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -249,8 +250,9 @@ impl<'a> Desk<'a> {
         let near = |name: &str| service.is_none_or(|service| service == name);
         let edges = self.facts.edges.iter();
         edges
-            .filter(|(caller, callee, _)| near(caller) || near(callee))
-            .map(|(caller, callee, sources)| Row {
+            .filter(|Call(caller, callee, _)| near(caller) || near(callee))
+            .map(|Call(caller, callee, sources)| Row {
+                // When each source last showed it; 0 where nobody dates it.
                 value: json!({"caller": caller, "callee": callee, "known_from": sources}),
                 shown: Vec::new(),
             })
