@@ -149,6 +149,7 @@ impl Scene {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of what may be decided")]
 fn knowledge_decides_what_is_left_open_and_nothing_else() {
     let near = CLOSE / 2.0;
     let changed = |lead: f64, change: &dyn Fn(&mut Scene)| {
@@ -357,6 +358,7 @@ fn guide(name: &str, of: AnomalyType, sign: CauseSign, score: f64) -> Guide {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of what may be decided")]
 fn a_runbook_names_a_cause_more_precisely_where_its_sign_is_recorded() {
     let log = |words: &str| CauseSign::Log(words.to_owned());
     let expired = "CERTIFICATE_EXPIRED";

@@ -95,6 +95,7 @@ fn a_deployment_after_the_onset_is_no_suspect() {
 /// told as what it is. Strengths: 1 − Δt/60 min, by half for a rollback and a
 /// scale (`ChangeType::trust`), which is too little for a name.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of sorts of change")]
 fn each_sort_of_change_is_suspected_and_told_as_what_it_is() {
     let deployed = AnomalyType::DeploymentFailure;
     let failing_only = AnomalyType::ErrorRateSpike;
