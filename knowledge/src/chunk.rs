@@ -69,6 +69,7 @@ pub fn runbook_documents(runbook: &Runbook) -> Vec<Document> {
                 "tags": runbook.tags,
                 "text": section.text,
                 "steps": section.steps,
+                "target": runbook.target,
             })),
         })
         .collect()

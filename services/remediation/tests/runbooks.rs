@@ -41,6 +41,7 @@ fn sections(knowledge: &Knowledge, runbook: &str) -> Vec<RunbookHit> {
         anomaly_types: kinds.clone(),
         position: 0,
         steps: section.steps.clone(),
+        target: runbook.target.clone().unwrap_or_default(),
     });
     sections.collect()
 }

@@ -48,6 +48,17 @@ pub struct RunbookHit {
     /// The steps that the section lists.
     #[serde(default)]
     pub steps: Vec<RunbookStep>,
+    /// `host`, or empty for workloads.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target: String,
+}
+
+impl RunbookHit {
+    /// Whether its commands are for machines and not for workloads.
+    #[must_use]
+    pub fn is_for_hosts(&self) -> bool {
+        self.target == "host"
+    }
 }
 
 /// The record of a service.
