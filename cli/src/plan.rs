@@ -6,7 +6,7 @@
 
 mod render;
 
-pub use render::{action, render};
+pub use render::{DRY_RUN, action, render};
 
 use crate::api::Api;
 use crate::configuration::Configuration;
@@ -73,6 +73,7 @@ pub async fn decide(
     let token = operate::token(configuration)?;
     let mut published = api.post(&path, &body, &token).await?;
     published["answer"] = answer(api, decision, before).await;
+    published["dry_run"] = plan["dry_run"].clone();
     Ok(published)
 }
 
@@ -169,6 +170,10 @@ pub fn render_decided(published: &Value, paint: Paint) -> String {
             Some(missing @ 1..) => (
                 Style::Doubtful,
                 format!("approved; {missing} more must approve it, with another credential"),
+            ),
+            _ if published["dry_run"] == true => (
+                Style::Doubtful,
+                format!("approved, as a dry run: {DRY_RUN}"),
             ),
             _ => (Style::Good, "approved".to_owned()),
         },

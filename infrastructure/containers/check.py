@@ -51,6 +51,7 @@ LEFT_OUT = {
     "PAGERDUTY_WEBHOOK_SECRET_FILE": "a secret; an override file mounts it and names it",
     "TELEGRAM_WEBHOOK_SECRET_FILE": "a secret; an override file mounts it and names it",
     "REMEDIATION_KUBECONFIG": "this stack has no cluster; an override file mounts a kubeconfig and names it",
+    "REMEDIATION_ALLOWED_FILE": "it names hosts and programs of the user's; an override file mounts it and names it",
     "REMEDIATION_LOCAL": "commands would run in the container and not on its host",
     "REMEDIATION_SCRIPTS_DIR": "as REMEDIATION_LOCAL",
     "REMEDIATION_DISK_ROOTS": "as REMEDIATION_LOCAL",

@@ -7,13 +7,14 @@ the check of the lie itself can catch it.
 WRONG_NUMBER = "98765"
 FALSE_QUOTATION = "the ledger of the primary database is gone"
 UNKNOWN_SERVICE = "ledger-service"
+UNKNOWN_ACTION = "drop_tables"
 UNKNOWN_RECORDS = ("metric:does-not-exist:1", "00000000-0000-4000-8000-000000000000")
 
 # Lies that are failures of the endpoint.
 FAILURES = {"stall": "stall", "rate-limited": "429", "empty": "empty"}
 MODES = (
     "none", "truthful", "unknown-evidence", "wrong-number", "false-quotation", "reversed-causality",
-    "unknown-service", "malformed", "wrong-types", "contradiction", "endless-tools", "mixed",
+    "unknown-service", "unknown-action", "malformed", "wrong-types", "contradiction", "endless-tools", "mixed",
     *FAILURES,
 )
 # What it says where one sentence is asked for.
@@ -79,6 +80,8 @@ def submission(mode, honest, context, rows):
         "malformed": lambda: '{"top_hypothesis": "it is broken", "all_candidates": all of them}',
         "wrong-types": lambda: {"top_hypothesis": 7, "confidence": "very", "evidence": {"id": 1}, "all_candidates": top["service"]},
         "contradiction": lambda: contradiction(told, candidates, listed),
+        # Of candidates there are no actions; where steps are ordered there are.
+        "unknown-action": lambda: told | {"evidence": list(UNKNOWN_RECORDS)},
         "mixed": lambda: mixed(told, top, candidates, listed),
     }
     return lie[mode]()
@@ -121,3 +124,32 @@ def mixed(told, top, candidates, listed):
         "claims": [{"text": f"{top['service']} lost {WRONG_NUMBER} requests.", "evidence": told["evidence"]}],
         "estimated_user_impact": f"{WRONG_NUMBER} users cannot pay.",
     }
+
+
+def order(mode, honest, context):
+    """The reply where steps are to be ordered: an object, or text that is none."""
+    steps = honest.get("steps", [])
+    if not steps:
+        return honest
+    first, rest = steps[0], steps[1:]
+    lie = {
+        "unknown-evidence": lambda: [{**first, "step_id": "S99"}, *rest],
+        "wrong-number": lambda: says(steps, f"It frees {WRONG_NUMBER} requests at once."),
+        "false-quotation": lambda: says(steps, f'Its log says "{FALSE_QUOTATION}".'),
+        "reversed-causality": lambda: steps[::-1],
+        "unknown-service": lambda: says(steps, f"Restart {UNKNOWN_SERVICE} first."),
+        "unknown-action": lambda: [{**one, "action": UNKNOWN_ACTION} for one in steps],
+        "wrong-types": lambda: {"first": [one["step_id"] for one in steps]},
+        "contradiction": lambda: [first, first, *rest[1:]],
+        # Where there are no tools, always more of the same.
+        "endless-tools": lambda: steps * 20,
+        "mixed": lambda: says([{**first, "step_id": "S99", "action": UNKNOWN_ACTION}, first, *rest[::-1]],
+                              f"{UNKNOWN_SERVICE} reads {WRONG_NUMBER}."),
+    }
+    if mode == "malformed":
+        return '{"steps": [{"step_id": "S1", "rationale": first of all}]'
+    return {**honest, "steps": lie[mode]()} if mode in lie else honest
+
+
+def says(steps, sentence):
+    return [{**one, "rationale": sentence} for one in steps]

@@ -312,13 +312,16 @@ def answer(request, lie="none"):
         reply = {"tool": calls[0][0], "arguments": calls[0][1]} if calls else sample(schema)
     elif name in BY_SCHEMA:
         reply = BY_SCHEMA[name](context_of(messages), schema)
-        if lie not in ("none", "truthful"):
+        if name == "order_steps":
+            reply = lies.order(lie, reply, context_of(messages))
+        elif lie not in ("none", "truthful"):
             reply = complete_object(schema, {**reply, **lies.SENTENCES.get(name, {})})
     elif name:
         reply = sample(schema)
     else:
         return {"role": "assistant", "content": "This is a scripted reply."}, "stop"
-    return {"role": "assistant", "content": json.dumps(reply, ensure_ascii=False)}, "stop"
+    content = reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
+    return {"role": "assistant", "content": content}, "stop"
 
 
 def completion(request, lie="none"):

@@ -1,7 +1,8 @@
 //! Runbooks: Markdown that people follow and programs read.
 //!
 //! A file begins with front matter (`name`, `description`, `anomaly_types`,
-//! `tags`, and `causes` where it knows some that are no anomaly types), is divided by `## ` headings, and lists steps in three of its
+//! `tags`; `causes` where it knows some that are no anomaly types, and `target: host`
+//! where it is for machines), is divided by `## ` headings, and lists steps in three of its
 //! sections as `- **Action**` with indented `- key: value` lines. A step that
 //! could be carried out has a line `- action: ` with the kind and the arguments
 //! of the action catalogue; one without it is done by hand.
@@ -40,6 +41,9 @@ pub struct Runbook {
     /// Causes beyond the anomaly types, with the sign of each.
     #[serde(default)]
     pub causes: Vec<KnownCause>,
+    /// `host` where its commands are for machines; absent for workloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     pub sections: Vec<Section>,
 }
 
@@ -88,8 +92,14 @@ impl Runbook {
                     .map_err(|problem| ContentError::field(path, "causes", problem))
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let target = front.get("target").cloned();
+        if let Some(target) = target.as_ref().filter(|target| *target != "host") {
+            let problem = format!("is {target:?}; write host, or leave it out for workloads");
+            return Err(ContentError::field(path, "target", problem));
+        }
         let runbook = Runbook {
             causes,
+            target,
             name: wanted("name")?.clone(),
             description: wanted("description")?.clone(),
             anomaly_types,
@@ -265,8 +275,16 @@ fn build_step(
         ));
     }
     drop(all);
-    if step.typed.is_some() && step.risk == "read-only" {
-        return Err("only looks, and yet names an action".to_owned());
+    let looks = step.risk == "read-only";
+    if let Some(typed) = step.typed.as_ref()
+        && typed.kind.only_looks() != looks
+    {
+        let kind = typed.kind.as_str();
+        return Err(if looks {
+            format!("only looks, and yet names the action {kind}, which changes something")
+        } else {
+            format!("names the action {kind}, which only looks; give it the risk read-only")
+        });
     }
     Ok(step)
 }

@@ -17,7 +17,7 @@ fn knowledge() -> Knowledge {
 }
 
 #[test]
-fn there_are_20_incidents_7_runbooks_and_6_services() {
+fn there_are_20_incidents_11_runbooks_and_6_services() {
     let knowledge = knowledge();
     let names: Vec<&str> = knowledge
         .runbooks
@@ -29,11 +29,15 @@ fn there_are_20_incidents_7_runbooks_and_6_services() {
         [
             "cpu-saturation",
             "database-connection-exhaustion",
+            "dependency-outage",
             "deployment-rollback",
             "error-rate-spike",
             "high-latency-api",
+            "host-disk-full",
+            "host-unit-hung",
             "kafka-consumer-lag",
             "memory-leak",
+            "node-trouble",
         ]
     );
     let ids: Vec<String> = (1..=20).map(|n| format!("INC-2025-{n:03}")).collect();
@@ -232,6 +236,12 @@ fn every_step_is_filled_from_observed_names() {
         ("consumer_group", "order-service"),
         ("topic", "order-events"),
         ("pod", "order-service-7d9c5b6f4-x2x9k"),
+        ("node", "worker-3"),
+        ("alertname", "NodeNotReady"),
+        ("host", "web-1"),
+        ("unit", "nginx.service"),
+        ("path", "/var/cache/nginx"),
+        ("log", "nginx"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
@@ -256,14 +266,14 @@ fn documents_are_four_per_incident_one_per_section_and_service() {
         .collect();
     assert_eq!(
         counts,
-        [("incidents", 80), ("runbooks", 56), ("architecture", 6)]
+        [("incidents", 80), ("runbooks", 88), ("architecture", 6)]
     );
     let ids: BTreeSet<_> = documents
         .iter()
         .flat_map(|(_, list)| list)
         .map(|one| one.id)
         .collect();
-    assert_eq!(ids.len(), 142, "ids are unique");
+    assert_eq!(ids.len(), 174, "ids are unique");
     assert_eq!(
         documents,
         chunk::documents(&knowledge),

@@ -2,6 +2,7 @@
 
 use super::{at, percent, text};
 use crate::output::{self, Paint, Style, WIDTH};
+use crate::plan::DRY_RUN;
 use serde_json::Value;
 
 /// Columns before the values of the head.
@@ -116,6 +117,9 @@ fn plan(out: &mut String, incident: &Value, paint: Paint) {
         [0, 1].map(|index| plan["estimated_resolution_minutes"][index].as_i64())
     {
         output::hang(out, "", 0, &format!("estimated {least} to {most} minutes"));
+    }
+    if plan["dry_run"] == true {
+        output::hang(out, "", 0, &format!("dry run: {DRY_RUN}"));
     }
     for step in steps {
         let line = format!(

@@ -45,6 +45,8 @@ pub fn render(plan: &Value, paint: Paint) -> String {
     let mut out = format!("{}\n", paint.text(Style::Strong, &short));
     hang(&mut out, "", 0, text(plan, "root_cause"));
     hang(&mut out, "plan", LABEL, text(plan, "plan_hash"));
+    rehearsal(&mut out, plan);
+    void(&mut out, plan);
     for step in list(&plan["steps"]) {
         out.push('\n');
         head(&mut out, step, paint);
@@ -67,7 +69,31 @@ pub fn action(plan: &Value, step: &Value, paint: Paint) -> String {
     values(&mut out, step);
     approvals(&mut out, step);
     hang(&mut out, "plan", LABEL, text(plan, "plan_hash"));
+    rehearsal(&mut out, plan);
     out
+}
+
+/// Says when approving carries nothing out.
+fn rehearsal(out: &mut String, plan: &Value) {
+    if plan["dry_run"] == true {
+        hang(out, "dry run", LABEL, DRY_RUN);
+    }
+}
+
+/// What an approval leads to while the policy says dry run.
+pub const DRY_RUN: &str = "approving only checks what would be done; nothing is changed until the \
+    policy, or REMEDIATION_MODE, says live";
+
+/// Approvals that do not count, and why.
+fn void(out: &mut String, of: &Value) {
+    for one in list(&of["void_approvals"]) {
+        let words = format!(
+            "by {}, does not count: {}",
+            text(one, "by"),
+            text(one, "why")
+        );
+        hang(out, "    approval", LABEL, &words);
+    }
 }
 
 fn head(out: &mut String, step: &Value, paint: Paint) {
@@ -110,7 +136,9 @@ fn values(out: &mut String, step: &Value) {
         .iter()
         .filter_map(Value::as_str)
         .collect();
+    let looks = text(typed, "risk") == "read-only";
     let undo = match typed["undo"]["command"].as_str() {
+        _ if looks => "none: read-only".to_owned(),
         Some(command) => command.to_owned(),
         None => "none: nothing takes it back".to_owned(),
     };
@@ -130,13 +158,17 @@ fn values(out: &mut String, step: &Value) {
         ("    checks", checks.join("; ")),
         (
             "    expects",
-            format!(
-                "{} of {} {direction} towards {:.4} within {}",
-                text(effect, "metric"),
-                text(effect, "service"),
-                effect["baseline_value"].as_f64().unwrap_or_default(),
-                output::duration(effect["within_ms"].as_i64().unwrap_or_default())
-            ),
+            if looks {
+                "nothing changes; what it prints is kept".to_owned()
+            } else {
+                format!(
+                    "{} of {} {direction} towards {:.4} within {}",
+                    text(effect, "metric"),
+                    text(effect, "service"),
+                    effect["baseline_value"].as_f64().unwrap_or_default(),
+                    output::duration(effect["within_ms"].as_i64().unwrap_or_default())
+                )
+            },
         ),
         ("    undo", undo),
     ];
@@ -163,6 +195,9 @@ fn approvals(out: &mut String, step: &Value) {
     } else if step["two_people"] == true {
         let words = "two people, unless the policy says otherwise; nobody has yet";
         hang(out, "    approve", LABEL, words);
+    }
+    if step["can_decide"] == true {
+        void(out, step);
     }
 }
 
@@ -289,6 +324,33 @@ mod tests {
             "    waiting for another approval\n",
         ] {
             assert!(shown.contains(part), "{part:?} in {shown}");
+        }
+    }
+
+    #[test]
+    fn a_dry_run_and_an_approval_that_does_not_count_are_told_before_the_next_one() {
+        let mut plan = plan();
+        assert!(!render(&plan, Paint::PLAIN).contains("dry run"));
+        plan["dry_run"] = json!(true);
+        let step = &mut plan["steps"][2];
+        step["can_decide"] = json!(true);
+        step["approvals"] = json!([]);
+        step["approvals_missing"] = Value::Null;
+        step["void_approvals"] = json!([{"by": "ana", "credential_id": "c", "wall_ms": 0,
+            "why": "it lapsed 60 min after it was given"}]);
+        for shown in [
+            render(&plan, Paint::PLAIN),
+            action(&plan, &plan["steps"][2], Paint::PLAIN),
+        ] {
+            for part in [
+                "dry run      approving only checks what would be done;",
+                "by ana, does not count: it lapsed 60 min after it was given",
+            ] {
+                assert!(shown.contains(part), "{part} in {shown}");
+            }
+            let wide = |line: &&str| output::columns(line) > output::WIDTH;
+            let mut lines = shown.lines().filter(|line| !line.starts_with("    $ "));
+            assert_eq!(lines.find(wide), None);
         }
     }
 

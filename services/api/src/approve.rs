@@ -53,6 +53,8 @@ struct View {
     /// The token, for the form; empty where there is nothing to press.
     token: String,
     root_cause: String,
+    /// Whether an approval leads to a dry run only.
+    dry_run: bool,
     step_id: String,
     /// As the plan is now; absent where it has no such step any more.
     step: Option<StepView>,
@@ -179,6 +181,7 @@ async fn view(
         read::agent_events(&app.pool, Some(row.id), None, crate::incidents::TIMELINE).await?;
     let plan = plan::view(&row, &known, &timeline, &[]);
     let root_cause = plan.as_ref().map(|plan| plan.root_cause.clone());
+    let dry_run = plan.as_ref().and_then(|plan| plan.dry_run);
     let is_same = plan
         .as_ref()
         .is_some_and(|plan| plan.plan_hash == link.plan_hash);
@@ -199,6 +202,7 @@ async fn view(
         id: row.id,
         title: known.title,
         root_cause: root_cause.unwrap_or_default(),
+        dry_run: dry_run.unwrap_or(false),
         operator: app.operators.name_of_mail(&link.recipient),
         recipient: link.recipient.clone(),
         expires_ms: link.expires_ms,
@@ -225,13 +229,14 @@ fn obstacle(step: &StepView) -> Option<ApiError> {
         | StepState::PartlyApproved
         | StepState::Refused
         | StepState::Rejected
+        // These changed nothing; an approval counts again.
+        | StepState::Failed
+        | StepState::DryRun
         | StepState::ByHand => return None,
         StepState::Approved => "is approved already",
         StepState::Running => "is being carried out",
-        StepState::Failed => "was carried out and failed",
         StepState::Undone => "was carried out and undone",
         StepState::Unknown => "may have been carried out",
-        StepState::DryRun => "was carried out as a dry run",
         StepState::Done | StepState::Verified => "was carried out",
     };
     Some(ApiError {

@@ -20,6 +20,7 @@ use midwatch_events::ActionStep;
 use midwatch_events::action::{RiskClass, Verification, plan_hash};
 use midwatch_events::artifact::Artifact;
 use midwatch_events::response::RemediationPlan;
+use midwatch_runtime::clock;
 use serde::Serialize;
 use told::happened;
 use uuid::Uuid;
@@ -57,6 +58,18 @@ pub struct Approval {
     pub channel: String,
     /// Wall clock.
     pub wall_ms: i64,
+    /// Until when it counts, wall clock, where that was said.
+    pub until_ms: Option<i64>,
+}
+
+/// An approval that does not count, or no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Void {
+    pub by: String,
+    pub credential_id: String,
+    /// Of the approval, or of its refusal; wall clock.
+    pub wall_ms: i64,
+    pub why: String,
 }
 
 /// A line of the audit trail about a step.
@@ -81,6 +94,10 @@ pub struct Happening {
     pub is_undo: bool,
     /// Whether it answers a person's command.
     pub was_asked: bool,
+    #[serde(skip)]
+    is_approval: bool,
+    #[serde(skip)]
+    until_ms: Option<i64>,
     pub succeeded: Option<bool>,
     pub approvals_missing: Option<u32>,
     pub verification: Option<Verification>,
@@ -96,7 +113,11 @@ pub struct StepView {
     pub can_decide: bool,
     /// Whether the class usually takes two people.
     pub two_people: bool,
+    /// Those that count now.
     pub approvals: Vec<Approval>,
+    /// The newest of each person without an approval that counts, and why: they
+    /// may approve again.
+    pub void_approvals: Vec<Void>,
     /// How many further approvals it waits for, where that was said.
     pub approvals_missing: Option<u32>,
     /// Oldest first.
@@ -117,7 +138,12 @@ pub struct PlanView {
     pub planned_at_ms: i64,
     pub root_cause: String,
     pub confidence: f64,
+    /// Whether an approval leads to a dry run only, by the policy at the time
+    /// of the plan; null where that was not said.
+    pub dry_run: Option<bool>,
     pub steps: Vec<StepView>,
+    /// Approvals that were meant for another plan.
+    pub void_approvals: Vec<Void>,
     /// What was carried out under plans that were revised since.
     pub earlier: Vec<EarlierStep>,
 }
@@ -155,13 +181,19 @@ pub fn view(
         root_cause: plan.root_cause.clone(),
         confidence: plan.confidence,
         steps: steps
-            .map(|step| step_view(step, happened(plan, &step.step_id, timeline), is_open))
+            .map(|step| {
+                let happened = happened(plan, &step.step_id, timeline);
+                step_view(step, happened, is_open.then(clock::now_ms))
+            })
             .collect(),
+        dry_run: plan.dry_run,
+        void_approvals: told::of_other_plans(plan, timeline),
         earlier: earlier::earlier(plan.plan_id, artifacts, timeline),
     })
 }
 
-fn step_view(step: &ActionStep, happened: Vec<Happening>, is_open: bool) -> StepView {
+/// `now_ms` is the wall clock while the incident is open; absent after it.
+fn step_view(step: &ActionStep, happened: Vec<Happening>, now_ms: Option<i64>) -> StepView {
     let two_people = step
         .typed
         .as_ref()
@@ -172,10 +204,14 @@ fn step_view(step: &ActionStep, happened: Vec<Happening>, is_open: bool) -> Step
             None => StepState::ByHand,
         },
         approvals: Vec::new(),
+        void: Vec::new(),
         missing: None,
     };
     for one in &happened {
         seen.take(one, two_people);
+    }
+    if let Some(now_ms) = now_ms {
+        seen.lapse(now_ms);
     }
     let waits = matches!(
         seen.state,
@@ -185,13 +221,15 @@ fn step_view(step: &ActionStep, happened: Vec<Happening>, is_open: bool) -> Step
             | StepState::Refused
             | StepState::Rejected
             | StepState::Failed
+            | StepState::DryRun
     );
     StepView {
-        can_decide: is_open && waits && step.typed.is_some(),
+        can_decide: now_ms.is_some() && waits && step.typed.is_some(),
         two_people,
         step: step.clone(),
         state: seen.state,
         approvals: seen.approvals,
+        void_approvals: seen.void,
         approvals_missing: seen.missing,
         happened,
     }
@@ -201,6 +239,7 @@ fn step_view(step: &ActionStep, happened: Vec<Happening>, is_open: bool) -> Step
 struct Seen {
     state: StepState,
     approvals: Vec<Approval>,
+    void: Vec<Void>,
     missing: Option<u32>,
 }
 
@@ -213,11 +252,18 @@ impl Seen {
         match one.phase.as_str() {
             "approved" if self.is_begun() => {}
             "approved" => {
+                self.void
+                    .retain(|void| void.credential_id != one.credential_id);
+                // Given anew, it takes the place of one that lapsed.
+                self.approvals.retain(|earlier| {
+                    earlier.credential_id.is_empty() || earlier.credential_id != one.credential_id
+                });
                 self.approvals.push(Approval {
                     by: one.by.clone(),
                     credential_id: one.credential_id.clone(),
                     channel: one.channel.clone(),
                     wall_ms: one.wall_ms,
+                    until_ms: one.until_ms,
                 });
                 // Where it is not said, two is what such a step usually takes.
                 let usual = u32::from(two_people && self.approvals.len() < 2);
@@ -228,13 +274,17 @@ impl Seen {
                     _ => StepState::PartlyApproved,
                 };
             }
-            "refused" if one.rule == "rejected" => self.take_back(StepState::Rejected),
-            // A command that came in vain changes nothing about the others.
-            "refused" if one.was_asked && self.state == StepState::Waiting => {
-                self.state = StepState::Refused;
+            "refused" if one.rule == "rejected" => {
+                self.take_back(StepState::Rejected, &one.reason);
             }
-            "refused" if one.was_asked => {}
-            "refused" => self.take_back(StepState::Refused),
+            // A command that came in vain changes nothing about the others.
+            "refused" if one.was_asked => {
+                self.heard_in_vain(one);
+                if self.state == StepState::Waiting {
+                    self.state = StepState::Refused;
+                }
+            }
+            "refused" => self.take_back(StepState::Refused, &one.reason),
             "intent" => self.state = StepState::Running,
             "outcome" => {
                 self.state = match one.succeeded {
@@ -242,6 +292,16 @@ impl Seen {
                     Some(true) => StepState::Done,
                     Some(false) => StepState::Failed,
                     None => StepState::Unknown,
+                };
+                // What changed nothing needs a new approval to be tried again.
+                match self.state {
+                    StepState::Failed => {
+                        self.take_back(StepState::Failed, "it was tried and changed nothing");
+                    }
+                    StepState::DryRun => {
+                        self.take_back(StepState::DryRun, "it was for the dry run");
+                    }
+                    _ => {}
                 }
             }
             "verified" => self.state = StepState::Verified,
@@ -251,10 +311,60 @@ impl Seen {
     }
 
     /// What was approved no longer counts.
-    fn take_back(&mut self, state: StepState) {
+    fn take_back(&mut self, state: StepState, why: &str) {
         self.state = state;
-        self.approvals.clear();
+        for approval in std::mem::take(&mut self.approvals) {
+            self.set_aside(approval.by, approval.credential_id, approval.wall_ms, why);
+        }
         self.missing = None;
+    }
+
+    /// A command that was refused; whoever has an approval that counts needs no
+    /// other.
+    fn heard_in_vain(&mut self, one: &Happening) {
+        let counts = |approval: &Approval| approval.credential_id == one.credential_id;
+        if one.is_approval && !self.approvals.iter().any(counts) {
+            self.set_aside(
+                one.by.clone(),
+                one.credential_id.clone(),
+                one.wall_ms,
+                &one.reason,
+            );
+        }
+    }
+
+    fn set_aside(&mut self, by: String, credential_id: String, wall_ms: i64, why: &str) {
+        self.void.retain(|void| void.credential_id != credential_id);
+        self.void.push(Void {
+            by,
+            credential_id,
+            wall_ms,
+            why: why.to_owned(),
+        });
+    }
+
+    /// Nothing is written when an approval comes to its end while another one
+    /// is waited for.
+    fn lapse(&mut self, now_ms: i64) {
+        if self.state != StepState::PartlyApproved {
+            return;
+        }
+        let ended = |approval: &Approval| approval.until_ms.is_some_and(|until| until <= now_ms);
+        let (lapsed, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.approvals)
+            .into_iter()
+            .partition(ended);
+        self.approvals = left;
+        let count = u32::try_from(lapsed.len()).unwrap_or(u32::MAX);
+        self.missing = self.missing.map(|missing| missing.saturating_add(count));
+        for approval in lapsed {
+            let until_ms = approval.until_ms.unwrap_or(now_ms);
+            let minutes = (until_ms - approval.wall_ms) / 60_000;
+            let why = format!("it lapsed {minutes} min after it was given");
+            self.set_aside(approval.by, approval.credential_id, approval.wall_ms, &why);
+        }
+        if self.approvals.is_empty() {
+            (self.state, self.missing) = (StepState::Waiting, None);
+        }
     }
 
     fn is_begun(&self) -> bool {
@@ -266,6 +376,7 @@ impl Seen {
                 | StepState::Rejected
                 | StepState::Refused
                 | StepState::DryRun
+                | StepState::Failed
                 | StepState::ByHand
         )
     }

@@ -8,7 +8,7 @@ use crate::routing::{Recipients, Stage};
 use crate::units;
 use crate::view::{ApproveView, PlanView, TakeView};
 use midwatch_clients::signed_link::{self, Link, TakeLink};
-use midwatch_events::{IncidentHeader, RemediationPlan, ids};
+use midwatch_events::{ActionStep, IncidentHeader, RemediationPlan, ids};
 use midwatch_runtime::agent::Moment;
 use midwatch_runtime::effect::Effect;
 
@@ -133,7 +133,12 @@ impl Core {
         let key = key.to_owned();
         let header = &plan.header;
         let recipients = self.recipients(state, Stage::Plan, header);
-        let step = plan.action_steps.iter().find(|step| step.typed.is_some());
+        // What only looks ends no harm: the link is for the first step that may.
+        let acts = |step: &&ActionStep| {
+            let typed = step.typed.as_deref();
+            typed.is_some_and(|action| !action.kind.only_looks())
+        };
+        let step = plan.action_steps.iter().find(acts);
         let link_key = self.link_key.as_ref();
         let link_key = link_key.filter(|_| !self.mails_rest(state, header));
         let (Some(link_key), Some(step)) = (link_key, step) else {

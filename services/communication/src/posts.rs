@@ -211,7 +211,13 @@ impl Core {
                 state.board.cause = Some(format!("{} ({}%)", cause.top, cause.confidence));
             }
             View::Plan(plan) => {
-                state.board.plan = Some(format!("{}, ETA {}", plan.count, plan.eta))
+                let dry_run = plan.dry_run && !plan.read_only;
+                let told = if dry_run {
+                    ", approving is a dry run"
+                } else {
+                    ""
+                };
+                state.board.plan = Some(format!("{}, ETA {}{told}", plan.count, plan.eta));
             }
             View::Resolved(end) => {
                 state.board.end = Some(format!("{} {}", end.mttr_both, end.method))
@@ -252,7 +258,15 @@ impl Core {
     /// What the plan lets people approve from where they are.
     pub(crate) fn offer(state: &mut State, plan: &RemediationPlan) {
         let steps = plan.action_steps.iter();
-        let typed = steps.filter_map(|step| Some((step, step.typed.as_deref()?)));
+        // What only looks is approved where its command is shown.
+        let typed = steps
+            .filter_map(|step| Some((step, step.typed.as_deref()?)))
+            .filter(|(_, action)| !action.kind.only_looks());
+        let dry_run = if plan.dry_run == Some(true) {
+            " (dry run)"
+        } else {
+            ""
+        };
         state
             .board
             .buttons
@@ -260,7 +274,7 @@ impl Core {
         for (step, action) in typed.take(2) {
             state.board.buttons.push(Button {
                 action: "approve".to_owned(),
-                label: format!("Approve {}: {}", step.step_id, step.action),
+                label: format!("Approve {}{dry_run}: {}", step.step_id, step.action),
                 value: format!(
                     "{}|{}|{}",
                     plan.header.incident_id, plan.plan_hash, step.step_id

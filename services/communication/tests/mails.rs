@@ -215,3 +215,28 @@ fn no_mail_loads_anything_from_elsewhere() {
         }
     }
 }
+
+#[test]
+fn the_plan_says_before_an_approval_that_it_would_be_a_dry_run() {
+    const TOLD: &str = "An approval makes a";
+    for (dry_run, told) in [(None, false), (Some(false), false), (Some(true), true)] {
+        let mut fault = connections();
+        fault.plan.dry_run = dry_run;
+        let mails = five(&fault);
+        for mail in &mails {
+            let wanted = told && mail.stage == "plan";
+            assert_eq!(
+                mail.body_text.contains(TOLD),
+                wanted,
+                "{dry_run:?} {}",
+                mail.stage
+            );
+            assert_eq!(
+                mail.body_html.contains(TOLD),
+                wanted,
+                "{dry_run:?} {}",
+                mail.stage
+            );
+        }
+    }
+}

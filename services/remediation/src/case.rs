@@ -1,7 +1,9 @@
 //! The case that a plan is for: what is believed to be wrong, where, and the
 //! names of the objects that were really seen.
 
+use crate::allowed::{Allowed, Lists};
 use crate::catalogue::Known;
+use crate::steps::host_of;
 use midwatch_clients::postgres::KeptRecord;
 use midwatch_events::action::ExpectedEffect;
 use midwatch_events::anomaly::Direction;
@@ -12,6 +14,7 @@ use midwatch_events::{AnomalyType, RcaCompleted, RootCauseCandidate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Names found in the records kept with the incident, for one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,25 +92,34 @@ impl Observed {
 
     fn read_gauge(&mut self, record: &KeptRecord) {
         let labels = &record.payload["labels"];
-        let Some(value) = record.value.and_then(whole) else {
-            return;
-        };
-        if REPLICAS.contains(&record.name.as_str()) {
+        if REPLICAS.contains(&record.name.as_str())
+            && let Some(value) = record.value.and_then(whole)
+        {
             self.replicas = Some(value);
         }
         if record.name == LIMITS
             && let (Some(container), Some(resource)) =
                 (text(&labels["container"]), text(&labels["resource"]))
+            && let Some(amount) = record.value.and_then(|value| amount(&resource, value))
         {
-            let amount = match resource.as_str() {
-                "memory" if value % GIB == 0 => format!("{}Gi", value / GIB),
-                "memory" if value % MIB == 0 => format!("{}Mi", value / MIB),
-                _ => value.to_string(),
-            };
             self.limits
                 .insert(format!("{container} {resource}"), amount);
         }
     }
+}
+
+/// A limit as Kubernetes writes it: cores, or bytes.
+fn amount(resource: &str, value: f64) -> Option<String> {
+    let Some(value) = whole(value) else {
+        // Of a core there are thousandths, and no smaller parts.
+        let thousandths = whole((value * 1_000.0).round()).filter(|_| resource == "cpu");
+        return thousandths.map(|count| format!("{count}m"));
+    };
+    Some(match resource {
+        "memory" if value.is_multiple_of(GIB) => format!("{}Gi", value / GIB),
+        "memory" if value.is_multiple_of(MIB) => format!("{}Mi", value / MIB),
+        _ => value.to_string(),
+    })
 }
 
 const MIB: u64 = 1 << 20;
@@ -136,6 +148,8 @@ fn text(value: &Value) -> Option<String> {
 pub struct Case<'a> {
     pub rca: &'a RcaCompleted,
     pub catalogue: &'a Catalogue,
+    /// What may be acted on beside workloads.
+    pub allowed: &'a Allowed,
     /// `K8S_NAMESPACE`.
     pub default_namespace: &'a str,
 }
@@ -251,6 +265,48 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// The metric that a look is about, which is not to change.
+    #[must_use]
+    pub fn subject(&self) -> ExpectedEffect {
+        self.effect().unwrap_or_else(|| ExpectedEffect {
+            service: self.rca.header.primary_service().to_owned(),
+            metric: self.rca.trigger_metric.clone(),
+            direction: Direction::Below,
+            baseline_value: 0.0,
+            within_ms: 0,
+        })
+    }
+
+    /// What is listed for the service, in the file and in the catalogue.
+    fn lists(&self, service: &str) -> Lists {
+        let mut lists = self.allowed.of(service);
+        let rest = |name: &str| {
+            let list = self.catalogue.get(service)?.rest.get(name)?.as_array()?;
+            Some(list.iter().filter_map(text).collect::<Vec<_>>())
+        };
+        for (name, list) in [
+            ("clearable_paths", &mut lists.clearable_paths),
+            ("logs", &mut lists.logs),
+            ("scripts", &mut lists.scripts),
+        ] {
+            list.extend(rest(name).unwrap_or_default());
+        }
+        lists
+    }
+
+    /// The unit that was observed; where none was, the one that is listed first.
+    fn unit(&self, service: &str, observed: &Observed) -> Option<String> {
+        let listed = || self.lists(service).units.into_iter().next();
+        observed.unit.clone().or_else(listed)
+    }
+
+    /// The first listed path on the file system that the trigger is about.
+    fn path(&self, service: &str) -> Option<String> {
+        let mount = label(&self.rca.trigger_metric, "mount").unwrap_or("/");
+        let mut paths = self.lists(service).clearable_paths.into_iter();
+        paths.find(|path| Path::new(path).starts_with(mount))
+    }
+
     /// What placeholders of `service`'s steps may be replaced by: names that
     /// were observed, or that the catalogue records.
     #[must_use]
@@ -291,6 +347,12 @@ impl<'a> Case<'a> {
                 observed.topic.clone().or_else(|| recorded("topic")),
             ),
             ("pod", observed.pod.clone()),
+            ("node", observed.node.clone()),
+            ("alertname", observed.alertname.clone()),
+            ("host", host_of(service).map(str::to_owned)),
+            ("unit", self.unit(service, observed)),
+            ("path", self.path(service)),
+            ("log", self.lists(service).logs.into_iter().next()),
         ];
         for (name, value) in found {
             if let Some(value) = value {
@@ -311,7 +373,7 @@ pub fn known(case: &Case<'_>, observed: &Observed, simulated: bool) -> Known {
     };
     known.see("service", service);
     known.see("workload", service);
-    if let Some(host) = service.strip_prefix("host/") {
+    if let Some(host) = host_of(service) {
         known.see("host", host);
     }
     let names = case.values(service, observed);
@@ -335,6 +397,8 @@ pub fn known(case: &Case<'_>, observed: &Observed, simulated: bool) -> Known {
         }
     }
     recorded(case, observed, &mut known);
+    let subject = case.subject();
+    known.see("subject", format!("{} {}", subject.service, subject.metric));
     if let Some(effect) = case.effect() {
         known.see("measure", format!("{} {}", effect.service, effect.metric));
     }
@@ -374,16 +438,28 @@ fn recorded(case: &Case<'_>, observed: &Observed, known: &mut Known) {
             known.see("setting", format!("{name} {value}"));
         }
     }
+    let lists = case.lists(case.service());
     for (name, list) in [
-        ("path", "clearable_paths"),
-        ("log", "logs"),
-        ("script", "scripts"),
+        ("unit", lists.units),
+        ("path", lists.clearable_paths),
+        ("log", lists.logs),
+        ("script", lists.scripts),
+        ("diagnostic", lists.diagnostics),
+        ("hook", lists.hooks),
     ] {
-        let values = rest(list).and_then(Value::as_array);
-        for value in values.into_iter().flatten().filter_map(text) {
+        for value in list {
             known.see(name, value);
         }
     }
+}
+
+/// A label in the name of a series: `mount` of `host_disk_percent{mount=/data}`.
+fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
+    let (_, labels) = series.split_once('{')?;
+    let mut labels = labels.trim_end_matches('}').split(',');
+    labels
+        .find_map(|one| one.split_once('=').filter(|(key, _)| *key == name))
+        .map(|(_, value)| value)
 }
 
 /// A number without needless decimals.

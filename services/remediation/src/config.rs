@@ -1,5 +1,7 @@
 //! Settings of the remediation agent.
 
+use crate::allowed::Allowed;
+use crate::executors::allowed;
 use crate::policy::{Mode, Policy, Source};
 use midwatch_runtime::config::Settings;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,8 @@ pub struct Config {
     pub knowledge_dir: PathBuf,
     /// `REMEDIATION_POLICY_FILE` and `REMEDIATION_MODE`.
     pub policy: Policy,
+    /// `REMEDIATION_ALLOWED_FILE`: what may be acted on beside workloads.
+    pub allowed: Allowed,
     /// Where it is read again before each action.
     pub policy_source: Source,
     /// `REMEDIATION_STOP_FILE`: while it is there, nothing runs.
@@ -65,6 +69,7 @@ impl Config {
             namespace,
             knowledge_dir: PathBuf::from(settings.text("KNOWLEDGE_DIR", "knowledge")),
             policy,
+            allowed: allowed(settings),
             policy_source,
             stop_file: settings.get("REMEDIATION_STOP_FILE").map(PathBuf::from),
             simulated_environment: settings.text("SIM_ENVIRONMENT", "simulation"),

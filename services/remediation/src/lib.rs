@@ -35,6 +35,7 @@
 //!   else, or names an action or object that is not there, leaves the
 //!   deterministic plan standing.
 
+pub mod allowed;
 pub mod case;
 pub mod catalogue;
 pub mod config;

@@ -110,7 +110,8 @@ fn context(rca: &RcaCompleted, plan: &RemediationPlan) -> Value {
     })
 }
 
-/// Puts the steps into the model's order. `services` are all names of the
+/// Puts the steps into the model's order, and says which of its reasons were
+/// left out because the facts do not carry them. `services` are all names of the
 /// service catalogue: one that the incident does not name may not be named.
 ///
 /// # Errors
@@ -120,7 +121,7 @@ pub fn apply(
     rca: &RcaCompleted,
     plan: &mut RemediationPlan,
     services: &[&str],
-) -> Result<(), String> {
+) -> Result<Vec<String>, String> {
     if order.steps.len() != plan.action_steps.len() {
         return Err(format!(
             "it names {} steps, the plan has {}",
@@ -129,10 +130,12 @@ pub fn apply(
         ));
     }
     let mut steps: Vec<ActionStep> = Vec::with_capacity(order.steps.len());
-    let facts = context(rca, plan).to_string();
-    let facts = Facts::of(&facts, services);
+    let text = context(rca, plan).to_string();
+    let facts = Facts::of(&text, services);
+    let mut left_out = Vec::new();
     for wanted in &order.steps {
-        let step = taken(wanted, plan, &facts)?;
+        let (step, unproven) = taken(wanted, plan, &facts)?;
+        left_out.extend(unproven);
         if steps.iter().any(|taken| taken.step_id == step.step_id) {
             return Err(format!("it names step {} twice", step.step_id));
         }
@@ -151,15 +154,16 @@ pub fn apply(
     }
     crate::steps::renumber(&mut steps);
     plan.action_steps = steps;
-    Ok(())
+    Ok(left_out)
 }
 
-/// The step that the model means, with its reason where that says nothing new.
+/// The step that the model means, with its reason where that says nothing new;
+/// else why the reason is left out.
 fn taken(
     wanted: &OrderedStep,
     plan: &RemediationPlan,
     facts: &Facts,
-) -> Result<ActionStep, String> {
+) -> Result<(ActionStep, Option<String>), String> {
     let mut steps = plan.action_steps.iter();
     let step = steps
         .find(|step| step.step_id == wanted.step_id)
@@ -187,14 +191,23 @@ fn taken(
             "it names {object:?}, which nobody observed in this incident"
         ));
     }
-    if facts.cover(&wanted.rationale) {
-        step.rationale = format!("{} Order: {}", step.rationale, wanted.rationale.trim());
+    let reason = wanted.rationale.trim();
+    if facts.cover(reason) && facts.quotes(reason) {
+        step.rationale = format!("{} Order: {reason}", step.rationale);
+    } else if !reason.is_empty() {
+        let shown: String = reason.chars().take(REASON).collect();
+        let why = format!(
+            "of {} it says {shown:?}, which no fact carries",
+            step.step_id
+        );
+        return Ok((step, Some(why)));
     }
-    Ok(step)
+    Ok((step, None))
 }
 
 /// The words of an incident's facts.
 struct Facts<'a> {
+    text: &'a str,
     known: HashSet<&'a str>,
     services: &'a [&'a str],
     /// Last parts of compound names: `service` of `payment-service`.
@@ -205,6 +218,7 @@ impl<'a> Facts<'a> {
     fn of(facts: &'a str, services: &'a [&'a str]) -> Facts<'a> {
         let all = services.iter().copied();
         Facts {
+            text: facts,
             known: words(facts).collect(),
             endings: all
                 .filter_map(|name| Some(name.rsplit_once('-')?.1))
@@ -226,6 +240,18 @@ impl<'a> Facts<'a> {
             let named = self.services.contains(word) || like_a_service;
             letters && (marked || numbered || named) && !self.known.contains(word)
         })
+    }
+
+    /// Whether everything that `text` quotes stands in the facts.
+    fn quotes(&self, text: &str) -> bool {
+        let even = |quoted: &str| text.matches(quoted).count().is_multiple_of(2);
+        let said = |quoted: &str| self.text.contains(quoted.trim());
+        even("\"")
+            && text.split('"').skip(1).step_by(2).all(said)
+            && text
+                .split('“')
+                .skip(1)
+                .all(|rest| said(rest.split('”').next().unwrap_or(rest)))
     }
 
     /// Whether each number and each compound name of `text` is a word of the
@@ -270,6 +296,21 @@ mod tests {
         ] {
             assert!(!facts.cover(bad), "{bad}");
             assert_eq!(facts.unknown_object(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_quotation_that_nothing_says_is_not_taken_over() {
+        let facts = Facts::of(r#"{"summary":"pool exhausted on payment-service"}"#, &[]);
+        for good in [
+            "It says \"pool exhausted\".",
+            "It ends the harm.",
+            "As “pool” says.",
+        ] {
+            assert!(facts.quotes(good), "{good}");
+        }
+        for bad in ["It says \"the ledger is gone\".", "“all is lost”", "a \" b"] {
+            assert!(!facts.quotes(bad), "{bad}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::executors::Executors;
 use crate::order::{self, Order};
 use crate::policy::Mode;
 use crate::proof::Proof;
-use crate::steps::Effective;
+use crate::steps::{Effective, is_host};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use midwatch_clients::knowledge::{IncidentHit, KnowledgeError, KnowledgeStore, RunbookHit};
@@ -25,6 +25,7 @@ use midwatch_runtime::effect::Effect;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// The remediation agent.
 pub struct Remediation {
@@ -75,6 +76,7 @@ impl Remediation {
                 namespace: config.namespace,
                 has_model: model.is_some(),
                 policy: config.policy,
+                allowed: config.allowed,
                 simulated_environment: config.simulated_environment,
                 has_simulator: config.simulator_url.is_some(),
             },
@@ -90,6 +92,7 @@ impl Remediation {
         let case = Case {
             rca,
             catalogue: &self.core.catalogue,
+            allowed: &self.core.allowed,
             default_namespace: &self.core.namespace,
         };
         let records = records::of_incident(&self.postgres.pool, rca.header.incident_id)
@@ -136,8 +139,16 @@ impl Remediation {
         // What a failed change of any sort is handled as; a cause that only a
         // runbook knows is looked up by its own name.
         let cause = family(case.cause()).map_or(case.cause(), |kind| kind.as_str());
-        let hits = self.knowledge.search_runbooks(&query, Some(cause)).await?;
-        let sections = match fitting(&hits, cause) {
+        // Runbooks for machines are few, and most of their causes have no name of
+        // their own: they are found by meaning.
+        let on_host = is_host(case.service());
+        let hits = if on_host {
+            let query = format!("host machine {} {query}", case.metric());
+            self.knowledge.search_runbooks(&query, None).await?
+        } else {
+            self.knowledge.search_runbooks(&query, Some(cause)).await?
+        };
+        let sections = match fitting(&hits, cause, on_host) {
             Some(runbook) => self.knowledge.runbook_sections(runbook).await?,
             None => Vec::new(),
         };
@@ -161,34 +172,41 @@ impl Remediation {
         let (tokens, cost_usd) = history::spent(&self.postgres.pool, draft.rca.header.incident_id)
             .await
             .map_err(|error| JobError::Transient(error.into()))?;
-        let outcome = model
-            .complete(LlmRequest {
-                call_id: job.id,
-                agent: "remediation".to_owned(),
-                purpose: ORDER.to_owned(),
-                tier: Tier::Reasoning,
-                system: order::system(),
-                user: order::question(job.id, &draft.rca, &draft.plan),
-                max_tokens: MODEL_TOKENS,
-                temperature: MODEL_TEMPERATURE,
-                schema: Some((order::SCHEMA.to_owned(), order::schema())),
-                spent: Spent {
-                    tokens,
-                    cost_usd,
-                    // Nobody waits for this one: its own time limit is enough.
-                    ms: 0,
-                },
-            })
-            .await;
-        let order = outcome
-            .result
-            .ok()
-            .and_then(|reply| reply.value)
-            .and_then(|value| serde_json::from_value::<Order>(value).ok());
-        Ok(Advice {
-            call: outcome.call,
-            order,
+        // Nobody waits for this one: its own time limit is enough.
+        let spent = Spent {
+            tokens,
+            cost_usd,
+            ms: 0,
+        };
+        Ok(asked(model, job.id, draft, spent).await)
+    }
+}
+
+/// Asks a model for an order of the draft's steps. A reply that is no order
+/// leaves none; the call says how it went.
+pub async fn asked(model: &LlmClient, job: Uuid, draft: &Draft, spent: Spent) -> Advice {
+    let outcome = model
+        .complete(LlmRequest {
+            call_id: job,
+            agent: "remediation".to_owned(),
+            purpose: ORDER.to_owned(),
+            tier: Tier::Reasoning,
+            system: order::system(),
+            user: order::question(job, &draft.rca, &draft.plan),
+            max_tokens: MODEL_TOKENS,
+            temperature: MODEL_TEMPERATURE,
+            schema: Some((order::SCHEMA.to_owned(), order::schema())),
+            spent,
         })
+        .await;
+    let order = outcome
+        .result
+        .ok()
+        .and_then(|reply| reply.value)
+        .and_then(|value| serde_json::from_value::<Order>(value).ok());
+    Advice {
+        call: outcome.call,
+        order,
     }
 }
 
@@ -242,11 +260,12 @@ fn effective(hits: &[IncidentHit]) -> Vec<Effective> {
 
 /// The runbook of the best section that is for this cause, or else near enough
 /// in meaning.
-fn fitting<'a>(hits: &'a [RunbookHit], cause: &str) -> Option<&'a str> {
+fn fitting<'a>(hits: &'a [RunbookHit], cause: &str, on_host: bool) -> Option<&'a str> {
     let for_cause = |hit: &&RunbookHit| hit.anomaly_types.iter().any(|kind| kind == cause);
-    hits.iter()
+    let of_kind = || hits.iter().filter(|hit| hit.is_for_hosts() == on_host);
+    of_kind()
         .find(for_cause)
-        .or_else(|| hits.iter().find(|hit| hit.score >= MIN_SIMILARITY))
+        .or_else(|| of_kind().find(|hit| hit.score >= MIN_SIMILARITY))
         .map(|hit| hit.runbook_id.as_str())
 }
 
@@ -341,6 +360,7 @@ mod tests {
             position: 0,
             steps: Vec::new(),
             causes: Vec::new(),
+            target: String::new(),
         }
     }
 
@@ -396,10 +416,13 @@ mod tests {
             hit("memory-leak", &["MEMORY_LEAK"], 0.7),
             hit("cpu-saturation", &["CPU_SATURATION"], 0.5),
         ];
-        assert_eq!(fitting(&hits, "CPU_SATURATION"), Some("cpu-saturation"));
-        assert_eq!(fitting(&hits, "TRAFFIC_DROP"), Some("memory-leak"));
         assert_eq!(
-            fitting(&[hit("memory-leak", &[], 0.39)], "TRAFFIC_DROP"),
+            fitting(&hits, "CPU_SATURATION", false),
+            Some("cpu-saturation")
+        );
+        assert_eq!(fitting(&hits, "TRAFFIC_DROP", false), Some("memory-leak"));
+        assert_eq!(
+            fitting(&[hit("memory-leak", &[], 0.39)], "TRAFFIC_DROP", false),
             None
         );
     }

@@ -1,9 +1,14 @@
 //! The steps of a plan: from runbook sections, or, where nothing is known well
 //! enough, steps that only look.
 
+mod looks;
+
+pub use looks::diagnosis;
+
 use crate::case::{Case, Observed, number};
 use crate::catalogue::{self, Known};
 use crate::config::MAX_STEPS;
+use looks::{Look, built_in};
 use midwatch_clients::knowledge::{ActionTemplate, FillError, RunbookHit, RunbookStep};
 use midwatch_events::ActionStep;
 use midwatch_events::action::{ActionKind, RiskClass, TypedAction};
@@ -182,7 +187,16 @@ fn typed(
     if let Some(why) = means.by_hand {
         return by_hand(why.to_owned());
     }
-    let Some(effect) = case.effect() else {
+    let looks = template.kind.only_looks();
+    if looks && means.known.simulated {
+        return by_hand("the simulated fleet has no pods or hosts to look at".to_owned());
+    }
+    let effect = if looks {
+        Some(case.subject())
+    } else {
+        case.effect()
+    };
+    let Some(effect) = effect else {
         return by_hand("no metric with a known baseline would show whether it helped".to_owned());
     };
     let given = match template.fill(values) {
@@ -260,6 +274,7 @@ fn plain_rollback(case: &Case<'_>, values: &BTreeMap<String, String>) -> ActionS
             command: "kubectl rollout undo deployment/{{service}} -n {{namespace}}",
             why: "The errors began with the release; the revision before it ran without them.",
             expect: "Pods of the former revision are ready and errors fall as the last new pod stops.",
+            typed: None,
         },
         values,
     );
@@ -274,6 +289,14 @@ fn plain_rollback(case: &Case<'_>, values: &BTreeMap<String, String>) -> ActionS
 
 fn why_dropped(step: &RunbookStep, error: &FillError) -> String {
     match error {
+        FillError::Missing { placeholder, .. }
+            if matches!(placeholder.as_str(), "unit" | "path" | "log") =>
+        {
+            format!(
+                "{:?} was left out: REMEDIATION_ALLOWED_FILE lists no {placeholder} for it",
+                step.action
+            )
+        }
         FillError::Missing { placeholder, .. } => format!(
             "{:?} was left out: no {} was observed",
             step.action,
@@ -360,130 +383,14 @@ fn owner(case: &Case<'_>, role: &str) -> String {
     }
 }
 
-/// A built-in step that only looks.
-struct Look {
-    action: &'static str,
-    command: &'static str,
-    why: &'static str,
-    expect: &'static str,
-}
-
-/// What is worth knowing about a workload of which nothing else is known.
-const WORKLOAD: [Look; 5] = [
-    Look {
-        action: "List the pods of {{service}}",
-        command: "kubectl get pods -l app={{service}} -n {{namespace}} -o wide",
-        why: "It tells one bad pod or node from a fault of the whole service.",
-        expect: "One line per pod; restarts, pods that are not ready and their nodes stand out.",
-    },
-    Look {
-        action: "Read the last quarter of an hour of logs of {{service}}",
-        command: "kubectl logs -l app={{service}} -n {{namespace}} --since=15m --tail=300 --prefix",
-        why: "The first new kind of error often names the failing part.",
-        expect: "Lines of all pods; look for the first error that was not there before.",
-    },
-    Look {
-        action: "Compare the rollouts of {{service}}",
-        command: "kubectl rollout history deployment/{{service}} -n {{namespace}}",
-        why: "A change that no deployment event announced shows here.",
-        expect: "The list of revisions; a recent one is the first suspect.",
-    },
-    Look {
-        action: "Read CPU and memory of the pods of {{service}}",
-        command: "kubectl top pods -l app={{service}} -n {{namespace}} --containers",
-        why: "It tells a shortage inside the pods from trouble with something they call.",
-        expect: "One line per container; saturated ones are near their limit.",
-    },
-    Look {
-        action: "Read the events around {{service}}",
-        command: "kubectl get events -n {{namespace}} --sort-by=.lastTimestamp",
-        why: "Kills, failed probes and evictions are written there and nowhere else.",
-        expect: "The latest events at the end; those that name {{service}} matter.",
-    },
-];
-
-/// The same for a machine.
-const HOST: [Look; 4] = [
-    Look {
-        action: "List the busiest processes of the machine",
-        command: "top -b -n 1 -o %CPU",
-        why: "It names who uses the processor and the memory.",
-        expect: "The first lines carry most of the load.",
-    },
-    Look {
-        action: "Read memory and swap of the machine",
-        command: "free -m",
-        why: "Little available memory and used swap explain slowness of everything else.",
-        expect: "The column available and the line Swap.",
-    },
-    Look {
-        action: "Read the fill of the machine's file systems",
-        command: "df -h",
-        why: "A full disk stops logs, databases and queues.",
-        expect: "No file system above 90 %.",
-    },
-    Look {
-        action: "Read the machine's errors of the last quarter of an hour",
-        command: "journalctl -p err --since -15min --no-pager",
-        why: "Hardware, kernel and service failures are reported there.",
-        expect: "Few lines; those near the onset matter.",
-    },
-];
-
-fn built_in(look: &Look, values: &BTreeMap<String, String>) -> (RunbookStep, ActionStep) {
-    let step = RunbookStep {
-        priority: Priority::Immediate,
-        action: look.action.to_owned(),
-        command: look.command.to_owned(),
-        why: look.why.to_owned(),
-        expect: look.expect.to_owned(),
-        rollback: "none: read-only".to_owned(),
-        risk: "read-only".to_owned(),
-        owner: "on-call".to_owned(),
-        typed: None,
-    };
-    let filled = step.fill("S0", values).unwrap_or_else(|_| {
-        // A name that no command may hold: the words stay, the command goes.
-        let plain = |text: &str| {
-            text.replace("{{service}}", "the service")
-                .replace("{{namespace}}", "its namespace")
-        };
-        ActionStep {
-            step_id: String::new(),
-            priority: step.priority,
-            action: plain(look.action),
-            command: "none: the observed name is not a plain word and may not stand in a command"
-                .to_owned(),
-            rationale: plain(look.why),
-            risk_level: step.risk.clone(),
-            owner: step.owner.clone(),
-            expected_outcome: plain(look.expect),
-            rollback: step.rollback.clone(),
-            typed: None,
-        }
-    });
-    (step, filled)
-}
-
-/// Steps that only look, at the suspected service.
-#[must_use]
-pub fn diagnosis(case: &Case<'_>, observed: &Observed) -> Chosen {
-    let looks: &[Look] = if is_host(case.service()) {
-        &HOST
-    } else {
-        &WORKLOAD
-    };
-    let values = case.values(case.service(), observed);
-    let mut chosen = Chosen::default();
-    for look in looks {
-        let (step, filled) = built_in(look, &values);
-        chosen.take(explained(case, &step, filled, None), None);
-    }
-    chosen.finish(case, &[], 0)
-}
-
-/// Machines are no workloads: the commands of runbooks do not fit them.
+/// Machines are no workloads: the commands of most runbooks do not fit them.
 #[must_use]
 pub fn is_host(service: &str) -> bool {
-    service.starts_with("host/")
+    host_of(service).is_some()
+}
+
+/// The name of the machine, where the service is one.
+#[must_use]
+pub fn host_of(service: &str) -> Option<&str> {
+    service.strip_prefix("host/")
 }

@@ -122,9 +122,12 @@ impl Altered {
     }
 
     fn frame(&mut self) {
-        self.add("called read-only", &["lowered_risk"], |action| {
-            action.risk = RiskClass::ReadOnly;
-        });
+        // What only looks is called so rightly.
+        if !self.base.kind.only_looks() {
+            self.add("called read-only", &["lowered_risk"], |action| {
+                action.risk = RiskClass::ReadOnly;
+            });
+        }
         for executor in [
             Executor::Kubernetes,
             Executor::Local,

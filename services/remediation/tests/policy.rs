@@ -4,7 +4,7 @@
 mod fixtures;
 
 use fixtures::{AT, connections, found, live_core, typed_pool_runbook};
-use midwatch_events::action::{RiskClass, TypedAction};
+use midwatch_events::action::{ActionKind, RiskClass, TypedAction};
 use midwatch_remediation::decide::State;
 use midwatch_remediation::execution::Execution;
 use midwatch_remediation::policy::{Approval, Policy, Ruling, Wish, parse};
@@ -46,8 +46,8 @@ const COLUMNS: [(RiskClass, bool); 5] = [
 ];
 
 /// Who approved (name, credential, whether it still counts) and what becomes of
-/// it by class: read-only with and without an undo, low-risk, disruptive,
-/// destructive. `run`, how many are missing, or the rule that refuses.
+/// it by class: a look, what calls itself one and changes something, low-risk,
+/// disruptive, destructive. `run`, how many are missing, or the rule that refuses.
 type Row = (
     &'static str,
     &'static [(&'static str, &'static str, bool)],
@@ -163,7 +163,7 @@ const WINDOWS: [Window; 8] = [
         |policy| {
             policy
                 .forbidden
-                .insert(midwatch_events::action::ActionKind::RaisePoolSize);
+                .extend([ActionKind::RaisePoolSize, ActionKind::DescribeWorkload]);
             false
         },
         ["forbidden_kind"; 5],
@@ -191,10 +191,13 @@ fn every_class_approver_window_and_mode_has_the_outcome_of_the_table() {
         let stopped = prepare(&mut policy);
         for (environment, dry_run) in [("shop", false), ("test", true)] {
             for (who, approvals, outcomes) in APPROVERS {
-                for (column, (risk, undoable)) in COLUMNS.into_iter().enumerate() {
+                for (column, (risk, looks)) in COLUMNS.into_iter().enumerate() {
                     let mut action = action();
                     action.risk = risk;
-                    action.undo = action.undo.filter(|_| undoable);
+                    if risk == RiskClass::ReadOnly && looks {
+                        action.kind = ActionKind::DescribeWorkload;
+                        action.undo = None;
+                    }
                     let given: Vec<Approval> = approvals
                         .iter()
                         .map(|(by, credential, counts)| Approval {

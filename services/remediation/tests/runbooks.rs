@@ -42,6 +42,7 @@ fn sections(knowledge: &Knowledge, runbook: &str) -> Vec<RunbookHit> {
         position: 0,
         steps: section.steps.clone(),
         causes: runbook.causes.clone(),
+        target: runbook.target.clone().unwrap_or_default(),
     });
     sections.collect()
 }

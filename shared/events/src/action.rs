@@ -33,11 +33,20 @@ pub enum ActionKind {
     SilenceAlert,
     /// A script that a runbook names, from the folder that is allowed.
     RunScript,
+    /// A program behind one of the allowed addresses, asked by a signed
+    /// request.
+    CallWebhook,
+    /// Reads a workload, its pods and their events.
+    DescribeWorkload,
+    /// Reads the last lines that a pod wrote.
+    TailLogs,
+    /// A script that only looks, from the list that is allowed.
+    RunDiagnostic,
 }
 
 impl ActionKind {
     /// Every kind.
-    pub const ALL: [ActionKind; 14] = [
+    pub const ALL: [ActionKind; 18] = [
         ActionKind::RestartRollout,
         ActionKind::RollbackDeployment,
         ActionKind::Scale,
@@ -52,6 +61,10 @@ impl ActionKind {
         ActionKind::RestartUnit,
         ActionKind::SilenceAlert,
         ActionKind::RunScript,
+        ActionKind::CallWebhook,
+        ActionKind::DescribeWorkload,
+        ActionKind::TailLogs,
+        ActionKind::RunDiagnostic,
     ];
 
     /// The name on the wire.
@@ -72,7 +85,21 @@ impl ActionKind {
             ActionKind::RestartUnit => "restart_unit",
             ActionKind::SilenceAlert => "silence_alert",
             ActionKind::RunScript => "run_script",
+            ActionKind::CallWebhook => "call_webhook",
+            ActionKind::DescribeWorkload => "describe_workload",
+            ActionKind::TailLogs => "tail_logs",
+            ActionKind::RunDiagnostic => "run_diagnostic",
         }
+    }
+
+    /// Whether it only looks. What it prints is its result; no effect is
+    /// expected of it, and none is looked for.
+    #[must_use]
+    pub fn only_looks(self) -> bool {
+        matches!(
+            self,
+            ActionKind::DescribeWorkload | ActionKind::TailLogs | ActionKind::RunDiagnostic
+        )
     }
 
     /// The kind of this wire name.
@@ -181,9 +208,11 @@ pub struct TypedAction {
     pub pre_checks: Vec<String>,
     /// What it touches, in one sentence.
     pub blast_radius: String,
+    /// Of an action that only looks, the metric that it is about: nothing is
+    /// expected to change.
     pub effect: ExpectedEffect,
-    /// Absent where nothing takes it back; such an action always needs
-    /// approval.
+    /// Absent where nothing takes it back; such an action needs approval,
+    /// unless it only looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Undo>,
 }

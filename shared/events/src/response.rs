@@ -44,8 +44,7 @@ pub struct ActionStep {
     pub expected_outcome: String,
     /// The command that undoes it, or `none: ` and why there is none.
     pub rollback: String,
-    /// What would be executed; absent where a person has to do it by hand, and
-    /// where the step only looks.
+    /// What would be executed; absent where a person has to do it by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub typed: Option<Box<TypedAction>>,
 }
@@ -73,6 +72,10 @@ pub struct RemediationPlan {
     /// [`crate::action::plan_hash`]; what approvals are bound to.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub plan_hash: String,
+    /// Whether an approval leads to a dry run only, by the policy at the time
+    /// of the plan; absent in plans of older builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
 }
 
 /// What became of one step.

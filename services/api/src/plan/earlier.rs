@@ -38,7 +38,7 @@ pub(super) fn earlier(
             continue;
         }
         for step in &plan.action_steps {
-            let view = step_view(step, happened(&plan, &step.step_id, timeline), false);
+            let view = step_view(step, happened(&plan, &step.step_id, timeline), None);
             if was_begun(view.state) {
                 steps.push(EarlierStep {
                     plan_id: plan.plan_id,

@@ -63,8 +63,15 @@ fn lines(told: &[(&str, Value)]) -> Vec<AgentEvent> {
 }
 
 fn told(told: &[(&str, Value)]) -> StepView {
-    step_view(&step(true), happened(&plan(7), "S1", &lines(told)), true)
+    step_view(
+        &step(true),
+        happened(&plan(7), "S1", &lines(told)),
+        Some(NOW),
+    )
 }
+
+/// Wall clock of these tests.
+const NOW: i64 = 1_000_000;
 
 fn asked(kind: &'static str, more: Value) -> (&'static str, Value) {
     let mut payload = json!({"command": "approve", "target": "S1", "plan_hash": "h", "rule": ""});
@@ -138,9 +145,14 @@ fn a_step_is_as_far_as_its_last_telling_line() {
         (vec![&second, &intent, &limit], S::Refused, true),
         (vec![&second, &intent, &done, &refused], S::Done, false),
         (vec![&second, &intent, &done, &undone], S::Undone, false),
-        (vec![&second, &intent, &dry], S::DryRun, false),
+        (vec![&second, &intent, &dry], S::DryRun, true),
         (vec![&second, &intent, &dry, &second], S::Approved, false),
         (vec![&second, &intent, &failed], S::Failed, true),
+        (
+            vec![&second, &intent, &failed, &first],
+            S::PartlyApproved,
+            true,
+        ),
         (vec![&second, &intent, &done, &undoing], S::Done, false),
         (vec![&second, &intent, &open], S::Unknown, false),
     ] {
@@ -179,7 +191,7 @@ fn a_verification_keeps_its_numbers() {
     assert_eq!(last.result, "It rose.");
     assert!(seen.two_people);
     assert_eq!(
-        step_view(&step(false), Vec::new(), true).state,
+        step_view(&step(false), Vec::new(), Some(NOW)).state,
         StepState::ByHand
     );
 }
@@ -229,4 +241,112 @@ fn what_was_carried_out_under_an_earlier_plan_is_told_with_it() {
         (&shown["step_id"], &shown["state"]),
         (&json!("S1"), &json!("verified"))
     );
+}
+
+/// Lines, and for maria and jan why their approval does not count; empty where
+/// it does, or where none was given.
+#[test]
+fn an_approval_that_does_not_count_is_told_with_the_reason_and_may_be_given_again() {
+    let by = |who: &str, missing: u32, until_ms: i64| {
+        asked(
+            "ACTION_APPROVED",
+            json!({"by": who, "credential_id": who, "approvals_missing": missing,
+                "until_ms": until_ms}),
+        )
+    };
+    let refused = |who: &str, rule: &str| {
+        asked(
+            "ACTION_REFUSED",
+            json!({"by": who, "credential_id": who, "rule": rule}),
+        )
+    };
+    let first = by("maria", 1, NOW + 1);
+    let lapsed = by("maria", 1, NOW);
+    let second = by("jan", 0, NOW + 1);
+    let expired = ran(
+        "ACTION_REFUSED",
+        json!({"by": "maria, jan", "rule": "expired"}),
+    );
+    let intent = ran("ACTION_STARTED", json!({}));
+    let failed = ran("ACTION_FAILED", json!({"details": {"status": "failed"}}));
+    let dry = json!({"dry_run": true, "details": {"status": "done"}});
+    let dry = ran("ACTION_EXECUTED", dry);
+    let vain = refused("jan", "approver");
+    let twice = refused("maria", "same_credential");
+    let no = asked(
+        "ACTION_REFUSED",
+        json!({"command": "reject", "rule": "rejected"}),
+    );
+    for (lines, state, counted, void) in [
+        (vec![&first], "partly_approved", vec!["maria"], vec![]),
+        (vec![&lapsed], "waiting", vec![], vec![("maria", "lapsed")]),
+        (
+            vec![&lapsed, &first],
+            "partly_approved",
+            vec!["maria"],
+            vec![],
+        ),
+        (vec![&vain], "refused", vec![], vec![("jan", "words")]),
+        (vec![&vain, &second], "approved", vec!["jan"], vec![]),
+        (
+            vec![&first, &twice],
+            "partly_approved",
+            vec!["maria"],
+            vec![],
+        ),
+        (
+            vec![&first, &second, &expired],
+            "refused",
+            vec![],
+            vec![("maria", "words"), ("jan", "words")],
+        ),
+        (
+            vec![&first, &no],
+            "rejected",
+            vec![],
+            vec![("maria", "words")],
+        ),
+        (
+            vec![&second, &intent, &failed],
+            "failed",
+            vec![],
+            vec![("jan", "changed nothing")],
+        ),
+        (
+            vec![&second, &intent, &dry],
+            "dry_run",
+            vec![],
+            vec![("jan", "dry run")],
+        ),
+    ] {
+        let lines: Vec<(&str, Value)> = lines.into_iter().cloned().collect();
+        let seen = told(&lines);
+        assert_eq!(json!(seen.state), state, "{lines:?}");
+        let approvals = seen.approvals.iter();
+        let names: Vec<&str> = approvals.map(|one| one.by.as_str()).collect();
+        assert_eq!(names, counted, "{lines:?}");
+        assert_eq!(seen.void_approvals.len(), void.len(), "{lines:?}");
+        for (one, (who, why)) in seen.void_approvals.iter().zip(void) {
+            assert_eq!(one.credential_id, who);
+            assert!(one.why.contains(why), "{}", one.why);
+        }
+        // Whoever's approval does not count finds the button again.
+        assert_eq!(seen.can_decide, state != "approved", "{lines:?}");
+    }
+}
+
+#[test]
+fn an_approval_of_another_plan_is_told_until_its_author_approves_this_one() {
+    let other = asked(
+        "ACTION_REFUSED",
+        json!({"by": "maria", "rule": "plan_hash", "plan_hash": "of another plan"}),
+    );
+    let mine = asked(
+        "ACTION_APPROVED",
+        json!({"by": "maria", "approvals_missing": 0}),
+    );
+    let of_other = |told: &[(&str, Value)]| told::of_other_plans(&plan(7), &lines(told)).len();
+    assert_eq!(of_other(std::slice::from_ref(&other)), 1);
+    assert_eq!(of_other(&[other.clone(), mine.clone()]), 0);
+    assert_eq!(of_other(&[mine, other]), 1);
 }

@@ -1,6 +1,6 @@
 //! The lines of remediation in the audit trail, as what happened to a step.
 
-use super::{Happening, hash_of};
+use super::{Happening, Void, hash_of};
 use midwatch_clients::postgres::read::AgentEvent;
 use midwatch_events::action::Verification;
 use midwatch_events::response::RemediationPlan;
@@ -24,6 +24,8 @@ struct Told {
     channel: String,
     rule: String,
     approvals_missing: Option<u32>,
+    /// Until when an approval counts, wall clock.
+    until_ms: Option<i64>,
     dry_run: bool,
     is_undo: bool,
     details: Option<Details>,
@@ -110,8 +112,38 @@ fn happening(event: &AgentEvent, told: Told) -> Option<Happening> {
         dry_run: told.dry_run,
         is_undo: told.is_undo,
         was_asked: !told.command.is_empty(),
+        is_approval: told.command == "approve",
+        until_ms: told.until_ms,
         succeeded,
         approvals_missing: told.approvals_missing,
         verification: details.verification,
     })
 }
+
+/// Approvals that were meant for another plan than this one, oldest first,
+/// unless the same person has approved something of this one since.
+pub(super) fn of_other_plans(plan: &RemediationPlan, timeline: &[AgentEvent]) -> Vec<Void> {
+    let mut found: Vec<Void> = Vec::new();
+    let lines = timeline.iter().filter(|event| event.agent == "remediation");
+    for event in lines {
+        let Ok(told) = Told::deserialize(&event.payload) else {
+            continue;
+        };
+        match (event.event_type.as_str(), told.rule.as_str()) {
+            ("ACTION_REFUSED", "plan_revised" | "plan_hash") => found.push(Void {
+                by: told.by,
+                credential_id: told.credential_id,
+                wall_ms: event.wall_ms,
+                why: event.summary.clone(),
+            }),
+            ("ACTION_APPROVED", _) if told.plan_hash == hash_of(plan) => {
+                found.retain(|one| one.by != told.by);
+            }
+            _ => {}
+        }
+    }
+    found.split_off(found.len().saturating_sub(SHOWN))
+}
+
+/// So many of them are shown.
+const SHOWN: usize = 5;

@@ -25,6 +25,8 @@ pub struct PlanView {
     pub runbooks: Vec<String>,
     /// Whether every step only looks.
     pub read_only: bool,
+    /// Whether an approval leads to a dry run only.
+    pub dry_run: bool,
     /// What the one recipient of this mail may approve.
     pub approve: Option<ApproveView>,
 }
@@ -125,6 +127,7 @@ pub fn plan(
             .action_steps
             .iter()
             .all(|step| step.risk_level == "read-only"),
+        dry_run: plan.dry_run.unwrap_or(false),
         approve: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::form::{Form, Number, is_plain};
 use super::kinds::{Parameter, Source, Spec, Undoing, spec};
-use super::{Known, fill, undo};
+use super::{Known, Quantity, fill, most, undo};
 use midwatch_events::action::{Executor, TypedAction};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -136,7 +136,7 @@ fn argument(
             let from = arguments.get(of).and_then(|from| Number::parse(from));
             let within = from.zip(Number::parse(value)).is_some_and(|(from, to)| {
                 let most = from.grown(percent).map_or(0, |most| most.value);
-                from.unit == to.unit && to.value > from.value && to.value <= most
+                to.value > from.value && to.value <= most
             });
             within.then_some(()).ok_or_else(|| {
                 Refusal::new(
@@ -145,8 +145,36 @@ fn argument(
                 )
             })
         }
+        Source::Raised {
+            of,
+            resource,
+            percent,
+        } => {
+            let of_name = |name: &str| arguments.get(name).map(String::as_str);
+            raised(of_name(of), of_name(resource), percent, value).ok_or_else(|| {
+                Refusal::new(
+                    "out_of_bounds",
+                    format!(
+                        "{told} must be more than {of}, at most {percent} % of it and at most {}",
+                        of_name(resource)
+                            .and_then(most)
+                            .map_or_else(|| "nothing".to_owned(), |most| most.to_string())
+                    ),
+                )
+            })
+        }
         Source::Fixed => Ok(()),
     }
+}
+
+/// Whether an amount lies above the one that it is raised from, and within both
+/// bounds.
+fn raised(from: Option<&str>, resource: Option<&str>, percent: u64, to: &str) -> Option<()> {
+    let (from, to) = (Quantity::parse(from?)?, Quantity::parse(to)?);
+    let is_more = to.compare(&from)?.is_gt();
+    let is_bounded = to.compare(&from.grown(percent)?)?.is_le();
+    let is_possible = to.compare(&most(resource?)?)?.is_le();
+    (is_more && is_bounded && is_possible).then_some(())
 }
 
 /// All but the arguments: none of it is the proposer's to choose.
@@ -194,7 +222,13 @@ fn frame(spec: &Spec, action: &TypedAction, known: &Known) -> Result<(), Refusal
     }
     let effect = &action.effect;
     let measured = format!("{} {}", effect.service, effect.metric);
-    if !known.has("measure", &measured)
+    // Nobody expects anything of a look; it is about the incident all the same.
+    let about = if action.kind.only_looks() {
+        "subject"
+    } else {
+        "measure"
+    };
+    if !known.has(about, &measured)
         || !effect.baseline_value.is_finite()
         || effect.within_ms != spec.within_ms
     {

@@ -2,6 +2,7 @@
 //! characters: what a shell, a path or a look-alike letter could make of a
 //! value does not pass any of them.
 
+use super::quantity::Quantity;
 use std::fmt;
 
 /// The form of an argument.
@@ -16,7 +17,7 @@ pub enum Form {
         min: u64,
         max: u64,
     },
-    /// An amount of processor or memory: `500m`, `2`, `1Gi`.
+    /// An amount of processor or memory: `500m`, `2`, `1.5Gi`, `512M`.
     Amount,
     /// An environment variable: `DB_POOL_MAX`.
     Variable,
@@ -61,10 +62,10 @@ impl Form {
                         && ends(u8::is_ascii_alphanumeric)
                         && !value.contains("..")
                 }
-                Form::Count { min, max } => Number::parse(value).is_some_and(|number| {
-                    number.unit.is_empty() && (min..=max).contains(&number.value)
-                }),
-                Form::Amount => Number::parse(value).is_some_and(|number| number.value > 0),
+                Form::Count { min, max } => {
+                    Number::parse(value).is_some_and(|number| (min..=max).contains(&number.value))
+                }
+                Form::Amount => Quantity::parse(value).is_some_and(|one| one.is_positive()),
                 Form::Variable => {
                     bytes[0].is_ascii_uppercase()
                         && all(b"_", |byte| {
@@ -100,11 +101,10 @@ fn is_path(value: &str) -> bool {
     parts.len() >= 2 && parts.iter().all(plain)
 }
 
-/// A whole number with its unit: empty, `m`, `Mi` or `Gi`.
+/// A whole number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number {
     pub value: u64,
-    pub unit: &'static str,
 }
 
 impl Number {
@@ -113,11 +113,8 @@ impl Number {
     #[must_use]
     pub fn parse(text: &str) -> Option<Number> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let unit = ["", "m", "Mi", "Gi"]
-            .into_iter()
-            .find(|unit| *unit == &text[digits..])?;
         let value: u64 = text[..digits].parse().ok()?;
-        let number = Number { value, unit };
+        let number = Number { value };
         (digits <= 9 && number.to_string() == text).then_some(number)
     }
 
@@ -125,13 +122,13 @@ impl Number {
     #[must_use]
     pub fn grown(self, percent: u64) -> Option<Number> {
         let value = self.value.checked_mul(percent)?.div_ceil(100);
-        Some(Number { value, ..self })
+        Some(Number { value })
     }
 }
 
 impl fmt::Display for Number {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}{}", self.value, self.unit)
+        write!(formatter, "{}", self.value)
     }
 }
 
@@ -172,8 +169,8 @@ mod tests {
             ),
             (
                 Form::Amount,
-                &["500m", "2", "1Gi"],
-                &["0", "1gi", "1Ti", "-1", "01Gi"],
+                &["500m", "2", "1Gi", "512M", "1.5Gi", "1Ti", "1e3"],
+                &["0", "0m", "1gi", "-1", "1e+3", "1 Gi"],
             ),
             (
                 Form::Variable,
@@ -223,15 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_grow_in_their_unit() {
+    fn numbers_grow_to_whole_ones() {
         let grown = |text, percent| Number::parse(text).and_then(|one| one.grown(percent));
         assert_eq!(
             grown("3", 200).map(|one| one.to_string()).as_deref(),
             Some("6")
-        );
-        assert_eq!(
-            grown("1Gi", 200).map(|one| one.to_string()).as_deref(),
-            Some("2Gi")
         );
         assert_eq!(
             grown("7", 150).map(|one| one.to_string()).as_deref(),

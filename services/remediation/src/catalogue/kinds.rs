@@ -17,6 +17,13 @@ pub enum Source {
     /// More than the observed number `of`, and at most `percent` of a hundred
     /// of it.
     Grown { of: &'static str, percent: u64 },
+    /// The same of an amount, and at most what [`MOST_OF`] says of the
+    /// `resource`.
+    Raised {
+        of: &'static str,
+        resource: &'static str,
+        percent: u64,
+    },
     /// Chosen from what the form allows; the first or least is the default.
     Fixed,
 }
@@ -34,6 +41,8 @@ pub struct Parameter {
 pub enum Undoing {
     /// Nothing does, and why.
     None(&'static str),
+    /// There is nothing to take back: it only looks.
+    Nothing,
     /// The same kind with two arguments exchanged.
     Exchange(&'static str, &'static str),
     /// The same kind with one argument set.
@@ -101,6 +110,9 @@ const HOST: Parameter = seen("host", Form::Name);
 const SWITCH: Form = Form::OneOf(&["true", "false"]);
 const EXISTS: &str = "deployment {workload} exists in namespace {namespace}";
 const SETTLED: &str = "no rollout of {workload} is under way";
+/// The most that a limit is raised to: beyond it a pod fits few nodes, and a
+/// rollout that waits for one is an outage of its own.
+pub(super) const MOST_OF: [(&str, &str); 2] = [("cpu", "16"), ("memory", "64Gi")];
 const MINUTES_3: i64 = 180_000;
 const MINUTES_5: i64 = 300_000;
 
@@ -122,6 +134,10 @@ pub fn spec(kind: ActionKind) -> &'static Spec {
         ActionKind::RestartUnit => &RESTART_UNIT,
         ActionKind::SilenceAlert => &SILENCE_ALERT,
         ActionKind::RunScript => &RUN_SCRIPT,
+        ActionKind::CallWebhook => &CALL_WEBHOOK,
+        ActionKind::DescribeWorkload => &DESCRIBE_WORKLOAD,
+        ActionKind::TailLogs => &TAIL_LOGS,
+        ActionKind::RunDiagnostic => &RUN_DIAGNOSTIC,
     }
 }
 
@@ -251,8 +267,9 @@ const RAISE_LIMIT: Spec = Spec {
         of(
             "limit",
             Form::Amount,
-            Source::Grown {
+            Source::Raised {
                 of: "from_limit",
+                resource: "resource",
                 percent: 200,
             },
         ),
@@ -402,3 +419,69 @@ const RUN_SCRIPT: Spec = Spec {
     undoing: Undoing::None("what a script did is not known here"),
     command: "./{script}",
 };
+
+const CALL_WEBHOOK: Spec = Spec {
+    kind: ActionKind::CallWebhook,
+    executor: Executor::Webhook,
+    // Nobody here knows what the program behind the address does.
+    risk: RiskClass::Destructive,
+    parameters: &[seen("hook", Form::Name)],
+    pre_checks: &["{hook} is a webhook of the list of what is allowed"],
+    blast_radius: "Whatever the program behind the webhook {hook} does.",
+    within_ms: MINUTES_5,
+    undoing: Undoing::None("what the webhook's receiver did is not known here"),
+    command: "none: a signed request to the webhook {hook}",
+};
+
+const DESCRIBE_WORKLOAD: Spec = Spec {
+    kind: ActionKind::DescribeWorkload,
+    executor: Executor::Kubernetes,
+    risk: RiskClass::ReadOnly,
+    parameters: &[NAMESPACE, WORKLOAD],
+    pre_checks: &[EXISTS],
+    blast_radius: "Nothing changes: deployment {workload} in namespace {namespace}, its pods and their events are read.",
+    within_ms: 0,
+    undoing: Undoing::Nothing,
+    command: "kubectl describe deployment/{workload} -n {namespace}",
+};
+
+const TAIL_LOGS: Spec = Spec {
+    kind: ActionKind::TailLogs,
+    executor: Executor::Kubernetes,
+    risk: RiskClass::ReadOnly,
+    parameters: &[NAMESPACE, seen("pod", Form::Name)],
+    pre_checks: &["pod {pod} exists in namespace {namespace}"],
+    blast_radius: "Nothing changes: the last lines of pod {pod} in namespace {namespace} are read.",
+    within_ms: 0,
+    undoing: Undoing::Nothing,
+    command: "kubectl logs {pod} -n {namespace} --all-containers --tail=100",
+};
+
+const RUN_DIAGNOSTIC: Spec = Spec {
+    kind: ActionKind::RunDiagnostic,
+    executor: Executor::Local,
+    risk: RiskClass::ReadOnly,
+    parameters: &[seen("diagnostic", Form::Name)],
+    pre_checks: &["{diagnostic} is on the list of scripts that only look"],
+    blast_radius: "Nothing changes: the script {diagnostic} only looks, as whoever listed it says.",
+    within_ms: 0,
+    undoing: Undoing::Nothing,
+    command: "./{diagnostic}",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_looks_is_read_only_and_nothing_else_is() {
+        for kind in ActionKind::ALL {
+            let spec = spec(kind);
+            assert_eq!(spec.kind, kind);
+            let looks = kind.only_looks();
+            assert_eq!(spec.risk == RiskClass::ReadOnly, looks, "{}", kind.as_str());
+            assert_eq!(spec.undoing == Undoing::Nothing, looks, "{}", kind.as_str());
+            assert_eq!(spec.within_ms == 0, looks, "{}", kind.as_str());
+        }
+    }
+}

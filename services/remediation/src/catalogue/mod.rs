@@ -9,10 +9,12 @@
 mod check;
 mod form;
 mod kinds;
+pub mod quantity;
 
 pub use check::{Refusal, check};
 pub use form::{Form, Number};
 pub use kinds::{Parameter, Source, Spec, Undoing, spec};
+pub use quantity::Quantity;
 
 use midwatch_events::action::{ActionKind, Executor, ExpectedEffect, TypedAction, Undo};
 use serde::{Deserialize, Serialize};
@@ -125,6 +127,16 @@ fn derived(
                 .grown(percent)?
                 .to_string(),
         ),
+        Source::Raised {
+            of,
+            resource,
+            percent,
+        } => {
+            let from = Quantity::parse(arguments.get(of)?)?;
+            let (grown, most) = (from.grown(percent)?, most(arguments.get(resource)?)?);
+            let is_more = grown.compare(&most)? == std::cmp::Ordering::Greater;
+            Some(if is_more { most } else { grown }.to_string())
+        }
         Source::Fixed => match parameter.form {
             Form::OneOf([only, ..]) => Some((*only).to_owned()),
             Form::Count { min, .. } => Some(min.to_string()),
@@ -133,11 +145,17 @@ fn derived(
     }
 }
 
+/// The most that a limit of this resource is raised to.
+pub(super) fn most(resource: &str) -> Option<Quantity> {
+    let found = kinds::MOST_OF.iter().find(|(name, _)| *name == resource);
+    Quantity::parse(found?.1)
+}
+
 /// What takes an action with these arguments back.
 fn undo(spec: &Spec, arguments: &BTreeMap<String, String>) -> Option<Undo> {
     let mut back = arguments.clone();
     match spec.undoing {
-        Undoing::None(_) => return None,
+        Undoing::None(_) | Undoing::Nothing => return None,
         Undoing::Exchange(one, other) => {
             back.insert(one.to_owned(), arguments.get(other)?.clone());
             back.insert(other.to_owned(), arguments.get(one)?.clone());
@@ -166,6 +184,7 @@ pub fn rollback(action: &TypedAction) -> String {
     match (&action.undo, &spec(action.kind).undoing) {
         (Some(undo), _) => undo.command.clone(),
         (None, Undoing::None(why)) => format!("none: {why}"),
+        (None, Undoing::Nothing) => "none: read-only".to_owned(),
         (None, _) => "none: the catalogue knows none for these arguments".to_owned(),
     }
 }

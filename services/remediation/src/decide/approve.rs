@@ -65,7 +65,7 @@ impl Core {
             stopped,
         };
         let progress = state.steps.get(&step.step_id).cloned().unwrap_or_default();
-        is_open(&progress, self.policy.is_dry_run(&environment))?;
+        is_open(&progress)?;
         if let Some(published) = &state.plan {
             catalogue::check(&action, &published.known)?;
         }
@@ -78,6 +78,7 @@ impl Core {
             until_ms: at.wall_ms + self.policy.approval_ms,
         };
         self.policy.counts(&action, &given, &approval)?;
+        let until_ms = approval.until_ms;
         given.push(approval);
         let missing = match self.policy.rule(wish, &given)? {
             Ruling::Run { .. } => 0,
@@ -85,7 +86,7 @@ impl Core {
         };
         let entry = state.steps.entry(step.step_id.clone()).or_default();
         entry.approvals = given;
-        let mut effects = approved(at, &plan, &step, command, missing);
+        let mut effects = approved(at, &plan, &step, command, (missing, until_ms));
         if missing == 0 {
             effects.extend(self.ask_to_run(state, at, &step.step_id, stopped));
         }
@@ -210,15 +211,15 @@ pub(super) fn subject(state: &State, command: &OperatorCommand) -> Result<Subjec
 }
 
 /// Whether a step can take an approval.
-fn is_open(progress: &Progress, is_dry_run: bool) -> Result<(), Refusal> {
+fn is_open(progress: &Progress) -> Result<(), Refusal> {
     match progress.stage {
-        Stage::Open => Ok(()),
-        Stage::Rehearsed if !is_dry_run => Ok(()),
+        // A rehearsal changed nothing, and may be repeated.
+        Stage::Open | Stage::Rehearsed => Ok(()),
         Stage::Queued | Stage::Running => Err(Refusal::new(
             "already_approved",
             "this step is approved already and about to run or running",
         )),
-        Stage::Rehearsed | Stage::Done => Err(Refusal::new(
+        Stage::Done => Err(Refusal::new(
             "step_done",
             "this step was carried out already",
         )),
@@ -231,7 +232,7 @@ fn approved(
     plan: &RemediationPlan,
     step: &ActionStep,
     command: &OperatorCommand,
-    missing: u32,
+    (missing, until_ms): (u32, i64),
 ) -> Vec<Effect> {
     let result = match missing {
         0 => "approved".to_owned(),
@@ -258,15 +259,20 @@ fn approved(
         command.by, step.step_id, step.action
     );
     vec![
-        with_missing(said(at, command, "ACTION_APPROVED", &summary, ""), missing),
+        with_more(
+            said(at, command, "ACTION_APPROVED", &summary, ""),
+            (missing, until_ms),
+        ),
         about.publish("approved", &command.reason, &result, details),
     ]
 }
 
-/// Says in an audit line how many approvals are still needed.
-fn with_missing(mut line: Effect, missing: u32) -> Effect {
+/// Says in an audit line how many approvals are still needed, and until when
+/// this one counts.
+fn with_more(mut line: Effect, (missing, until_ms): (u32, i64)) -> Effect {
     if let Effect::Audit(audit) = &mut line {
         audit.payload["approvals_missing"] = json!(missing);
+        audit.payload["until_ms"] = json!(until_ms);
     }
     line
 }

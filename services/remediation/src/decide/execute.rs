@@ -197,7 +197,7 @@ impl Core {
         };
         self.settle(state, &acting, stage);
         match done.status {
-            OutcomeStatus::Done if !acting.dry_run => {
+            OutcomeStatus::Done if !acting.dry_run && !only_looks(&acting) => {
                 effects.push(look(state, at, acting, &done));
             }
             OutcomeStatus::Unknown => {
@@ -287,6 +287,11 @@ fn key(plan_id: Uuid, step_id: &str, what: &str, round: u32) -> String {
     ids::derive(&["execution", &plan_id, step_id, what, &round]).to_string()
 }
 
+fn only_looks(acting: &Acting) -> bool {
+    let action = acting.step.typed.as_deref();
+    action.is_some_and(|action| action.kind.only_looks())
+}
+
 /// Starts looking at the effect.
 fn look(state: &mut State, at: Moment, acting: Acting, outcome: &Outcome) -> Effect {
     let effect = acting
@@ -327,6 +332,12 @@ fn told(at: Moment, acting: &Acting, outcome: &Outcome) -> Vec<Effect> {
             "ACTION_EXECUTED",
             Some(true),
             "dry run: nothing was changed",
+        ),
+        OutcomeStatus::Done if only_looks(acting) => (
+            "outcome",
+            "ACTION_EXECUTED",
+            Some(true),
+            "looked; nothing was changed",
         ),
         OutcomeStatus::Done if acting.is_undo => ("undone", "ACTION_UNDONE", Some(true), "undone"),
         OutcomeStatus::Done => ("outcome", "ACTION_EXECUTED", Some(true), "done"),

@@ -13,6 +13,7 @@ mod trail;
 mod verify;
 mod withdraw;
 
+use crate::allowed::Allowed;
 use crate::case::Observed;
 use crate::catalogue::Known;
 use crate::estimate::Past;
@@ -197,6 +198,8 @@ pub struct Core {
     /// Whether a model is configured.
     pub has_model: bool,
     pub policy: Policy,
+    /// What may be acted on beside workloads.
+    pub allowed: Allowed,
     /// `SIM_ENVIRONMENT`: its actions go to the simulator.
     pub simulated_environment: String,
     /// Whether the simulator's control endpoint is configured.

@@ -8,6 +8,7 @@ use crate::catalogue::Known;
 use crate::estimate::estimate;
 use crate::order;
 use crate::steps::{self, Chosen, Means};
+use midwatch_clients::knowledge::RunbookHit;
 use midwatch_events::action::plan_hash;
 use midwatch_events::{Event, IncidentState, RcaCompleted, RemediationPlan, ids};
 use midwatch_runtime::agent::{Job, Moment};
@@ -22,6 +23,7 @@ impl Core {
         Case {
             rca,
             catalogue: &self.catalogue,
+            allowed: &self.allowed,
             default_namespace: &self.namespace,
         }
     }
@@ -162,6 +164,7 @@ impl Core {
             estimate_basis,
             rca_revision: rca.revision,
             plan_hash: String::new(),
+            dry_run: Some(self.policy.is_dry_run(&rca.header.environment)),
         };
         Draft {
             rca: rca.clone(),
@@ -201,11 +204,17 @@ impl Core {
 /// Steps from the runbook where the cause is established and one fits, else
 /// steps that only look.
 fn choose(case: &Case<'_>, found: &Retrieved, known: &Known, by_hand: Option<&str>) -> Chosen {
-    let mut looks = steps::diagnosis(case, &found.observed);
-    if steps::is_host(case.service()) {
-        return looks;
-    }
-    if found.sections.is_empty() {
+    let means = Means {
+        observed: &found.observed,
+        known,
+        by_hand,
+        effective: &found.effective,
+    };
+    let mut looks = steps::diagnosis(case, means);
+    // A runbook for workloads says nothing about a machine.
+    let fits = |one: &&RunbookHit| one.is_for_hosts() == steps::is_host(case.service());
+    let sections: Vec<RunbookHit> = found.sections.iter().filter(fits).cloned().collect();
+    if sections.is_empty() {
         let reason = format!(
             "no runbook was found for {}, so the plan only looks",
             case.key()
@@ -213,13 +222,7 @@ fn choose(case: &Case<'_>, found: &Retrieved, known: &Known, by_hand: Option<&st
         looks.dropped.push(reason);
         return looks;
     }
-    let means = Means {
-        observed: &found.observed,
-        known,
-        by_hand,
-        effective: &found.effective,
-    };
-    let mut chosen = steps::from_runbook(case, &found.sections, means, !case.is_conclusive());
+    let mut chosen = steps::from_runbook(case, &sections, means, !case.is_conclusive());
     let changes = chosen
         .steps
         .iter()
@@ -235,6 +238,7 @@ fn choose(case: &Case<'_>, found: &Retrieved, known: &Known, by_hand: Option<&st
             .into_iter()
             .filter(|step| !known.contains(&step.command));
         chosen.steps.extend(new);
+        chosen.by_hand.extend(looks.by_hand);
         chosen.steps.truncate(crate::config::MAX_STEPS);
         chosen.steps.sort_by_key(|step| step.priority);
         steps::renumber(&mut chosen.steps);
@@ -279,7 +283,19 @@ impl Core {
             return effects;
         }
         let method = match applied {
-            Ok(()) => "ordered by a model",
+            Ok(left_out) => {
+                if !left_out.is_empty() {
+                    let reason = left_out.join("; ");
+                    effects.push(Effect::audit(
+                        incident_id,
+                        "MODEL_ADVICE_REFUSED",
+                        at.event_ms,
+                        format!("The model's order is taken without some of its words: {reason}"),
+                        json!({ "purpose": ORDER, "reason": reason }),
+                    ));
+                }
+                "ordered by a model"
+            }
             Err(reason) => {
                 effects.push(Effect::audit(
                     incident_id,

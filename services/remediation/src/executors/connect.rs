@@ -8,6 +8,7 @@ use super::local::{Local, LocalSettings};
 use super::silence::Alertmanager;
 use super::simulated::Simulated;
 use super::webhook::{Webhook, WebhookHand, client};
+use crate::allowed::{self, Allowed};
 use anyhow::Context as _;
 use midwatch_clients::postgres::Postgres;
 use midwatch_events::action::Executor;
@@ -28,8 +29,8 @@ pub(super) fn hint(executor: Executor) -> &'static str {
         }
         Executor::Local => "set REMEDIATION_LOCAL=1 on the host that commands shall run on",
         Executor::Webhook => {
-            "set REMEDIATION_WEBHOOK_URL with REMEDIATION_WEBHOOK_SECRET_FILE, and \
-             REMEDIATION_ALERTMANAGER_URL for silences"
+            "name hooks in REMEDIATION_ALLOWED_FILE, or set REMEDIATION_WEBHOOK_URL with \
+             REMEDIATION_WEBHOOK_SECRET_FILE, and REMEDIATION_ALERTMANAGER_URL for silences"
         }
         Executor::Simulator => "set SIMULATOR_ACTIONS_URL to the simulator's address",
     }
@@ -49,6 +50,7 @@ impl Executors {
                 .to_owned(),
         };
         let slot = settings.slot();
+        let allowed = allowed(settings);
         let mut hands: BTreeMap<Executor, Arc<dyn Hand>> = BTreeMap::new();
         let mut named = Vec::new();
         if let Some(text) = settings.get("REMEDIATION_KUBECONFIG") {
@@ -60,18 +62,19 @@ impl Executors {
             hands.insert(Executor::Kubernetes, Arc::new(Kubernetes::new(api)));
         }
         if settings.flag("REMEDIATION_LOCAL", false) {
-            let local = local(settings, &machine);
+            let local = local(settings, &machine, &allowed);
             named.push(format!("local commands on {machine}"));
             hands.insert(Executor::Local, Arc::new(local));
         }
         let webhook = webhook(settings)?;
+        let hooks = hooks(settings, &allowed, webhook.is_some());
         let alertmanager = settings
             .get("REMEDIATION_ALERTMANAGER_URL")
             .map(|url| {
                 Alertmanager::new(&url).map_err(|error| bad("ALERTMANAGER_URL", &url, &error))
             })
             .transpose()?;
-        if webhook.is_some() || alertmanager.is_some() {
+        if webhook.is_some() || alertmanager.is_some() || !hooks.is_empty() {
             let parts = [
                 webhook.as_ref().map(|hook| format!("webhook {hook}")),
                 alertmanager
@@ -79,8 +82,10 @@ impl Executors {
                     .map(|one| format!("silences of {one}")),
             ];
             named.extend(parts.into_iter().flatten());
+            named.extend(hooks.keys().map(|name| format!("hook {name}")));
             let hand = WebhookHand {
                 webhook,
+                hooks,
                 alertmanager,
             };
             hands.insert(Executor::Webhook, Arc::new(hand));
@@ -102,10 +107,56 @@ impl Executors {
     }
 }
 
-fn local(settings: &Settings, machine: &str) -> Local {
+/// What `REMEDIATION_ALLOWED_FILE` lists; nothing where it is not set.
+pub(crate) fn allowed(settings: &Settings) -> Allowed {
+    let Some(path) = settings.get("REMEDIATION_ALLOWED_FILE") else {
+        return Allowed::default();
+    };
+    allowed::read(Path::new(&path)).unwrap_or_else(|problem| {
+        let fix = format!("{problem}; mend the file, or unset the variable for no such actions");
+        settings.problem("REMEDIATION_ALLOWED_FILE", &path, &fix);
+        Allowed::default()
+    })
+}
+
+/// The webhooks by name.
+fn hooks(
+    settings: &Settings,
+    allowed: &Allowed,
+    has_common: bool,
+) -> BTreeMap<String, Option<Webhook>> {
+    let mut hooks = BTreeMap::new();
+    for (name, place) in &allowed.hooks {
+        let hook = match (&place.url, &place.secret_file) {
+            (Some(url), Some(file)) => std::fs::read_to_string(file)
+                .map_err(|error| format!("secret_file {} cannot be read: {error}", file.display()))
+                .and_then(|secret| {
+                    let made = Webhook::new(url, secret.trim());
+                    made.map_err(|error| format!("url {}: {error:#}", bare(url)))
+                })
+                .map(Some),
+            _ if has_common => Ok(None),
+            _ => Err("give it url and secret_file, or set REMEDIATION_WEBHOOK_URL".to_owned()),
+        };
+        match hook {
+            Ok(hook) => {
+                hooks.insert(name.clone(), hook);
+            }
+            Err(problem) => {
+                let path = settings.text("REMEDIATION_ALLOWED_FILE", "");
+                let problem = format!("hooks.{name}: {problem}");
+                settings.problem("REMEDIATION_ALLOWED_FILE", &path, &problem);
+            }
+        }
+    }
+    hooks
+}
+
+fn local(settings: &Settings, machine: &str, allowed: &Allowed) -> Local {
+    let lists = allowed.of(&format!("host/{machine}"));
     let folder = |name: &str| settings.get(name).map(PathBuf::from);
     let roots = settings.text("REMEDIATION_DISK_ROOTS", "");
-    let roots: Vec<PathBuf> = roots
+    let mut roots: Vec<PathBuf> = roots
         .split(':')
         .filter(|root| !root.is_empty())
         .map(PathBuf::from)
@@ -118,6 +169,7 @@ fn local(settings: &Settings, machine: &str) -> Local {
             settings.problem("REMEDIATION_DISK_ROOTS", &root.to_string_lossy(), fix);
         }
     }
+    roots.extend(lists.clearable_paths.iter().map(PathBuf::from));
     let scripts = folder("REMEDIATION_SCRIPTS_DIR");
     if let Some(folder) = scripts.as_ref().filter(|folder| !folder.is_dir()) {
         let fix = "name a folder of executable files, or unset it";
@@ -128,7 +180,9 @@ fn local(settings: &Settings, machine: &str) -> Local {
     Local::new(LocalSettings {
         machine: machine.to_owned(),
         scripts,
+        diagnostics: allowed.diagnostics(),
         roots,
+        units: Some(lists.units.into_iter().collect()),
         state,
         ..LocalSettings::default()
     })
@@ -151,8 +205,11 @@ fn webhook(settings: &Settings) -> anyhow::Result<Option<Webhook>> {
 }
 
 fn bad(name: &str, url: &str, error: &anyhow::Error) -> anyhow::Error {
-    // The address may hold a password.
+    anyhow::anyhow!("REMEDIATION_{name} (…{}): {error:#}", bare(url))
+}
+
+/// An address without what may be a password in it.
+fn bare(url: &str) -> &str {
     let shown = url.split('?').next().unwrap_or_default();
-    let shown = shown.rsplit('@').next().unwrap_or_default();
-    anyhow::anyhow!("REMEDIATION_{name} (…{shown}): {error:#}")
+    shown.rsplit('@').next().unwrap_or_default()
 }

@@ -10,6 +10,7 @@
 mod api;
 mod change;
 mod drain;
+mod looks;
 mod pods;
 mod settings;
 
@@ -210,6 +211,9 @@ fn seen_done(at_ms: i64, name: &str) -> Acted {
 #[async_trait]
 impl Hand for Kubernetes {
     async fn check(&self, execution: &Execution) -> Result<Prepared, Stop> {
+        if execution.action.kind.only_looks() {
+            return looks::check(&self.api, execution).await;
+        }
         if execution.action.kind == ActionKind::DeletePod {
             return pods::check_delete(&self.api, execution).await;
         }
@@ -238,6 +242,7 @@ impl Hand for Kubernetes {
 
     async fn act(&self, execution: &Execution, prepared: &Prepared) -> Acted {
         match execution.action.kind {
+            kind if kind.only_looks() => looks::look(&self.api, execution).await,
             ActionKind::DeletePod => pods::delete(&self.api, execution, &prepared.observed).await,
             ActionKind::Drain => self.drain(execution).await,
             _ => self.change(execution).await,
@@ -245,6 +250,10 @@ impl Hand for Kubernetes {
     }
 
     async fn look(&self, execution: &Execution, acting: &Acting) -> Seen {
+        if execution.action.kind.only_looks() {
+            // Looking twice does no harm.
+            return Seen::NotDone;
+        }
         if execution.action.kind == ActionKind::DeletePod {
             return pods::look_delete(&self.api, execution, &acting.observed).await;
         }

@@ -6,19 +6,21 @@
 //! | `rotate_logs` | `logrotate --force /etc/logrotate.d/LOG`, or `journalctl --vacuum-size=SIZE` |
 //! | `clear_disk_path` | `find PATH -xdev -type f -mtime +DAYS -delete`, below REMEDIATION_DISK_ROOTS |
 //! | `run_script` | a file of REMEDIATION_SCRIPTS_DIR, by its exact name |
+//! | `run_diagnostic` | the same, of those that are listed as only looking |
 
 pub mod marker;
 pub mod run;
 
 use super::hand::{Acted, Acting, Done, Hand, Prepared, Seen, Stop, argument, optional};
 use crate::execution::Execution;
+use crate::steps::host_of;
 use async_trait::async_trait;
 use marker::{EndedRun, Marker, Markers};
 use midwatch_events::action::ActionKind;
 use midwatch_runtime::clock;
 use run::{Line, Ran, run};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -33,8 +35,12 @@ pub struct LocalSettings {
     pub machine: String,
     /// Folder of runbook scripts; without it there are none.
     pub scripts: Option<PathBuf>,
+    /// Scripts among them that only look.
+    pub diagnostics: BTreeSet<String>,
     /// Folders below which old files may be removed.
     pub roots: Vec<PathBuf>,
+    /// Units that may be restarted; absent for any that is loaded.
+    pub units: Option<BTreeSet<String>>,
     /// Folder of marks, which must outlive this process.
     pub state: PathBuf,
     /// Folders of the programs.
@@ -51,7 +57,9 @@ impl Default for LocalSettings {
         LocalSettings {
             machine: String::new(),
             scripts: None,
+            diagnostics: BTreeSet::new(),
             roots: Vec::new(),
+            units: None,
             state: PathBuf::from("/var/lib/midwatch/actions"),
             programs: programs.iter().map(PathBuf::from).collect(),
             logrotate: PathBuf::from("/etc/logrotate.d"),
@@ -76,7 +84,8 @@ impl Local {
 
     /// The command of an action, where its arguments are allowed.
     fn line(&self, execution: &Execution) -> Result<Line, String> {
-        if let Some(host) = optional(execution, "host")
+        let host = optional(execution, "host").or_else(|| host_of(&execution.action.service));
+        if let Some(host) = host
             && host != self.settings.machine
         {
             return Err(format!(
@@ -85,7 +94,9 @@ impl Local {
             ));
         }
         match execution.action.kind {
-            ActionKind::RestartUnit => self.command("systemctl", &["restart", unit(execution)?]),
+            ActionKind::RestartUnit => {
+                self.command("systemctl", &["restart", self.unit(execution)?])
+            }
             ActionKind::RotateLogs => self.rotation(execution),
             ActionKind::ClearDiskPath => {
                 let mut words = self.old_files(execution)?;
@@ -95,7 +106,16 @@ impl Local {
                     &words.iter().map(String::as_str).collect::<Vec<_>>(),
                 )
             }
-            ActionKind::RunScript => self.script(execution),
+            ActionKind::RunScript => self.script(execution, "script"),
+            ActionKind::RunDiagnostic => {
+                let name = argument(execution, "diagnostic")?;
+                if !self.settings.diagnostics.contains(name) {
+                    return Err(format!(
+                        "{name} is on no list of diagnostics in REMEDIATION_ALLOWED_FILE"
+                    ));
+                }
+                self.script(execution, "diagnostic")
+            }
             other => Err(format!("{} is no command of this machine", other.as_str())),
         }
     }
@@ -152,7 +172,8 @@ impl Local {
                 .any(|root| path.starts_with(root))
         {
             return Err(format!(
-                "{given} is not below a folder of REMEDIATION_DISK_ROOTS"
+                "{given} is not below a folder of REMEDIATION_DISK_ROOTS or of the clearable_paths \
+                 of REMEDIATION_ALLOWED_FILE"
             ));
         }
         let real = path
@@ -175,10 +196,14 @@ impl Local {
         )
     }
 
-    fn script(&self, execution: &Execution) -> Result<Line, String> {
+    fn script(&self, execution: &Execution, argument_name: &str) -> Result<Line, String> {
         let folder = self.settings.scripts.as_ref();
         let folder = folder.ok_or("no folder of scripts is set: REMEDIATION_SCRIPTS_DIR")?;
-        let name = argument(execution, "script")?;
+        let name = argument(execution, argument_name)?;
+        let listed = self.settings.diagnostics.contains(name);
+        if listed && execution.action.kind == ActionKind::RunScript {
+            return Err(format!("{name} is listed as a diagnostic, not as a script"));
+        }
         if !is_file_name(name) {
             return Err(format!("script {name:?} is no file name"));
         }
@@ -208,6 +233,18 @@ impl Local {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
         })
+    }
+
+    /// The unit, where it may be restarted.
+    fn unit<'a>(&self, execution: &'a Execution) -> Result<&'a str, String> {
+        let unit = unit(execution)?;
+        let is_listed = |units: &BTreeSet<String>| units.contains(unit);
+        if self.settings.units.as_ref().is_none_or(is_listed) {
+            return Ok(unit);
+        }
+        Err(format!(
+            "{unit} is on no list of units of this host in REMEDIATION_ALLOWED_FILE"
+        ))
     }
 
     /// What systemd says of a unit.

@@ -18,6 +18,8 @@ pub mod simulator;
 pub mod webhook;
 mod withdraw;
 
+pub(crate) use connect::allowed;
+
 use crate::catalogue::Refusal;
 use crate::execution::{Execution, IN_PART, NOT_OURS, Outcome, OutcomeStatus, REJECTED};
 use crate::policy::{Policy, Source};
@@ -151,6 +153,8 @@ impl Executors {
         }
         let outcome = if execution.dry_run {
             self.rehearse(execution).await?
+        } else if execution.action.kind.only_looks() {
+            self.observe(execution).await?
         } else {
             self.carry_out(execution).await?
         };
@@ -190,6 +194,30 @@ impl Executors {
             outcome
         } else {
             refused(REJECTED, "it was rejected before its dry run ended")
+        })
+    }
+
+    /// Looks, and says what was seen. Nothing changes, so that no limit counts
+    /// it, and a crash in between is mended by looking again.
+    async fn observe(&self, execution: &Execution) -> Result<Outcome, JobError> {
+        let outcome = match self.hand(execution) {
+            Err(reason) => failed(reason),
+            Ok(hand) => match check(hand, execution).await {
+                Err(Stop::Already(seen)) => done(seen, false, clock::now_ms()),
+                Err(Stop::No(reason)) => failed(reason),
+                Ok(prepared) => match self.is_allowed(execution).await {
+                    Err(refusal) => refused(refusal.rule, &refusal.words),
+                    Ok(()) => self.act(hand, execution, &prepared).await,
+                },
+            },
+        };
+        let action = json!(execution.action);
+        let (intent, ended) = (intent(execution, &action), ended(&outcome));
+        let kept = executions::rehearsed(&self.postgres.pool, &intent, &self.owner, &ended).await;
+        Ok(if kept.map_err(database)? {
+            outcome
+        } else {
+            refused(REJECTED, "it was rejected before it ended")
         })
     }
 

@@ -8,7 +8,7 @@
 //! and does nothing twice under one key. Whether it did something when no
 //! answer came cannot be seen from here: such an action ends as unknown.
 
-use super::hand::{Acted, Acting, Hand, Prepared, Seen, Stop};
+use super::hand::{Acted, Acting, Hand, Prepared, Seen, Stop, argument};
 use super::silence::Alertmanager;
 use crate::execution::Execution;
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use midwatch_events::action::ActionKind;
 use midwatch_runtime::clock;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -200,17 +201,30 @@ pub fn signed(secret: &str, at: &str, body: &str) -> String {
     format!("sha256={digits}")
 }
 
-/// Silences go to Alertmanager, everything else to the webhook.
+/// Silences go to Alertmanager, everything else to the webhook of its name.
+#[derive(Default)]
 pub struct WebhookHand {
+    /// For names without an address of their own.
     pub webhook: Option<Webhook>,
+    /// By name; none has no address of its own.
+    pub hooks: BTreeMap<String, Option<Webhook>>,
     pub alertmanager: Option<Alertmanager>,
 }
 
 impl WebhookHand {
-    fn webhook(&self) -> Result<&Webhook, String> {
-        self.webhook
-            .as_ref()
-            .ok_or_else(|| "no webhook is set: REMEDIATION_WEBHOOK_URL".to_owned())
+    fn webhook(&self, execution: &Execution) -> Result<&Webhook, String> {
+        if execution.action.kind == ActionKind::CallWebhook {
+            let name = argument(execution, "hook")?;
+            let own = self.hooks.get(name).ok_or_else(|| {
+                format!("{name} is not under hooks of REMEDIATION_ALLOWED_FILE; add it there")
+            })?;
+            if let Some(own) = own {
+                return Ok(own);
+            }
+        }
+        self.webhook.as_ref().ok_or_else(|| {
+            "no webhook is set: give the hook a url, or set REMEDIATION_WEBHOOK_URL".to_owned()
+        })
     }
 
     fn alertmanager(&self) -> Result<&Alertmanager, String> {
@@ -230,7 +244,7 @@ impl Hand for WebhookHand {
                 .check(execution)
                 .await;
         }
-        let webhook = self.webhook().map_err(Stop::No)?;
+        let webhook = self.webhook(execution).map_err(Stop::No)?;
         Ok(Prepared {
             description: format!("POST {webhook} with {}", Webhook::body(execution)),
             observed: Value::Null,
@@ -244,7 +258,7 @@ impl Hand for WebhookHand {
                 Err(reason) => Acted::Refused(reason),
             };
         }
-        match self.webhook() {
+        match self.webhook(execution) {
             Ok(webhook) => webhook.send(execution).await,
             Err(reason) => Acted::Refused(reason),
         }

@@ -30,7 +30,8 @@ impl Executors {
             &self.postgres.pool,
             &intent(execution, &action),
             &self.owner,
-            execution.dry_run,
+            // A look is recorded as what changed nothing.
+            execution.dry_run || execution.action.kind.only_looks(),
             &ended(&outcome),
         )
         .await

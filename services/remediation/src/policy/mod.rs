@@ -179,13 +179,13 @@ impl Policy {
     }
 
     /// How many approvals an action needs: what its class says, and at least
-    /// one where nothing takes it back.
+    /// one where it changes something.
     #[must_use]
     pub fn approvals_needed(&self, action: &TypedAction) -> u32 {
         let least = match action.risk {
             // The file cannot say less: these two hold in code as well.
             RiskClass::Destructive => 2,
-            RiskClass::ReadOnly if action.undo.is_some() => 0,
+            RiskClass::ReadOnly if action.kind.only_looks() => 0,
             _ => 1,
         };
         let rule = self.classes.get(&action.risk);

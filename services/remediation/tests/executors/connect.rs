@@ -57,7 +57,23 @@ async fn nothing_acts_that_no_setting_names() {
 
 #[tokio::test]
 async fn settings_that_cannot_be_used_are_named() {
-    let cases: [(&[(&str, &str)], &str); 6] = [
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let written = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("our folder");
+        path.to_string_lossy().into_owned()
+    };
+    let unit = written("unit", r#"{"hosts": {"web-1": {"units": ["nginx"]}}}"#);
+    let nowhere = written("nowhere", r#"{"hooks": {"fail-over": {}}}"#);
+    let no_secret = written(
+        "no-secret",
+        r#"{"hooks": {"fail-over": {"url": "https://a.example/", "secret_file": "/absent"}}}"#,
+    );
+    let plain = written(
+        "plain",
+        r#"{"hooks": {"fail-over": {"url": "http://a.example/", "secret_file": "/proc/version"}}}"#,
+    );
+    let cases: [(&[(&str, &str)], &str); 11] = [
         (
             &[("REMEDIATION_KUBECONFIG", "/absent")],
             "REMEDIATION_KUBECONFIG is \"/absent\"",
@@ -87,6 +103,26 @@ async fn settings_that_cannot_be_used_are_named() {
         (
             &[("REMEDIATION_LOCAL", "maybe")],
             "REMEDIATION_LOCAL is \"maybe\"",
+        ),
+        (
+            &[("REMEDIATION_ALLOWED_FILE", &unit)],
+            "hosts.web-1.units[0]: it is \"nginx\"; write a unit such as nginx.service",
+        ),
+        (
+            &[("REMEDIATION_ALLOWED_FILE", "/absent")],
+            "REMEDIATION_ALLOWED_FILE is \"/absent\"",
+        ),
+        (
+            &[("REMEDIATION_ALLOWED_FILE", &nowhere)],
+            "hooks.fail-over: give it url and secret_file, or set REMEDIATION_WEBHOOK_URL",
+        ),
+        (
+            &[("REMEDIATION_ALLOWED_FILE", &no_secret)],
+            "hooks.fail-over: secret_file /absent cannot be read",
+        ),
+        (
+            &[("REMEDIATION_ALLOWED_FILE", &plain)],
+            "hooks.fail-over: url http://a.example/: use https",
         ),
     ];
     for (pairs, words) in cases {

@@ -52,6 +52,8 @@ impl Host {
         Local::new(LocalSettings {
             machine: "web-1".to_owned(),
             scripts: Some(self.path("scripts")),
+            diagnostics: ["look".to_owned()].into(),
+            units: None,
             roots: vec![self.path("data")],
             state: self.path("state"),
             programs: vec![self.path("bin"), PathBuf::from("/usr/bin")],

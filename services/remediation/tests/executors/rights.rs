@@ -66,7 +66,7 @@ fn right(request: &str) -> [String; 4] {
 }
 
 /// Each way in which an action is carried out on a cluster.
-const WAYS: [(ActionKind, &[(&str, &str)]); 17] = [
+const WAYS: [(ActionKind, &[(&str, &str)]); 21] = [
     (ActionKind::RestartRollout, &[("workload", "checkout")]),
     (
         ActionKind::RestartRollout,
@@ -148,6 +148,16 @@ const WAYS: [(ActionKind, &[(&str, &str)]); 17] = [
     (ActionKind::Cordon, &[("node", "n1")]),
     (ActionKind::Drain, &[("node", "n1")]),
     (ActionKind::DeletePod, &[("pod", "a")]),
+    (ActionKind::DescribeWorkload, &[("workload", "checkout")]),
+    (
+        ActionKind::DescribeWorkload,
+        &[("workload", "statefulset/checkout")],
+    ),
+    (
+        ActionKind::DescribeWorkload,
+        &[("workload", "daemonset/checkout")],
+    ),
+    (ActionKind::TailLogs, &[("pod", "a")]),
 ];
 
 fn furnish(cluster: &Cluster) {

@@ -67,7 +67,7 @@ async fn receiver(
     let webhook = Webhook::new(&url, SECRET).expect("an address on this machine");
     let hand = WebhookHand {
         webhook: Some(webhook),
-        alertmanager: None,
+        ..WebhookHand::default()
     };
     (hand, done, asked)
 }
@@ -130,7 +130,7 @@ async fn an_address_where_nobody_listens_is_refused() {
     drop(free);
     let hand = WebhookHand {
         webhook: Some(Webhook::new(&url, SECRET).expect("an address")),
-        alertmanager: None,
+        ..WebhookHand::default()
     };
     assert!(matches!(
         hand.act(&action(), &prepared()).await,
@@ -182,8 +182,8 @@ async fn alertmanager(lose: usize) -> (WebhookHand, Silences) {
     })
     .await;
     let hand = WebhookHand {
-        webhook: None,
         alertmanager: Some(Alertmanager::new(&format!("{url}/am/")).expect("an address")),
+        ..WebhookHand::default()
     };
     (hand, silences)
 }

@@ -53,7 +53,7 @@ async fn hands(folder: &Path, webhook: &str) -> BTreeMap<Executor, Arc<dyn Hand>
     });
     let webhook = WebhookHand {
         webhook: Some(Webhook::new(webhook, SECRET).expect("an address")),
-        alertmanager: None,
+        ..WebhookHand::default()
     };
     let mut hands: BTreeMap<Executor, Arc<dyn Hand>> = BTreeMap::new();
     hands.insert(Executor::Kubernetes, Arc::new(Kubernetes::new(api)));

@@ -165,7 +165,7 @@ impl World {
         if let Some(object) = self.objects.get(&asked.path) {
             return Reply::json(200, object);
         }
-        let is_list = ["/pods", "/nodes", "/replicasets"]
+        let is_list = ["/pods", "/nodes", "/replicasets", "/events"]
             .iter()
             .any(|end| asked.path.ends_with(end));
         if !is_list {
@@ -344,7 +344,8 @@ pub fn deployment() -> Value {
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "checkout", "namespace": "shop", "uid": "d-1", "generation": 4,
             "annotations": {"deployment.kubernetes.io/revision": "7"}},
-        "spec": {"replicas": 3, "template": template("1.4.0", "40")},
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "checkout"}},
+            "template": template("1.4.0", "40")},
         "status": {"observedGeneration": 4, "replicas": 3, "updatedReplicas": 3},
     })
 }
@@ -382,7 +383,8 @@ pub fn pod(name: &str, uid: &str, node: &str, owner: &str) -> (String, Value) {
     let pod = json!({
         "metadata": {"name": name, "namespace": "shop", "uid": uid,
             "ownerReferences": [{"kind": owner, "uid": "r-1", "controller": true}]},
-        "spec": {"nodeName": node}, "status": {"phase": "Running"},
+        "spec": {"nodeName": node, "containers": [{"name": "app"}]},
+        "status": {"phase": "Running"},
     });
     (format!("/api/v1/namespaces/shop/pods/{name}"), pod)
 }

@@ -58,6 +58,17 @@ pub struct RunbookHit {
     /// The causes that its runbook knows beyond the anomaly types.
     #[serde(default)]
     pub causes: Vec<KnownCause>,
+    /// `host`, or empty for workloads.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target: String,
+}
+
+impl RunbookHit {
+    /// Whether its commands are for machines and not for workloads.
+    #[must_use]
+    pub fn is_for_hosts(&self) -> bool {
+        self.target == "host"
+    }
 }
 
 /// The record of a service.

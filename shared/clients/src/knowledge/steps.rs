@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// The names that may stand between double braces in a step.
-pub const PLACEHOLDERS: [&str; 7] = [
+pub const PLACEHOLDERS: [&str; 13] = [
     "service",
     "namespace",
     "version",
@@ -15,6 +15,12 @@ pub const PLACEHOLDERS: [&str; 7] = [
     "consumer_group",
     "topic",
     "pod",
+    "node",
+    "alertname",
+    "host",
+    "unit",
+    "path",
+    "log",
 ];
 
 /// One step of a runbook, placeholders unfilled.

@@ -39,6 +39,7 @@ fn plan(header: &IncidentHeader) -> Effect {
         estimate_basis: String::new(),
         rca_revision: 1,
         plan_hash: String::new(),
+        dry_run: None,
     })))
 }
 

@@ -92,6 +92,23 @@ impl Api {
         self.send(Method::GET, path, None, "application/json").await
     }
 
+    /// Reads what is no JSON.
+    pub async fn text(&self, path: &str) -> Result<String, Trouble> {
+        let request = Request::builder()
+            .uri(path)
+            .body(Vec::new())
+            .map_err(|error| Trouble::No(format!("{path} is no address: {error}")))?;
+        let answer = tokio::time::timeout(REQUEST_LIMIT, self.client.request_text(request)).await;
+        match answer {
+            Ok(Ok(text)) => Ok(text),
+            Ok(Err(error)) => Err(meaning(&Method::GET, path, error)),
+            Err(_) => Err(Trouble::Lost(format!(
+                "GET {path}: no answer within {} s",
+                REQUEST_LIMIT.as_secs()
+            ))),
+        }
+    }
+
     /// Merges into an object.
     pub async fn patch(&self, path: &str, patch: &Value) -> Result<Value, Trouble> {
         let path = format!("{path}?fieldManager={MANAGER}");

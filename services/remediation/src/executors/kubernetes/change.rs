@@ -58,7 +58,7 @@ pub fn target(execution: &Execution) -> Result<Target, String> {
         {
             config_map(execution)
         }
-        ActionKind::RestartRollout => {
+        ActionKind::RestartRollout | ActionKind::DescribeWorkload => {
             workload(execution, &["deployment", "statefulset", "daemonset"])
         }
         ActionKind::RollbackDeployment => workload(execution, &["deployment"]),

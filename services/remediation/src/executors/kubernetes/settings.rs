@@ -1,6 +1,7 @@
 //! Changes of what a container may use and is told. Pure.
 
 use super::change::{expect_same, set, settled};
+use crate::catalogue::quantity::{Quantity, is_same};
 use crate::execution::Execution;
 use crate::executors::hand::{argument, optional};
 use serde_json::{Value, json};
@@ -43,14 +44,22 @@ fn container<'a>(
     }
 }
 
-/// Raises a limit of a container.
+/// What limits were before they were raised, the newest first:
+/// `<container>/<resource>=<as written>`. So the undo writes what stood there,
+/// and not another spelling of the same amount.
+pub const BEFORE: &str = "midwatch.io/limits-before";
+/// So many of them are kept.
+const KEPT: usize = 8;
+
+/// Raises a limit of a container, or sets it back.
 pub fn limit(execution: &Execution, wanted: &mut Value) -> Result<String, String> {
     let resource = argument(execution, "resource")?;
     if !["cpu", "memory"].contains(&resource) {
         return Err(format!("resource {resource:?} is neither cpu nor memory"));
     }
     let to = argument(execution, "limit")?;
-    let size = quantity(to).ok_or_else(|| format!("limit {to:?} is no quantity"))?;
+    let size = Quantity::parse(to).ok_or_else(|| format!("limit {to:?} is no quantity"))?;
+    let notes = notes(wanted);
     let container = container(execution, wanted, None)?;
     let now = &container["resources"]["limits"][resource];
     let now = now
@@ -58,38 +67,52 @@ pub fn limit(execution: &Execution, wanted: &mut Value) -> Result<String, String
         .map(str::to_owned)
         .or_else(|| now.as_number().map(ToString::to_string))
         .ok_or_else(|| format!("it has no limit of {resource}"))?;
-    if let Some(from) = optional(execution, "from_limit") {
+    if let Some(from) = optional(execution, "from_limit").filter(|from| !is_same(from, &now)) {
         expect_same(&format!("the limit of {resource}"), from, &now)?;
     }
-    let present = quantity(&now).ok_or_else(|| format!("its limit {now:?} is no quantity"))?;
-    if !execution.is_undo && size <= present {
+    let present = Quantity::parse(&now);
+    let present = present.ok_or_else(|| format!("its limit {now:?} is no quantity"))?;
+    let is_raised = size.compare(&present).is_some_and(|order| order.is_gt());
+    if !execution.is_undo && !is_raised {
         return Err(format!("{to} does not raise its limit of {now}"));
     }
     let name = container["name"].as_str().unwrap_or_default().to_owned();
+    let of_this = format!("{name}/{resource}=");
+    let before = |note: &String| {
+        let before = note.strip_prefix(&of_this)?;
+        is_same(before, to).then(|| before.to_owned())
+    };
+    let noted = notes.iter().find_map(before).filter(|_| execution.is_undo);
+    let to = noted.as_deref().unwrap_or(to);
     set(container, &["resources", "limits", resource], json!(to));
+    let mut notes: Vec<String> = notes
+        .into_iter()
+        .filter(|note| !note.starts_with(&of_this))
+        .collect();
+    if !execution.is_undo {
+        notes.insert(0, format!("{of_this}{now}"));
+    }
+    notes.truncate(KEPT);
+    note(wanted, &notes);
     Ok(format!("limit of {resource} of {name} {now} → {to}"))
 }
 
-/// A quantity such as `500m`, `2` or `1.5Gi` as a number.
-fn quantity(text: &str) -> Option<f64> {
-    let split = text
-        .find(|character: char| !character.is_ascii_digit() && character != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit {
-        "" => 1.0,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "Ki" => 1024.0,
-        "Mi" => 1_048_576.0,
-        "Gi" => 1_073_741_824.0,
-        "Ti" => 1_099_511_627_776.0,
-        _ => return None,
-    };
-    Some(number.parse::<f64>().ok()? * factor)
+fn notes(object: &Value) -> Vec<String> {
+    let notes = object["metadata"]["annotations"][BEFORE].as_str();
+    let notes = notes.unwrap_or_default().split_whitespace();
+    notes.map(str::to_owned).collect()
+}
+
+fn note(wanted: &mut Value, notes: &[String]) {
+    if !notes.is_empty() {
+        set(
+            wanted,
+            &["metadata", "annotations", BEFORE],
+            json!(notes.join(" ")),
+        );
+    } else if let Some(all) = wanted["metadata"]["annotations"].as_object_mut() {
+        all.remove(BEFORE);
+    }
 }
 
 /// Raises the size of a pool.
