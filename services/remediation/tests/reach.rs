@@ -58,6 +58,7 @@ fn every_action_is_reached_by_a_shipped_runbook_and_the_example() {
             previous_version: Some("3.7.4".to_owned()),
         });
         let sections = runbook.sections.iter().map(|section| RunbookHit {
+            causes: runbook.causes.clone(),
             runbook_id: runbook.name.clone(),
             section_title: section.title.clone(),
             text: section.text.clone(),

@@ -37,6 +37,7 @@ fn runbook(name: &str) -> Vec<RunbookHit> {
         .expect("it is shipped");
     let target = runbook.target.unwrap_or_default();
     let sections = runbook.sections.into_iter().map(|section| RunbookHit {
+        causes: runbook.causes.clone(),
         runbook_id: name.to_owned(),
         section_title: section.title,
         text: section.text,
