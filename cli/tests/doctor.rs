@@ -59,7 +59,7 @@ fn all_is_well(report: &Report) {
     report.expect(
         "qdrant-collections",
         "ok",
-        "incidents 80, runbooks 56, architecture 6",
+        "incidents 80, runbooks 88, architecture 6",
         "",
     );
     report.expect("embedder", "ok", "384 numbers", "");

@@ -70,7 +70,7 @@ pub fn runbook_documents(runbook: &Runbook) -> Vec<Document> {
                 "text": section.text,
                 "steps": section.steps,
                 "causes": runbook.causes,
-                "target": runbook.target,
+                "target": runbook.target.as_deref().unwrap_or_default(),
             })),
         })
         .collect()

@@ -243,7 +243,7 @@ impl Tally {
             row.updates += 1;
             row.highest_severity = row.highest_severity.max(header.severity);
             row.services.clone_from(&header.affected_services);
-            row.anomalies = updated.all_anomalies().len();
+            row.anomalies = updated.size();
         }
     }
 

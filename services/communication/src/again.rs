@@ -219,7 +219,7 @@ fn fits(state: &State, signal: Signal) -> Result<(), String> {
         Signal::Trigger | Signal::Update | Signal::Acknowledge if state.over => {
             "the incident is over: it would page somebody for nothing"
         }
-        Signal::Acknowledge if !state.acknowledged => {
+        Signal::Acknowledge if !state.acknowledged && state.snooze.is_none() => {
             "nobody has the incident now: it would silence its alert"
         }
         _ => return Ok(()),

@@ -85,6 +85,11 @@ impl Core {
             return Vec::new();
         };
         if name == WAKE {
+            // It was read before the snooze was made longer.
+            let is_early = |snooze: &Snooze| at.wall_ms < snooze.until_ms;
+            if state.snooze.as_ref().is_some_and(is_early) {
+                return Vec::new();
+            }
             return self.wake(state, at, &opened.header);
         }
         if let Some(snooze) = state.snooze.as_mut() {

@@ -228,10 +228,12 @@ impl Core {
         told.extend(recipients.all());
         let each = self.each(state, at, view, (header, &key), recipients);
         let mut effects = Vec::new();
+        let mut begun = Vec::new();
         for (recipients, view) in each {
             let mail = self.mail(state, &view, header, key.clone(), recipients);
+            // Mails of one message answer none of each other.
             if matches!(view, View::Opened(_)) {
-                state.thread.push(mail.notification.message_id.clone());
+                begun.push(mail.notification.message_id.clone());
             }
             let mut row = mail.notification.clone();
             if let Some(shown) = links::for_all(&view) {
@@ -240,6 +242,7 @@ impl Core {
             }
             effects.extend(mail.effects(row, at));
         }
+        state.thread.extend(begun);
         effects
     }
 

@@ -451,9 +451,13 @@ fn told_of(action: &RemediationAction) -> String {
             crate::units::line(&details.rule, 100)
         ),
         "intent" if details.dry_run => format!("{step} is tried as a dry run"),
+        "intent" if action.only_looks() => format!("{step} looks; it changes nothing"),
         "intent" => format!("{step} is being carried out"),
         "outcome" => match details.succeeded {
             Some(true) if details.dry_run => format!("{step} would be carried out (dry run)"),
+            Some(true) if action.only_looks() => {
+                format!("{step} has looked; nothing was changed")
+            }
             Some(true) => format!("{step} was carried out"),
             Some(false) => format!("{step} failed"),
             None => format!("{step}: whether it took effect is not known"),

@@ -168,8 +168,8 @@ fn alarm(opened: &OpenedView, header: &IncidentHeader) -> String {
         return line(&format!("{begin}{end}"), SUBJECT);
     };
     // A unit that both have is read once.
-    let shared = observed.split_once(' ').map_or("", |(_, unit)| unit);
-    let normal = baseline.strip_suffix(shared).unwrap_or(baseline).trim_end();
+    let unit = observed.find(' ').map_or("", |start| &observed[start..]);
+    let normal = baseline.strip_suffix(unit).unwrap_or(baseline);
     let long = format!("{begin} — {observed} (normal {normal}){end}");
     let text = if long.chars().count() <= SHOWN {
         long

@@ -15,6 +15,9 @@ pub const LIMIT: usize = 20_000;
 /// Records of one incident: what the copies at its growth and its end add has
 /// its place, too. It is read as a whole ([`records::of_incident`]).
 pub const TOTAL: usize = records::TOTAL;
+/// Of those, what readings, lines and spans leave for anomalies and changes, of
+/// which a late one may say more than all of them.
+const RESERVED: usize = 3_000;
 /// Every so many records that are chosen are the newest ones instead of those
 /// nearest to the onset: they tell how it went on.
 const NEWEST: usize = 4;
@@ -224,6 +227,7 @@ impl Window {
     #[must_use]
     pub fn choose(&self, found: Vec<KeptRecord>, known: &BTreeSet<String>) -> Chosen {
         let room = LIMIT.min(TOTAL.saturating_sub(known.len()));
+        let bulk_room = room.min((TOTAL - RESERVED).saturating_sub(known.len()));
         let mut seen = BTreeSet::new();
         let fresh = found
             .into_iter()
@@ -235,7 +239,9 @@ impl Window {
             queues.entry(key).or_default().push(record);
         }
         let total: usize = queues.values().map(Vec::len).sum();
-        if total <= room {
+        let bulk = queues.iter().filter(|((is_bulk, _, _), _)| *is_bulk);
+        let bulk: usize = bulk.map(|(_, queue)| queue.len()).sum();
+        if total <= room && bulk <= bulk_room {
             let kept = queues.into_values().flatten().collect();
             return Chosen {
                 kept,
@@ -256,8 +262,11 @@ impl Window {
         }
         order.sort_by_key(|(is_bulk, place, _)| (*is_bulk, *place));
         let mut chosen = Chosen::default();
-        for (_, _, record) in order {
-            if chosen.kept.len() < room {
+        let mut bulk = 0;
+        for (is_bulk, _, record) in order {
+            let has_room = chosen.kept.len() < room && (!is_bulk || bulk < bulk_room);
+            if has_room {
+                bulk += usize::from(is_bulk);
                 chosen.kept.push(record);
             } else {
                 let key = (record.kind, record.service);

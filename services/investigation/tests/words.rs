@@ -42,12 +42,12 @@ fn a_metric_that_was_recorded_by_instance_is_no_gap() {
         answer.gaps,
         ["no log lines were recorded", "no spans were recorded"]
     );
-    let answer = scene.ask("entry", "latency");
+    let answer = scene.ask("entry", "temperature");
     assert!(
         answer
             .gaps
             .iter()
-            .any(|gap| gap == "latency of entry was not recorded")
+            .any(|gap| gap == "temperature of entry was not recorded")
     );
 }
 

@@ -12,6 +12,7 @@ use midwatch_clients::postgres::KeptRecord;
 use midwatch_clients::postgres::ledger::StageCost;
 use midwatch_clients::postgres::read::{AgentEvent, Email, IncidentRow};
 use midwatch_events::incident::Declared;
+use midwatch_events::more::More;
 use midwatch_events::{
     BlastRadius, CorrelationSignal, GroupedAnomaly, IncidentResolved, RawDeployment, RejectedClaim,
     RemediationPlan, RootCauseCandidate,
@@ -187,8 +188,11 @@ impl Facts {
     #[must_use]
     pub fn collect(resolved: IncidentResolved, actions: Vec<Deed>, stored: Stored) -> Facts {
         let context = &stored.incident.correlation_context;
-        let anomalies: Vec<GroupedAnomaly> =
+        let mut anomalies: Vec<GroupedAnomaly> =
             read(&context["grouped_anomalies"]).unwrap_or_default();
+        // Of a storm some are told by their numbers only.
+        let more: Option<More> = read(&context["more_anomalies"]);
+        anomalies.extend(more.as_ref().map(More::members).unwrap_or_default());
         let deployment: Option<RawDeployment> = read(&context["deployment"]);
         let onset = anomalies.iter().map(|anomaly| anomaly.onset_ms).min();
         let window = (

@@ -302,7 +302,8 @@ impl<'a> Case<'a> {
 
     /// The first listed path on the file system that the trigger is about.
     fn path(&self, service: &str) -> Option<String> {
-        let mount = label(&self.rca.trigger_metric, "mount").unwrap_or("/");
+        // A trigger that is about no file system gives no path to clear.
+        let mount = label(&self.rca.trigger_metric, "mount")?;
         let mut paths = self.lists(service).clearable_paths.into_iter();
         paths.find(|path| Path::new(path).starts_with(mount))
     }

@@ -210,12 +210,31 @@ fn a_dry_run_says_what_it_would_do_and_verifies_nothing() {
     assert!(execution(&again).dry_run);
     assert_ne!(repeated, actions(&effects)[0].details.idempotency_key);
     finish(&core, &mut state, again, Ok(outcome(OutcomeStatus::Done)));
-    // Once it is live, what was rehearsed can be done, under another key.
+    // Once the policy is live, people still see a plan that says dry run, and
+    // their approval means that; a plan that is made since is live.
     core.policy.mode = Mode::Live;
-    let live = execution(&only(&approve(&core, &mut state, "S2"), EXECUTE));
+    let still = only(&approve(&core, &mut state, "S2"), EXECUTE);
+    assert!(execution(&still).dry_run);
+    finish(&core, &mut state, still, Ok(outcome(OutcomeStatus::Done)));
+    let mut since = planned(&core);
+    let live = execution(&only(&approve(&core, &mut since, "S2"), EXECUTE));
     assert!(!live.dry_run);
     let rehearsed = &actions(&effects)[0].details.idempotency_key;
     assert!(&live.key != rehearsed && live.key != repeated);
+}
+
+#[test]
+fn what_was_rehearsed_waits_anew_for_the_second_approval_and_for_a_no() {
+    let mut core = live_core();
+    core.policy.mode = Mode::DryRun;
+    let mut state = planned(&core);
+    let job = only(&approve(&core, &mut state, "S2"), EXECUTE);
+    finish(&core, &mut state, job, Ok(outcome(OutcomeStatus::Done)));
+    assert_eq!(state.steps["S2"].stage, Stage::Rehearsed);
+    let no = command(&state, "reject", "S2");
+    let effects = say(&core, &mut state, no);
+    assert_eq!(actions(&effects)[0].details.rule, "rejected");
+    assert_eq!(state.steps["S2"].stage, Stage::Open);
 }
 
 #[test]

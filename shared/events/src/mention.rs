@@ -10,7 +10,7 @@ pub fn names(message: &str, service: &str) -> bool {
 
 /// What comes from somebody who was asked. Anything else that comes from a
 /// service, a request above all, was sent by it unasked.
-const ANSWERS: [&str; 18] = [
+const ANSWERS: [&str; 15] = [
     "answer",
     "answers",
     "response",
@@ -22,13 +22,10 @@ const ANSWERS: [&str; 18] = [
     "error",
     "errors",
     "status",
-    "payload",
     "ack",
     "4xx",
     "5xx",
-    "reading",
     "fetching",
-    "loading",
 ];
 
 /// Whether `message` names `service` as one that its writer depends on: not

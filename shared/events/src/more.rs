@@ -183,14 +183,18 @@ fn all(listed: &[GroupedAnomaly], more: Option<&More>) -> Vec<GroupedAnomaly> {
     all
 }
 
+fn size(told: &[GroupedAnomaly], more: Option<&More>) -> usize {
+    let more = more.map_or(0, |more| {
+        more.members.len() + usize::try_from(more.beyond.unlisted).unwrap_or(usize::MAX)
+    });
+    told.len().saturating_add(more)
+}
+
 impl IncidentOpened {
     /// How many members there are, told or not.
     #[must_use]
     pub fn size(&self) -> usize {
-        let more = self.more_anomalies.as_deref().map_or(0, |more| {
-            more.members.len() + usize::try_from(more.beyond.unlisted).unwrap_or(usize::MAX)
-        });
-        self.grouped_anomalies.len().saturating_add(more)
+        size(&self.grouped_anomalies, self.more_anomalies.as_deref())
     }
 
     /// Keeps this many members; of the others the number stays.
@@ -219,6 +223,12 @@ impl IncidentOpened {
 }
 
 impl IncidentUpdated {
+    /// How many members there are, told or not.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size(&self.grouped_anomalies, self.more_anomalies.as_deref())
+    }
+
     /// Every member, the listed ones first.
     #[must_use]
     pub fn all_anomalies(&self) -> Vec<GroupedAnomaly> {

@@ -95,6 +95,16 @@ pub struct RemediationAction {
     pub details: ActionDetails,
 }
 
+impl RemediationAction {
+    /// Whether the step only looks: it changes nothing, so no effect of it is
+    /// waited for, verified or told as a deed.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        let typed = self.details.typed.as_deref();
+        typed.is_some_and(|action| action.kind.only_looks())
+    }
+}
+
 /// What is known of a phase beyond its words.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ActionDetails {

@@ -91,6 +91,7 @@ fn ran(kind: &'static str, more: Value) -> (&'static str, Value) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of how far a step is")]
 fn a_step_is_as_far_as_its_last_telling_line() {
     let first = asked(
         "ACTION_APPROVED",
@@ -246,6 +247,7 @@ fn what_was_carried_out_under_an_earlier_plan_is_told_with_it() {
 /// Lines, and for maria and jan why their approval does not count; empty where
 /// it does, or where none was given.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of what counts")]
 fn an_approval_that_does_not_count_is_told_with_the_reason_and_may_be_given_again() {
     let by = |who: &str, missing: u32, until_ms: i64| {
         asked(

@@ -130,12 +130,13 @@ pub(super) fn of_other_plans(plan: &RemediationPlan, timeline: &[AgentEvent]) ->
             continue;
         };
         match (event.event_type.as_str(), told.rule.as_str()) {
-            ("ACTION_REFUSED", "plan_revised" | "plan_hash") => found.push(Void {
-                by: told.by,
-                credential_id: told.credential_id,
-                wall_ms: event.wall_ms,
-                why: event.summary.clone(),
-            }),
+            ("ACTION_REFUSED", "plan_revised" | "plan_hash") if told.command != "reject" => found
+                .push(Void {
+                    by: told.by,
+                    credential_id: told.credential_id,
+                    wall_ms: event.wall_ms,
+                    why: event.summary.clone(),
+                }),
             ("ACTION_APPROVED", _) if told.plan_hash == hash_of(plan) => {
                 found.retain(|one| one.by != told.by);
             }

@@ -15,14 +15,17 @@ pub(super) struct PagerDuty {
 
 impl PagerDuty {
     pub(super) async fn deliver(&self, http: &Http, post: &Post) -> Result<String, JobError> {
-        if post.signal == Signal::Trigger && post.alert > 0 {
-            // It takes the place of the one that was silenced.
-            let old = json!({
-                "routing_key": self.routing_key,
-                "event_action": "resolve",
-                "dedup_key": key(post, post.alert - 1),
-            });
-            self.send(http, &old).await?;
+        // A new alert takes the place of those that were silenced, and the end
+        // closes them all: one of the messages between may not have arrived.
+        if matches!(post.signal, Signal::Trigger | Signal::Resolve) {
+            for earlier in 0..post.alert {
+                let old = json!({
+                    "routing_key": self.routing_key,
+                    "event_action": "resolve",
+                    "dedup_key": key(post, earlier),
+                });
+                self.send(http, &old).await?;
+            }
         }
         let answer = self.send(http, &event(post, &self.routing_key)).await?;
         let words = answer["message"].as_str().unwrap_or("accepted");

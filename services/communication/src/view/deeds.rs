@@ -28,10 +28,10 @@ struct Deed {
 pub struct Deeds(BTreeMap<String, Deed>);
 
 impl Deeds {
-    /// Takes in what became of a step. Dry runs carry nothing out.
+    /// Takes in what became of a step. Dry runs and looks carry nothing out.
     pub fn note(&mut self, action: &RemediationAction) {
         let details = &action.details;
-        if details.dry_run {
+        if details.dry_run || action.only_looks() {
             return;
         }
         let key = format!("{}/{}", action.plan_id, action.step_id);
@@ -172,6 +172,16 @@ mod tests {
         }
     }
 
+    fn looking() -> midwatch_events::action::TypedAction {
+        serde_json::from_value(serde_json::json!({
+            "kind": "tail_logs", "service": "s", "arguments": {}, "risk": "read-only",
+            "executor": "kubernetes", "pre_checks": [], "blast_radius": "nothing",
+            "effect": {"service": "s", "metric": "m", "direction": "below",
+                "baseline_value": 0.0, "within_ms": 0}
+        }))
+        .expect("an action")
+    }
+
     fn told(story: &[(u128, &str, &str)]) -> String {
         let mut deeds = Deeds::default();
         for (plan, step, word) in story {
@@ -191,6 +201,10 @@ mod tests {
                 }
                 "dry" => {
                     details.dry_run = true;
+                    "intent"
+                }
+                "look" => {
+                    details.typed = Some(Box::new(looking()));
                     "intent"
                 }
                 verdict => match VERDICTS.iter().find(|(name, _)| *name == verdict) {
@@ -259,6 +273,10 @@ mod tests {
             ),
             (
                 &[(1, "S1", "dry"), (1, "S1", "approved")],
+                format!("Midwatch carried out no action{tail}"),
+            ),
+            (
+                &[(1, "S1", "look"), (1, "S1", "done")],
                 format!("Midwatch carried out no action{tail}"),
             ),
             (

@@ -29,8 +29,9 @@ const BEHIND_LIMIT: u64 = 30;
 /// which there may be more.
 const ABREAST_LIMIT: u64 = 1;
 /// Anomalies that are remembered as closed by a person while active: one that is
-/// forgotten opens an incident with its next word.
-const CLOSED_ACTIVE_LIMIT: usize = 2_000;
+/// forgotten opens an incident with its next word. As many as an incident lists
+/// and follows.
+const CLOSED_ACTIVE_LIMIT: usize = 7_000;
 
 impl Core {
     /// The incident is over. What people were told of it stays as it is; its row
@@ -224,6 +225,7 @@ fn keep_in_mind(state: &mut State, group: &Group, gone: &[GroupedAnomaly], close
             break;
         };
         state.closed_active.remove(&oldest);
+        state.closed.retain(|(id, _)| *id != oldest);
     }
 }
 

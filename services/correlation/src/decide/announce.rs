@@ -198,12 +198,12 @@ pub(super) fn open(
         declared: group.declared.clone(),
     };
     let summary = format!(
-        "{} {}: {} ({} anomalies on {} services)",
+        "{} {}: {} ({} on {})",
         header.severity,
         header.short_id,
         header.title(),
-        group.size(),
-        header.affected_services.len()
+        counted(group.size(), "anomaly", "anomalies"),
+        counted(header.affected_services.len(), "service", "services")
     );
     effects.extend([
         Effect::Project(Projection::Open {
@@ -240,6 +240,11 @@ pub(super) fn tell(config: &Config, group: &mut Group) -> Vec<Effect> {
 /// wait is chance.
 pub(super) fn has_news(group: &Group) -> bool {
     !group.pending.is_empty() && (group.is_active() || group.pending_change.is_some())
+}
+
+/// A number with its noun.
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Forgets what was noted and shows what became of it in the row.
@@ -347,18 +352,27 @@ pub(super) fn wake(group: &mut Group, at: Moment, why: &str) -> Effect {
 pub(super) fn announce_soon(
     config: &Config,
     group: &mut Group,
+    at: Moment,
     (change, words, other): (IncidentChange, String, Uuid),
 ) -> Vec<Effect> {
     group.related.insert(other);
     group.pending_change = Some(change);
     group.pending.insert(0, words);
-    group.snoozed_until_ms = None;
+    let mut effects = Vec::new();
+    if group.snoozed_until_ms.is_some() {
+        let why = match change {
+            IncidentChange::Split => ": a part was split off",
+            _ => ": another incident was merged into it",
+        };
+        effects.push(wake(group, at, why));
+    }
     // Whoever is being copied already announces it after that.
     if group.phase != Phase::Open {
-        return Vec::new();
+        return effects;
     }
     let name = format!("grow:{}", group.incident_id);
-    vec![Effect::CancelTimer { name }, copy_records(config, group)]
+    effects.extend([Effect::CancelTimer { name }, copy_records(config, group)]);
+    effects
 }
 
 /// An incident that goes into another one: its last word has no anomalies, and

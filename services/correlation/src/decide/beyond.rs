@@ -6,7 +6,8 @@
 //! after that only the number is known, and then a person says when it is over.
 //! Each announcement says how many there are and on which services.
 
-use super::state::Group;
+use super::announce::counted;
+use super::state::{Group, Phase};
 use super::{Core, note};
 use midwatch_events::anomaly::{Anomaly, Transition};
 use midwatch_events::incident::{GroupedAnomaly, IncidentChange};
@@ -159,8 +160,9 @@ impl Group {
             .map(|(service, count)| format!("{count} on {service}"))
             .collect();
         let words = format!(
-            "{new} further anomalies joined beyond the {} that are listed one by one: {} in all, \
+            "{} joined beyond the {} that are listed one by one: {} in all, \
              {} of them active ({}{}).",
+            counted(new as usize, "further anomaly", "further anomalies"),
             self.anomalies.len(),
             beyond.unlisted,
             beyond.unlisted_active,
@@ -242,7 +244,8 @@ impl Core {
         }
         let words = if is_calm {
             let count = group.unlisted_ids.len();
-            format!("the {count} anomalies beyond the list are over")
+            let all = counted(count, "anomaly", "anomalies");
+            format!("all is over beyond the list ({all})")
         } else {
             format!(
                 "an anomaly beyond the list is active again, on {}",
@@ -252,6 +255,12 @@ impl Core {
         if group.is_announced() {
             group.pending_change.get_or_insert(IncidentChange::Grown);
         }
-        self.changed(group, at, words)
+        let mut effects = self.changed(group, at, words);
+        // The end waits for this word, snoozed or not.
+        if is_calm && group.phase == Phase::Open && group.snoozed_until_ms.is_some() {
+            let due_ms = at.wall_ms + self.config.grow_ms;
+            effects.push(self.timer("grow", group.incident_id, due_ms));
+        }
+        effects
     }
 }

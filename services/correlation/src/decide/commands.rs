@@ -184,7 +184,7 @@ impl Core {
             payload,
         )];
         let news = (IncidentChange::Split, words, part_id);
-        effects.extend(announce::announce_soon(&self.config, group, news));
+        effects.extend(announce::announce_soon(&self.config, group, at, news));
         // Its own announcement does not wait for company.
         part.phase = Phase::Copying;
         part.is_loud = true;

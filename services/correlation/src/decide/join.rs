@@ -2,7 +2,7 @@
 
 use super::belong::{self, Signal, explained_by, near_in_time};
 use super::state::{Group, Phase, State, Surroundings, Trigger, grouped};
-use super::{Core, announce, naming, second_look, severity};
+use super::{Core, announce, beyond, naming, second_look, severity};
 use midwatch_events::anomaly::{Anomaly, Transition};
 use midwatch_events::ids;
 use midwatch_events::incident::{GroupedAnomaly, IncidentChange};
@@ -78,6 +78,11 @@ impl Core {
             member.onset_ms = onset.at_ms;
         }
         if !self.has_room(group) {
+            // Of those that are not followed only the first word is counted.
+            let is_full = group.unlisted_ids.len() >= beyond::FOLLOWED;
+            if is_full && anomaly.transition != Transition::Started {
+                return Vec::new();
+            }
             return self.join_beyond(group, at, &member);
         }
         if let Some(onset) = onset {
@@ -223,7 +228,7 @@ impl Core {
         if was_announced {
             let words = format!("{} was merged into it: {reason}", ids::short_incident(gone));
             let news = (IncidentChange::Merged, words, gone);
-            effects.extend(announce::announce_soon(&self.config, host, news));
+            effects.extend(announce::announce_soon(&self.config, host, at, news));
         }
         effects
     }

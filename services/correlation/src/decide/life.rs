@@ -187,6 +187,11 @@ impl Core {
         past.acknowledged_by = None;
         past.snoozed_until_ms = None;
         past.phase = Phase::Copying;
+        // Those beyond the list were over, and are counted again where they come
+        // back.
+        (past.unlisted, past.told_unlisted) = (0, 0);
+        past.unlisted_ids.clear();
+        past.unlisted_active.clear();
         // What has broken out again elsewhere since then belongs there.
         past.anomalies.retain(|one| {
             !lives_elsewhere(state, one) && !state.held.contains_key(&one.anomaly_id)

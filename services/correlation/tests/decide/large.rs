@@ -183,6 +183,31 @@ fn what_is_beyond_the_list_is_counted_aloud_and_followed_to_its_end() {
 }
 
 #[test]
+fn a_storm_that_comes_back_counts_anew_what_is_beyond_its_list() {
+    let mut story = Story::new();
+    story.core.config.max_anomalies = 220;
+    story.around.topology = fleet(25);
+    let storm = storm(250, 25);
+    heard(&mut story, &storm);
+    let id = story.incident(0);
+    for one in &storm {
+        story.hear(cleared(one.clone(), 60));
+    }
+    story.settle();
+    story.end(id, "RECOVERED", 70);
+    for one in &storm[..5] {
+        story.hear(Anomaly {
+            detected_at_ms: T0 + 120_000,
+            onset_ms: T0 + 115_000,
+            ..one.clone()
+        });
+    }
+    story.settle();
+    let group = &story.state.groups[&id];
+    assert_eq!((group.reopened, group.beyond()), (1, Beyond::default()));
+}
+
+#[test]
 fn what_nobody_follows_is_said_to_be_unknown() {
     let mut story = Story::new();
     story.core.config.max_anomalies = 1;

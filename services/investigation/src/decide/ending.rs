@@ -199,8 +199,8 @@ fn waits(case: &Case, at: Moment, waiting: &[String]) -> Effect {
 
 /// Remediation carried something out, or looked at what became of it.
 pub fn note_action(case: &mut Case, action: &RemediationAction) {
-    // A dry run changes nothing, so that nothing has to be waited for.
-    if action.details.dry_run {
+    // A dry run or a look changes nothing, so that nothing has to be waited for.
+    if action.details.dry_run || action.only_looks() {
         return;
     }
     let name = format!("{} of plan {}", action.step_id, action.plan_id);

@@ -334,7 +334,8 @@ fn observed(candidate: &Candidate, sign: &CauseSign) -> Option<String> {
     let mut own = candidate
         .evidence
         .iter()
-        .take(RECORDS)
+        // As many as are published in any case, beside what was heard.
+        .take(RECORDS - QUOTED - 3)
         .filter(|clue| clue.service == candidate.service);
     own.find(|clue| match sign {
         CauseSign::Log(_) => of_kind(clue.kind, &clue.summary, EvidenceKind::Log),

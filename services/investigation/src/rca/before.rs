@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 /// How likely a change of that age has to do with symptoms: one that fails
 /// does so when it takes requests, within minutes; 1 − Δt / 60 min is what
 /// remains for one that needs time.
-fn nearness(age_ms: i64) -> f64 {
+pub(super) fn nearness(age_ms: i64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "minutes in milliseconds")]
     let minutes = age_ms.max(0) as f64 / 60_000.0;
     let slowly = (1.0 - minutes / 60.0).clamp(0.0, 1.0);

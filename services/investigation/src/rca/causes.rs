@@ -20,6 +20,10 @@ pub(super) fn of_resource(quantity: Quantity) -> Option<AnomalyType> {
     }
 }
 
+/// From this nearness on, 0..1, a change names the cause by itself; one long
+/// before the symptoms needs more than that.
+pub(super) const NEAR: f64 = 0.3;
+
 /// The cause that a service's own evidence points at: what ran out before
 /// what it led to, a change before the symptoms that followed it.
 #[must_use]
@@ -38,8 +42,7 @@ pub fn cause(recording: &Recording, findings: &Findings, service: &str) -> Anoma
     if size(Kind::Kubernetes) > 0.0 {
         return told_by_kubernetes(recording, service);
     }
-    // A change long before the symptoms needs more than its nearness.
-    if size(Kind::Deployment) >= 0.3 {
+    if size(Kind::Deployment) >= NEAR {
         return AnomalyType::DeploymentFailure;
     }
     if size(Kind::Silence) > 0.5 {

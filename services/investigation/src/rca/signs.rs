@@ -113,7 +113,12 @@ fn shows(
                 causes::of_resource(Quantity::of(&clue.metric)).filter(|_| fills)
             }
         },
-        Kind::Deployment => Some(AnomalyType::DeploymentFailure),
+        // As near as one must be that names the cause by itself.
+        Kind::Deployment => {
+            let portrait = findings.portraits.get(service)?;
+            let is_near = portrait.get(&kind).copied().unwrap_or(0.0) >= causes::NEAR;
+            is_near.then_some(AnomalyType::DeploymentFailure)
+        }
         Kind::Kubernetes => Some(causes::told_by_kubernetes(recording, service)),
         Kind::Silence => Some(AnomalyType::DependencyOutage),
         Kind::Failures

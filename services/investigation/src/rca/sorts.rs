@@ -1,6 +1,7 @@
 //! Sorts of change: a release, a rollback, a configuration, a flag and a scale
 //! are suspected differently, and what they break is called differently.
 
+use super::before;
 use super::portrait::Findings;
 use super::recording::{ChangeEvent, ChangeKind, Question, Recording};
 use midwatch_events::anomaly::AnomalyType;
@@ -35,14 +36,12 @@ pub(super) fn cause_name(
     }
     let suspects = findings.rollouts.iter().filter_map(|(index, age_ms)| {
         let event = &recording.changes[*index];
-        (event.service == service).then_some((event.kind, *age_ms))
+        let weight = trust(event.kind) * before::nearness(*age_ms);
+        (event.service == service).then_some((weight, event.kind, *age_ms))
     });
     suspects
-        .max_by(|one, other| {
-            let by_trust = trust(one.0).total_cmp(&trust(other.0));
-            by_trust.then(other.1.cmp(&one.1))
-        })
-        .and_then(|(kind, _)| kind.change())
+        .max_by(|one, other| one.0.total_cmp(&other.0).then(other.2.cmp(&one.2)))
+        .and_then(|(_, kind, _)| kind.change())
         .unwrap_or_default()
         .cause()
 }

@@ -8,6 +8,22 @@ use midwatch_runtime::{Effect, Input};
 use serde_json::json;
 
 #[test]
+fn a_look_is_no_deed_that_the_end_waits_for() {
+    let look: ActionDetails = serde_json::from_value(json!({"succeeded": true, "typed": {
+        "kind": "tail_logs", "service": "payment-service", "arguments": {}, "risk": "read-only",
+        "executor": "kubernetes", "pre_checks": [], "blast_radius": "nothing",
+        "effect": {"service": "payment-service", "metric": "m", "direction": "below",
+            "baseline_value": 0.0, "within_ms": 0}}}))
+    .expect("details");
+    let mut story = Story::default();
+    story.open(&[errors()]);
+    story.action_with("intent", "", 10, look.clone());
+    story.action_with("outcome", "looked; nothing was changed", 12, look);
+    story.transition(&errors(), Transition::Cleared, 60);
+    assert_eq!(story.resolved[0].resolution_method, "RECOVERED");
+}
+
+#[test]
 fn only_a_verified_step_before_the_recovery_remedies() {
     type Told<'a> = (&'a str, &'a str, i64);
     let table: [(&[Told<'_>], &[Told<'_>], &str); 8] = [

@@ -127,6 +127,10 @@ fn became(facts: &Facts, records: &Records, planned: Planned<'_>) -> Option<Stat
             rule.or_else(|| tell("refused", &[], &[deed]))
         }
         Standing::DryRun(deed) => tell("dry run: shown, not carried out", &[], &[deed]),
+        Standing::Looked(deed) => match deed.action.details.succeeded {
+            Some(true) => tell("looked; nothing was changed", &[], &[deed]),
+            _ => tell("tried to look; nothing was changed", &[], &[deed]),
+        },
         Standing::Begun(deed) => tell("begun; how it ended is not recorded", &[], &[deed]),
         Standing::Failed(deed) => tell("begun, and it failed", &[], &[deed]),
         Standing::Executed(deed) => tell("executed; its effect is not proven", &[], &[deed]),

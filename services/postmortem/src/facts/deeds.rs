@@ -33,6 +33,8 @@ pub enum Standing<'a> {
     Refused(&'a Deed),
     /// The outcome says what would have been done.
     DryRun(&'a Deed),
+    /// It only looked; the outcome, where there is one, says what it saw.
+    Looked(&'a Deed),
     /// Begun; no outcome is recorded.
     Begun(&'a Deed),
     Failed(&'a Deed),
@@ -97,6 +99,7 @@ impl Facts {
                 verified.filter(|deed| verdict(deed) != Some(VerificationVerdict::NotProvable));
             return match (outcome.action.details.succeeded, proven) {
                 _ if outcome.action.details.dry_run => Standing::DryRun(outcome),
+                _ if outcome.action.only_looks() => Standing::Looked(outcome),
                 (Some(true), Some(verified)) => Standing::Applied { outcome, verified },
                 (Some(true), None) => Standing::Executed(outcome),
                 (Some(false), _) => Standing::Failed(outcome),
@@ -106,6 +109,7 @@ impl Facts {
         if let Some(intent) = last("intent") {
             return match self.stopped(&intent.action) {
                 Some(refused) => Standing::Refused(refused),
+                None if intent.action.only_looks() => Standing::Looked(intent),
                 None => Standing::Begun(intent),
             };
         }
@@ -153,7 +157,7 @@ impl Facts {
                 "outcome" | "undone" | "verified" => true,
                 _ => false,
             };
-            begins && !deed.action.details.dry_run
+            begins && !deed.action.details.dry_run && !deed.action.only_looks()
         })
     }
 }

@@ -111,6 +111,17 @@ fn argument(
             format!("{told} does not have the form {:?}", parameter.form),
         ));
     }
+    sourced(parameter, value, &told, arguments, known)
+}
+
+/// Whether a value comes from where its parameter's values come from.
+fn sourced(
+    parameter: &Parameter,
+    value: &str,
+    told: &str,
+    arguments: &BTreeMap<String, String>,
+    known: &Known,
+) -> Result<(), Refusal> {
     let unobserved = || {
         Refusal::new(
             "unobserved_argument",

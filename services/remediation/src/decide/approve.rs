@@ -86,6 +86,8 @@ impl Core {
         };
         let entry = state.steps.entry(step.step_id.clone()).or_default();
         entry.approvals = given;
+        // After a rehearsal it waits anew: for the others, or for a no.
+        entry.stage = Stage::Open;
         let mut effects = approved(at, &plan, &step, command, (missing, until_ms));
         if missing == 0 {
             effects.extend(self.ask_to_run(state, at, &step.step_id, stopped));

@@ -65,7 +65,9 @@ impl Core {
         let by = trail::names(&progress.approvals);
         let entry = state.steps.entry(step_id.to_owned()).or_default();
         let dry_run = match ruling {
-            Ok(dry_run) => dry_run,
+            // Whoever approved was told that nothing would be changed; that the
+            // policy has become live since must not change it.
+            Ok(dry_run) => dry_run || plan.dry_run == Some(true),
             Err(refusal) => {
                 entry.stage = Stage::Open;
                 entry.approvals.clear();
@@ -322,11 +324,12 @@ fn look(state: &mut State, at: Moment, acting: Acting, outcome: &Outcome) -> Eff
     Effect::StartJob(request)
 }
 
-/// What is said of an outcome.
-fn told(at: Moment, acting: &Acting, outcome: &Outcome) -> Vec<Effect> {
-    let step = &acting.step.step_id;
-    let what = if acting.is_undo { "the undo of " } else { "" };
-    let (phase, kind, succeeded, result) = match outcome.status {
+/// How an outcome is published: phase, line of the trail, success and result.
+fn words(
+    acting: &Acting,
+    outcome: &Outcome,
+) -> (&'static str, &'static str, Option<bool>, &'static str) {
+    match outcome.status {
         OutcomeStatus::Done if acting.dry_run => (
             "outcome",
             "ACTION_EXECUTED",
@@ -366,7 +369,14 @@ fn told(at: Moment, acting: &Acting, outcome: &Outcome) -> Vec<Effect> {
             None,
             "unknown; a person must look",
         ),
-    };
+    }
+}
+
+/// What is said of an outcome.
+fn told(at: Moment, acting: &Acting, outcome: &Outcome) -> Vec<Effect> {
+    let step = &acting.step.step_id;
+    let what = if acting.is_undo { "the undo of " } else { "" };
+    let (phase, kind, succeeded, result) = words(acting, outcome);
     let reason = match (&outcome.rule, outcome.reconciled) {
         (rule, _) if !rule.is_empty() => format!("{}: {}", rule, outcome.output),
         (_, true) => "found by looking after a restart".to_owned(),

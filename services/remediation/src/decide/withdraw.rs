@@ -39,9 +39,9 @@ impl Core {
         let Subject { plan, step, .. } = subject(state, command)?;
         let progress = state.steps.entry(step.step_id.clone()).or_default();
         match progress.stage {
-            Stage::Open | Stage::Queued => {}
+            Stage::Open | Stage::Queued | Stage::Rehearsed => {}
             Stage::Running => return self.ask_to_withdraw(state, &step.step_id, command),
-            Stage::Rehearsed | Stage::Done => return Err(too_late("it was carried out already")),
+            Stage::Done => return Err(too_late("it was carried out already")),
         }
         progress.stage = Stage::Open;
         progress.approvals.clear();

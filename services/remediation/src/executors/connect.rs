@@ -181,6 +181,7 @@ fn local(settings: &Settings, machine: &str, allowed: &Allowed) -> Local {
         machine: machine.to_owned(),
         scripts,
         diagnostics: allowed.diagnostics(),
+        allowed: Some(allowed.clone()),
         roots,
         units: Some(lists.units.into_iter().collect()),
         state,

@@ -12,6 +12,7 @@ pub mod marker;
 pub mod run;
 
 use super::hand::{Acted, Acting, Done, Hand, Prepared, Seen, Stop, argument, optional};
+use crate::allowed::{Allowed, Lists};
 use crate::execution::Execution;
 use crate::steps::host_of;
 use async_trait::async_trait;
@@ -37,6 +38,9 @@ pub struct LocalSettings {
     pub scripts: Option<PathBuf>,
     /// Scripts among them that only look.
     pub diagnostics: BTreeSet<String>,
+    /// What this host and the services list; absent where only the folders and
+    /// the names above bound what runs.
+    pub allowed: Option<Allowed>,
     /// Folders below which old files may be removed.
     pub roots: Vec<PathBuf>,
     /// Units that may be restarted; absent for any that is loaded.
@@ -58,6 +62,7 @@ impl Default for LocalSettings {
             machine: String::new(),
             scripts: None,
             diagnostics: BTreeSet::new(),
+            allowed: None,
             roots: Vec::new(),
             units: None,
             state: PathBuf::from("/var/lib/midwatch/actions"),
@@ -80,6 +85,33 @@ impl Local {
     pub fn new(settings: LocalSettings) -> Local {
         let markers = Markers::new(&settings.state);
         Local { settings, markers }
+    }
+
+    /// Whether this host, or the service that is acted on, lists a name.
+    ///
+    /// # Errors
+    /// Neither does.
+    fn listed(
+        &self,
+        execution: &Execution,
+        (what, name): (&str, &str),
+        list: fn(&Lists) -> &[String],
+    ) -> Result<(), String> {
+        let Some(allowed) = &self.settings.allowed else {
+            return Ok(());
+        };
+        let host = format!("host/{}", self.settings.machine);
+        let names = [host.as_str(), &execution.action.service];
+        let is_listed = names.iter().any(|of| {
+            let lists = allowed.of(of);
+            list(&lists).iter().any(|one| one == name)
+        });
+        is_listed.then_some(()).ok_or_else(|| {
+            format!(
+                "{name} is on no list of {what} of {host} or {} in REMEDIATION_ALLOWED_FILE",
+                execution.action.service
+            )
+        })
     }
 
     /// The command of an action, where its arguments are allowed.
@@ -149,6 +181,7 @@ impl Local {
         if !is_file_name(log) {
             return Err(format!("log {log:?} is no file name"));
         }
+        self.listed(execution, ("logs", log), |lists| &lists.logs)?;
         let path = self.settings.logrotate.join(log);
         if !path.symlink_metadata().is_ok_and(|found| found.is_file()) {
             return Err(format!("{} is no file", path.display()));
@@ -206,6 +239,11 @@ impl Local {
         }
         if !is_file_name(name) {
             return Err(format!("script {name:?} is no file name"));
+        }
+        if execution.action.kind == ActionKind::RunScript {
+            self.listed(execution, ("scripts", name), |lists| &lists.scripts)?;
+        } else {
+            self.listed(execution, ("diagnostics", name), |lists| &lists.diagnostics)?;
         }
         let program = folder.join(name);
         let found = program

@@ -211,6 +211,16 @@ impl Executors {
                 },
             },
         };
+        // A look that ended badly, or was ended at its limit, left nothing behind
+        // that anybody would have to look at.
+        let outcome = match outcome.status {
+            OutcomeStatus::Unknown => Outcome {
+                status: OutcomeStatus::Failed,
+                rule: String::new(),
+                ..outcome
+            },
+            _ => outcome,
+        };
         let action = json!(execution.action);
         let (intent, ended) = (intent(execution, &action), ended(&outcome));
         let kept = executions::rehearsed(&self.postgres.pool, &intent, &self.owner, &ended).await;

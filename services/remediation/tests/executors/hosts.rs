@@ -138,7 +138,7 @@ async fn a_full_disk_is_looked_at_alone_and_cleared_after_two_approvals() {
     for name in ["cache/old.tmp", "cache/new.tmp"] {
         place.write(name, "x");
     }
-    let long_ago = SystemTime::now() - Duration::from_secs(30 * 86_400);
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
     let old = fs::File::options()
         .write(true)
         .open(place.path("cache/old.tmp"));
@@ -301,11 +301,11 @@ async fn what_no_list_names_is_neither_planned_nor_carried_out() {
         ),
     ] {
         let (planned, _) = plan(&core);
-        let typed = planned
+        let mut typed = planned
             .action_steps
             .iter()
             .filter_map(|step| step.typed.clone());
-        let mut action = *typed.last().expect("something is typed now");
+        let mut action = *typed.next_back().expect("something is typed now");
         action.kind = kind;
         action.arguments = serde_json::from_value(arguments).expect("texts");
         let mut execution = crate::support::execution(kind.as_str(), action.executor, kind, &[]);

@@ -53,6 +53,7 @@ impl Host {
             machine: "web-1".to_owned(),
             scripts: Some(self.path("scripts")),
             diagnostics: ["look".to_owned()].into(),
+            allowed: None,
             units: None,
             roots: vec![self.path("data")],
             state: self.path("state"),

@@ -7,10 +7,12 @@ use crate::execution::Execution;
 use crate::executors::hand::{Acted, Prepared, Stop};
 use midwatch_events::action::ActionKind;
 use serde_json::Value;
-use std::fmt::Write as _;
 
-/// Pods and events that are asked for; the newest of more say enough.
+/// Pods that are asked for; that there are more is told.
 const MOST: usize = 50;
+/// Events of the namespace that are read, from which those of the workload are
+/// picked; that there are more is told.
+const READ: usize = 500;
 /// Events that are told.
 const EVENTS: usize = 20;
 /// Lines of a log; what is kept of them is bounded further on.
@@ -64,7 +66,7 @@ async fn logs(api: &Api, execution: &Execution) -> Result<String, String> {
         let lines = LINES / containers.len().max(1);
         let of = format!("{path}/log?container={name}&tailLines={}", lines.max(10));
         let text = api.text(&of).await.unwrap_or_else(words);
-        let _ = writeln!(told, "container {name}:\n{}", text.trim_end());
+        told.push_str(&format!("container {name}:\n{}\n", text.trim_end()));
     }
     Ok(told)
 }
@@ -78,6 +80,9 @@ async fn workload(api: &Api, execution: &Execution) -> Result<String, String> {
             let path =
                 format!("/api/v1/namespaces/{namespace}/pods?labelSelector={labels}&limit={MOST}");
             let list = api.get(&path).await.map_err(words)?;
+            if has_more(&list) {
+                told.push_str(&format!("  the first {MOST} pods only:\n"));
+            }
             list["items"].as_array().cloned().unwrap_or_default()
         }
         None => Vec::new(),
@@ -85,8 +90,13 @@ async fn workload(api: &Api, execution: &Execution) -> Result<String, String> {
     for pod in &pods {
         told.push_str(&one_pod(pod));
     }
-    let path = format!("/api/v1/namespaces/{namespace}/events?limit=500");
+    let path = format!("/api/v1/namespaces/{namespace}/events?limit={READ}");
     let list = api.get(&path).await.map_err(words)?;
+    if has_more(&list) {
+        told.push_str(&format!(
+            "only {READ} of the namespace's events were read; those of this workload may be missing\n"
+        ));
+    }
     let names: Vec<&str> = pods
         .iter()
         .chain(std::iter::once(&object))
@@ -94,6 +104,12 @@ async fn workload(api: &Api, execution: &Execution) -> Result<String, String> {
         .collect();
     told.push_str(&events(list["items"].as_array(), &names));
     Ok(told)
+}
+
+/// Whether the server has more than it was asked for.
+fn has_more(list: &Value) -> bool {
+    let rest = list["metadata"]["continue"].as_str();
+    rest.is_some_and(|token| !token.is_empty())
 }
 
 /// `app%3Dcheckout%2Ctier%3Dweb`. Labels are plain words, so that nothing else
@@ -132,14 +148,13 @@ fn described(name: &str, object: &Value) -> String {
     {
         let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
         let limits = &container["resources"]["limits"];
-        let _ = writeln!(
-            told,
-            "  container {} of {}; limits cpu {}, memory {}",
+        told.push_str(&format!(
+            "  container {} of {}; limits cpu {}, memory {}\n",
             text(&container["name"]),
             text(&container["image"]),
             text(&limits["cpu"]),
             text(&limits["memory"])
-        );
+        ));
     }
     told
 }
@@ -156,9 +171,8 @@ fn one_pod(pod: &Value) -> String {
     for one in status["containerStatuses"].as_array().into_iter().flatten() {
         let waiting = one["state"]["waiting"]["reason"].as_str();
         let ended = one["lastState"]["terminated"]["reason"].as_str();
-        let _ = writeln!(
-            told,
-            "  {}: {} restarts, {}{}{}",
+        told.push_str(&format!(
+            "  {}: {} restarts, {}{}{}\n",
             text(&one["name"]),
             one["restartCount"].as_u64().unwrap_or(0),
             if one["ready"] == true {
@@ -171,8 +185,8 @@ fn one_pod(pod: &Value) -> String {
                 .unwrap_or_default(),
             ended
                 .map(|why| format!(", ended last by {why}"))
-                .unwrap_or_default(),
-        );
+                .unwrap_or_default()
+        ));
     }
     told
 }
@@ -195,14 +209,13 @@ fn events(list: Option<&Vec<Value>>, names: &[&str]) -> String {
     let mut told = String::new();
     for event in &kept[first..] {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let _ = writeln!(
-            told,
-            "event {} {} {}: {}",
+        told.push_str(&format!(
+            "event {} {} {}: {}\n",
             when(event),
             text(&event["reason"]),
             text(&event["involvedObject"]["name"]),
             text(&event["message"])
-        );
+        ));
     }
     told
 }
