@@ -456,7 +456,7 @@ mod tests {
         let second = window.choose(found, &known);
         assert_eq!(
             (first.kept.len(), second.kept.len()),
-            (LIMIT, TOTAL - LIMIT)
+            (LIMIT, TOTAL - RESERVED - LIMIT)
         );
         assert!(
             second
@@ -464,7 +464,16 @@ mod tests {
                 .iter()
                 .all(|one| !known.contains(&one.record_id))
         );
-        assert_eq!(second.left_out.values().sum::<usize>(), 40_000 - TOTAL);
+        let left_out = second.left_out.values().sum::<usize>();
+        assert_eq!(left_out, 40_000 + RESERVED - TOTAL);
+        // What says most has room in an incident that is full of lines.
+        let known = known
+            .into_iter()
+            .chain(second.kept.into_iter().map(|one| one.record_id));
+        let late = vec![record("log", "a", 50_000), record("deployment", "a", 7)];
+        let third = window.choose(late, &known.collect());
+        let kinds: Vec<&str> = third.kept.iter().map(|one| one.kind.as_str()).collect();
+        assert_eq!(kinds, ["deployment"]);
     }
 
     #[test]

@@ -113,7 +113,7 @@ fn left_out_line(group: &Group, at: Moment, left_out: &[RecordsLeftOut]) -> Effe
         .collect();
     let more = if left_out.len() > 3 { ", …" } else { "" };
     let words = format!(
-        "{total} of the records around the incident were not kept, because there are too many ({}{more}). \
+        "{total} records around the incident were not kept, because there are too many ({}{more}). \
          Of each kind and service those nearest to the onset and the newest are kept.",
         most.join(", ")
     );

@@ -1,6 +1,6 @@
 //! What a person closes while it is out of range, and what is heard of it then.
 
-use crate::story::{Story, anomaly, cleared, failing, slow};
+use crate::story::{Story, T0, anomaly, cleared, failing, slow};
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Severity, Transition};
 use midwatch_events::incident::IncidentChange;
 use uuid::Uuid;
@@ -126,18 +126,17 @@ fn a_log_rule_that_gets_worse_after_a_close_is_heard_too() {
 #[test]
 fn the_memory_of_what_was_closed_is_bounded() {
     let mut story = Story::new();
-    story.core.config.max_anomalies = 10;
-    let metric = |number: usize| format!("latency_ms_{number}");
-    for number in 0..2_100 {
-        let name = metric(number);
-        story.hear(anomaly(
-            "payment-service",
-            AnomalyType::LatencySpike,
-            &name,
-            0,
-        ));
+    // As many as one storm leaves, of an earlier close.
+    let earlier = |number: u128| (Uuid::from_u128(number), T0 - 1);
+    story.state.closed_active = (0..7_000).map(earlier).collect();
+    for number in 0..20 {
+        let metric = format!("latency_ms_{number}");
+        let kind = AnomalyType::LatencySpike;
+        story.hear(anomaly("payment-service", kind, &metric, 0));
     }
     story.settle();
     story.end(story.incident(0), "CLOSED_BY_OPERATOR", 60);
-    assert_eq!(story.state.closed_active.len(), 2_000);
+    assert_eq!(story.state.closed_active.len(), 7_000);
+    let of_now = story.state.closed_active.values().filter(|at| **at >= T0);
+    assert_eq!(of_now.count(), 20);
 }

@@ -284,10 +284,7 @@ impl Policy {
         }
         // Under a link to an address that is no operator's, a mailbox approves;
         // one person may read two of them.
-        // (`link:` with the name itself: commands written before mailboxes had a
-        // prefix of their own.)
-        let is_mailbox = new.credential_id.starts_with("mailbox:")
-            || new.credential_id == format!("link:{}", new.by) && new.by.contains('@');
+        let is_mailbox = new.credential_id.starts_with("mailbox:");
         if is_mailbox && self.approvals_needed(action) > 1 {
             return Err(Refusal::new(
                 "mailbox",
