@@ -67,6 +67,7 @@ missing_packages() {
         python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || echo python3-venv
         have kcat || echo kcat
         [ -n "${CHROMIUM:-}" ] || have chromium || have google-chrome || echo chromium
+        have stress-ng || echo stress-ng
         # The subjects of the mails begin with emoji.
         [ -e /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || echo fonts-noto-color-emoji
     fi
