@@ -295,15 +295,22 @@ impl Plan {
         let given = |value: &String| !value.trim().is_empty();
         let is_users =
             |name: &str| environment::is_set(name) || self.user.get(name).is_some_and(given);
-        let (tokens, policy) = (
+        let (tokens, policy, link_key) = (
             is_users("OPERATOR_TOKENS_FILE"),
             is_users("REMEDIATION_POLICY_FILE"),
+            is_users("APPROVAL_LINK_KEY_FILE"),
         );
         if !tokens {
             self.operator = Some(environment::operators(folder)?);
         }
         if !policy {
             self.policy = Some(environment::policy(folder)?);
+        }
+        if !link_key {
+            let file = environment::link_key(folder)?;
+            let file = file.to_string_lossy().into_owned();
+            self.environment
+                .insert("APPROVAL_LINK_KEY_FILE".to_owned(), file);
         }
         Ok(())
     }

@@ -115,8 +115,23 @@ pub(crate) fn operators(folder: &Path) -> Result<(PathBuf, [String; 2])> {
     Ok((path, tokens))
 }
 
+/// The key that a demo's one-time links are signed with, in `folder`. It ends
+/// with the run, and so do the links.
+///
+/// # Errors
+/// When there is no randomness, or the file cannot be written.
+pub(crate) fn link_key(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("link-key");
+    write_private(&path, &format!("{}\n", random_hex::<32>()?))?;
+    Ok(path)
+}
+
 fn token() -> Result<String> {
-    let mut bytes = [0_u8; 12];
+    random_hex::<12>()
+}
+
+fn random_hex<const BYTES: usize>() -> Result<String> {
+    let mut bytes = [0_u8; BYTES];
     File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
@@ -173,6 +188,8 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("demo {first}\nsecond {second}\n"));
         assert!(first.len() >= 16 && first != second);
+        let key = fs::read_to_string(link_key(folder.path()).unwrap()).unwrap();
+        assert_eq!(key.trim().len(), 64);
         let text = fs::read_to_string(policy(folder.path()).unwrap()).unwrap();
         let policy: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(policy["mode"], "dry-run");

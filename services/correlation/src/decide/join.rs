@@ -8,6 +8,7 @@ use midwatch_events::ids;
 use midwatch_events::incident::{GroupedAnomaly, IncidentChange};
 use midwatch_events::more::{self, LISTED};
 use midwatch_runtime::{Effect, Moment};
+use std::cmp::Ordering;
 use uuid::Uuid;
 
 /// What changed since the last announcement, in words: so many at most.
@@ -355,7 +356,12 @@ pub(super) fn take_transition(member: &mut GroupedAnomaly, anomaly: &Anomaly) {
         Transition::Missing => member.cleared_at_ms = None,
         Transition::Started | Transition::Worsened => {
             member.cleared_at_ms = None;
-            if anomaly.deviation_sigma.abs() > member.deviation_sigma.abs() {
+            // Log lines and burnt budgets have no distance: there, severity tells.
+            let farther = anomaly
+                .deviation_sigma
+                .abs()
+                .total_cmp(&member.deviation_sigma.abs());
+            if farther.then(anomaly.severity.cmp(&member.severity)) == Ordering::Greater {
                 *member = GroupedAnomaly {
                     onset_ms: member.onset_ms,
                     severity: member.severity.max(anomaly.severity),

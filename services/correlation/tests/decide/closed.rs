@@ -65,15 +65,23 @@ fn what_gets_worse_after_a_person_closed_it_reopens_it_whenever_that_is_heard() 
 
 #[test]
 fn what_got_worse_between_the_close_and_its_hearing_is_no_less_heard() {
-    let mut story = Story::new();
-    story.hear(slow("payment-service", 0));
-    story.settle();
-    let incident = story.incident(0);
-    story.hear(worsened(slow("payment-service", 0), 90, 9.0));
-    story.resolve(incident, "CLOSED_BY_OPERATOR", 60);
-    story.pass(30_000);
-    let last = story.updated.last().expect("people hear of it");
-    assert_eq!(last.change, IncidentChange::Reopened);
+    // Counted lines have no distance from a baseline; only their severity grows.
+    let kind = AnomalyType::ErrorRateSpike;
+    let counted = Anomaly {
+        deviation_sigma: 0.0,
+        ..anomaly("payment-service", kind, "log:timeouts", 0)
+    };
+    for (first, deviation_sigma) in [(slow("payment-service", 0), 9.0), (counted, 0.0)] {
+        let mut story = Story::new();
+        story.hear(first.clone());
+        story.settle();
+        let incident = story.incident(0);
+        story.hear(worsened(first, 90, deviation_sigma));
+        story.resolve(incident, "CLOSED_BY_OPERATOR", 60);
+        story.pass(30_000);
+        let last = story.updated.last().expect("people hear of it");
+        assert_eq!(last.change, IncidentChange::Reopened);
+    }
 }
 
 #[test]
