@@ -130,6 +130,9 @@ pub struct ActionDetails {
     pub idempotency_key: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// The line is about taking the step back, and not about the step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_undo: bool,
     /// Whether an outcome is a success; absent in other phases, and where a
     /// crash left it unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]

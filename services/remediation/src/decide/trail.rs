@@ -111,6 +111,7 @@ impl Acting {
             typed: self.step.typed.clone(),
             idempotency_key: self.key.clone(),
             dry_run: self.dry_run,
+            is_undo: self.is_undo,
             ..ActionDetails::default()
         }
     }
