@@ -1,7 +1,8 @@
 //! The policy's file, asked again right before an action begins.
 
 use crate::scripted::{Scripted, action, count, executors, left_behind, run, sql};
-use crate::support::database;
+use crate::support::{database, execution};
+use midwatch_events::action::{ActionKind, Executor};
 use midwatch_remediation::execution::{Execution, OutcomeStatus};
 use midwatch_remediation::executors::Executors;
 use midwatch_remediation::executors::hand::{Done, Seen};
@@ -101,6 +102,39 @@ async fn what_the_policy_forbids_by_now_does_not_begin() {
         run(&executors, &approved("mended")).await.status,
         OutcomeStatus::Done
     );
+    assert_eq!(hand.acts.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_look_that_the_policy_refused_is_not_told_as_a_rejection() {
+    let (postgres, _) = database("act_policy_look").await;
+    let (_folder, path) = file();
+    let hand = Arc::new(Scripted::default());
+    let executors = with_policy(executors(&postgres, "0", Arc::clone(&hand)), &path);
+    let look = Execution {
+        approvals: approved("look").approvals,
+        ..execution(
+            "look",
+            Executor::Webhook,
+            ActionKind::TailLogs,
+            &[("namespace", "shop"), ("pod", "checkout-1")],
+        )
+    };
+    std::fs::write(&path, FROZEN).expect("a file");
+    // And asked again, as after a crash.
+    for _ in 0..2 {
+        let outcome = run(&executors, &look).await;
+        assert_eq!(
+            (outcome.status, outcome.rule.as_str()),
+            (OutcomeStatus::Refused, "freeze_window"),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(count(&postgres, "rule = 'freeze_window'").await, 1);
+    // What is allowed by the next time is looked at.
+    std::fs::write(&path, LIVE).expect("a file");
+    assert_eq!(run(&executors, &look).await.status, OutcomeStatus::Done);
+    assert_eq!(count(&postgres, "status = 'done' AND rule = ''").await, 1);
     assert_eq!(hand.acts.load(Ordering::SeqCst), 1);
 }
 

@@ -414,7 +414,8 @@ pub async fn withdraw(
 
 /// Writes what a rehearsal found; a later one of the same key replaces it. It
 /// holds nothing up and counts for no limit. `false`, and nothing is written,
-/// where it was taken out before by [`withdraw`].
+/// where it was taken out before by [`withdraw`], under the rule `rejected`:
+/// what another rule refused may be asked again.
 ///
 /// # Errors
 /// The database is away.
@@ -426,12 +427,12 @@ pub async fn rehearsed(
 ) -> Result<bool, PostgresError> {
     let done = sqlx::query!(
         "INSERT INTO executions (key, incident_id, environment, service, plan_id, step_id, kind,
-             is_undo, dry_run, action, phase, status, output, owner, lease_until, ended_at)
+             is_undo, dry_run, action, phase, status, rule, output, owner, lease_until, ended_at)
          VALUES ('dry-run:' || $1::text, $2, $3, $4, $5, $6, $7, $8, TRUE, $9, 'outcome', $10, $11,
-             $12, now(), now())
-         ON CONFLICT (key) DO UPDATE SET status = excluded.status, output = excluded.output,
-             owner = excluded.owner, began_at = now(), ended_at = now()
-         WHERE executions.status <> 'refused'",
+             $12, $13, now(), now())
+         ON CONFLICT (key) DO UPDATE SET status = excluded.status, rule = excluded.rule,
+             output = excluded.output, owner = excluded.owner, began_at = now(), ended_at = now()
+         WHERE executions.rule <> 'rejected'",
         intent.key,
         intent.incident_id,
         intent.environment,
@@ -442,6 +443,7 @@ pub async fn rehearsed(
         intent.is_undo,
         intent.action,
         ended.status,
+        ended.rule,
         ended.output,
         owner.name()
     )
