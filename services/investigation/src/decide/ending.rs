@@ -203,6 +203,11 @@ pub fn note_action(case: &mut Case, action: &RemediationAction) {
     if action.details.dry_run || action.only_looks() {
         return;
     }
+    // Of taking a step back only the success changes what is known of the step:
+    // where that failed, the step is still carried out.
+    if action.details.is_undo && action.phase != "undone" {
+        return;
+    }
     let name = format!("{} of plan {}", action.step_id, action.plan_id);
     // What failed did not change anything either: no verification comes.
     if action.phase == "outcome" && action.details.succeeded == Some(false) {

@@ -122,6 +122,45 @@ fn a_verification_is_waited_for_as_long_as_its_effect_may_take() {
 }
 
 #[test]
+fn what_became_of_an_undo_changes_the_step_only_where_it_was_taken_back() {
+    let undo = |succeeded: Option<bool>| ActionDetails {
+        idempotency_key: "key of the undo".to_owned(),
+        is_undo: true,
+        succeeded,
+        ..ActionDetails::default()
+    };
+    for (phase, succeeded) in [
+        ("outcome", Some(false)),
+        ("outcome", None),
+        ("refused", None),
+    ] {
+        // The step was carried out, and still is.
+        let mut story = Story::default();
+        story.open(&[errors()]);
+        story.action("outcome", "done", 10);
+        story.action_with("intent", "undo", 20, undo(None));
+        story.action_with(phase, "", 22, undo(succeeded));
+        story.transition(&errors(), Transition::Cleared, 60);
+        assert!(story.resolved.is_empty(), "{phase}: it waits");
+        let waiting = story.timers["verification"].1["waiting_for"].to_string();
+        assert!(waiting.contains("the verification of S1"), "{waiting}");
+        // An undo alone is no step whose verification could come.
+        let mut story = Story::default();
+        story.open(&[errors()]);
+        story.action_with("intent", "undo", 20, undo(None));
+        story.action_with(phase, "", 22, undo(succeeded));
+        story.transition(&errors(), Transition::Cleared, 60);
+        assert_eq!(story.resolved[0].resolution_method, "RECOVERED", "{phase}");
+    }
+    let mut story = Story::default();
+    story.open(&[errors()]);
+    story.action("outcome", "done", 10);
+    story.action_with("undone", "undone", 22, undo(Some(true)));
+    story.transition(&errors(), Transition::Cleared, 60);
+    assert_eq!(story.resolved[0].resolution_method, "RECOVERED");
+}
+
+#[test]
 fn what_changed_nothing_is_not_waited_for() {
     let keyed = || ActionDetails {
         idempotency_key: "key".to_owned(),
