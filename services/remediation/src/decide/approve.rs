@@ -343,7 +343,7 @@ pub(super) fn said(
     Effect::audit(command.incident_id, kind, at.event_ms, summary, payload)
 }
 
-/// Takes every approval back that has not led to a start yet, aloud.
+/// Takes everything back that waits for a start or for more approvals, aloud.
 pub(super) fn drop_open(
     state: &mut State,
     at: Moment,
@@ -357,7 +357,13 @@ pub(super) fn drop_open(
     let refusal = Refusal::new(rule, words);
     let mut effects = Vec::new();
     for (step_id, progress) in &mut state.steps {
-        if !matches!(progress.stage, Stage::Open | Stage::Queued) || progress.approvals.is_empty() {
+        // A look that the policy lets run by itself waits without approvals.
+        let waits = match progress.stage {
+            Stage::Queued => true,
+            Stage::Open => !progress.approvals.is_empty(),
+            Stage::Running | Stage::Rehearsed | Stage::Done => false,
+        };
+        if !waits {
             continue;
         }
         progress.stage = Stage::Open;

@@ -188,27 +188,29 @@ impl Core {
             stopped: false,
         });
         let mut effects = told(at, &acting, &done);
-        if acting.is_undo {
-            effects.extend(self.go_on(state, at, stopped));
-            return effects;
+        let has_changed =
+            done.status == OutcomeStatus::Done && !acting.dry_run && !only_looks(&acting);
+        if !acting.is_undo {
+            let stage = match done.status {
+                OutcomeStatus::Done if acting.dry_run => Stage::Rehearsed,
+                OutcomeStatus::Done | OutcomeStatus::Unknown => Stage::Done,
+                OutcomeStatus::Failed | OutcomeStatus::Refused => Stage::Open,
+            };
+            self.settle(state, &acting, stage);
         }
-        let stage = match done.status {
-            OutcomeStatus::Done if acting.dry_run => Stage::Rehearsed,
-            OutcomeStatus::Done | OutcomeStatus::Unknown => Stage::Done,
-            OutcomeStatus::Failed | OutcomeStatus::Refused => Stage::Open,
-        };
-        self.settle(state, &acting, stage);
         match done.status {
-            OutcomeStatus::Done if !acting.dry_run && !only_looks(&acting) => {
+            OutcomeStatus::Done if has_changed && !acting.is_undo => {
                 effects.push(look(state, at, acting, &done));
             }
+            // Of an undo as well: what was approved meanwhile would act on a
+            // state that nobody knows.
             OutcomeStatus::Unknown => {
-                effects.extend(drop_open(
-                    state,
-                    at,
-                    "after_unknown",
-                    "what became of the step before is not known; a person must look first",
-                ));
+                let what = if acting.is_undo {
+                    "whether the step before was taken back is not known; a person must look first"
+                } else {
+                    "what became of the step before is not known; a person must look first"
+                };
+                effects.extend(drop_open(state, at, "after_unknown", what));
                 effects.extend(self.go_on(state, at, stopped));
             }
             _ => effects.extend(self.go_on(state, at, stopped)),
