@@ -30,7 +30,8 @@
 //! - a cause that is not established gives steps that only look, and so does
 //!   an unreachable knowledge store;
 //! - one plan per cause: a revision of the root cause that names the same one
-//!   changes nothing, another one gives a new plan;
+//!   changes nothing, another one gives a new plan, and so does the same one
+//!   after a reopening: what was done did not last;
 //! - a model may reorder steps of equal priority; a reply that does anything
 //!   else, or names an action or object that is not there, leaves the
 //!   deterministic plan standing.

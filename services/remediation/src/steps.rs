@@ -8,6 +8,7 @@ pub use looks::diagnosis;
 use crate::case::{Case, Observed, number};
 use crate::catalogue::{self, Known};
 use crate::config::MAX_STEPS;
+use crate::decide::Deed;
 use looks::{Look, built_in};
 use midwatch_clients::knowledge::{ActionTemplate, FillError, RunbookHit, RunbookStep};
 use midwatch_events::ActionStep;
@@ -15,6 +16,9 @@ use midwatch_events::action::{ActionKind, RiskClass, TypedAction};
 use midwatch_events::response::Priority;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// What is said first of a step that was done in this incident before.
+const CAME_BACK: &str = "This was done in this incident before, and the fault came back.";
 
 /// How often an action of a kind helped against a cause before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,8 @@ pub struct Means<'a> {
     /// Why no step is typed at all; absent where steps may be.
     pub by_hand: Option<&'a str>,
     pub effective: &'a [Effective],
+    /// What was done in this incident before.
+    pub deeds: &'a [Deed],
 }
 
 /// The steps, where they come from, and what had to be left out.
@@ -62,13 +68,16 @@ impl Chosen {
         }
     }
 
-    /// Orders by priority, what helped before first within each, cuts to the
-    /// limit and numbers. The first `fixed` steps keep their places.
-    fn finish(mut self, case: &Case<'_>, effective: &[Effective], fixed: usize) -> Chosen {
+    /// Orders by priority, what helped before first within each and what did not
+    /// last in this incident last, cuts to the limit and numbers. The first
+    /// `fixed` steps keep their places.
+    fn finish(mut self, case: &Case<'_>, means: Means<'_>, fixed: usize) -> Chosen {
         let free = fixed.min(self.steps.len());
         self.steps[free..].sort_by_cached_key(|step| {
-            let before = experience(case, effective, step.typed.as_deref());
-            (step.priority, std::cmp::Reverse(before.map_or(0, merit)))
+            let action = step.typed.as_deref();
+            let before = experience(case, means.effective, action);
+            let merit = std::cmp::Reverse(before.map_or(0, merit));
+            (step.priority, came_back(means.deeds, action), merit)
         });
         for step in self.steps.drain(self.steps.len().min(MAX_STEPS)..) {
             self.dropped.push(format!(
@@ -90,6 +99,14 @@ fn experience<'a>(
     effective
         .iter()
         .find(|one| one.kind == kind && one.cause == case.cause() && one.tried > 0)
+}
+
+/// Whether the fault came back after such an action in this very incident.
+fn came_back(deeds: &[Deed], action: Option<&TypedAction>) -> bool {
+    let is_it = |deed: &Deed, action: &TypedAction| {
+        deed.came_back && deed.kind == action.kind && deed.service == action.service
+    };
+    action.is_some_and(|action| deeds.iter().any(|deed| is_it(deed, action)))
 }
 
 /// Per thousand of the tries that helped; below zero where none did.
@@ -138,6 +155,7 @@ pub fn from_runbook(
 ) -> Chosen {
     let values = case.values(case.service(), means.observed);
     let mut chosen = Chosen::default();
+    let mut fixed = 0;
     let release = case.failed_release().filter(|_| !look_only);
     if let Some(release) = release {
         let (mut step, template, reference) = rollback_first(case, release, sections, &values);
@@ -145,9 +163,10 @@ pub fn from_runbook(
         chosen
             .by_hand
             .extend(typed(case, template, &mut step, &values, means));
+        // What did not last is no reason to skip the others.
+        fixed = usize::from(!came_back(means.deeds, step.typed.as_deref()));
         chosen.take(step, reference.as_deref());
     }
-    let fixed = chosen.steps.len();
     for section in sections {
         let reference = format!("{}#{}", section.runbook_id, section.section_title);
         for step in &section.steps {
@@ -167,7 +186,7 @@ pub fn from_runbook(
             }
         }
     }
-    chosen.finish(case, means.effective, fixed)
+    chosen.finish(case, means, fixed)
 }
 
 /// Gives a step its typed action, and the command and rollback that belong to
@@ -212,6 +231,9 @@ fn typed(
             risk_word(&mut step.risk_level, action.risk);
             if let Some(before) = experience(case, means.effective, Some(&action)) {
                 step.rationale = format!("{} {}", step.rationale, told(before));
+            }
+            if came_back(means.deeds, Some(&action)) {
+                step.rationale = format!("{CAME_BACK} {}", step.rationale);
             }
             step.typed = Some(Box::new(action));
             None

@@ -3,7 +3,7 @@
 
 use super::approve::drop_open;
 use super::trail;
-use super::{Acting, Core, Performed, Stage, State, performed};
+use super::{Acting, Core, Deed, Performed, Stage, State, performed};
 use crate::catalogue::{self, Refusal};
 use crate::execution::{
     Check, EXECUTE, Execution, IN_PART, NOT_OURS, Outcome, OutcomeStatus, VERIFY,
@@ -190,6 +190,9 @@ impl Core {
         let mut effects = told(at, &acting, &done);
         let has_changed =
             done.status == OutcomeStatus::Done && !acting.dry_run && !only_looks(&acting);
+        if has_changed {
+            note_deed(state, &acting);
+        }
         if !acting.is_undo {
             let stage = match done.status {
                 OutcomeStatus::Done if acting.dry_run => Stage::Rehearsed,
@@ -289,6 +292,24 @@ impl Core {
 fn key(plan_id: Uuid, step_id: &str, what: &str, round: u32) -> String {
     let (plan_id, round) = (plan_id.to_string(), round.to_string());
     ids::derive(&["execution", &plan_id, step_id, what, &round]).to_string()
+}
+
+/// Remembers what was carried out, and forgets what was taken back.
+fn note_deed(state: &mut State, acting: &Acting) {
+    let step_id = &acting.step.step_id;
+    if acting.is_undo {
+        state
+            .deeds
+            .retain(|deed| deed.plan_id != acting.plan_id || deed.step_id != *step_id);
+    } else if let Some(action) = &acting.step.typed {
+        state.deeds.push(Deed {
+            plan_id: acting.plan_id,
+            step_id: step_id.clone(),
+            kind: action.kind,
+            service: action.service.clone(),
+            came_back: false,
+        });
+    }
 }
 
 fn only_looks(acting: &Acting) -> bool {

@@ -23,6 +23,7 @@ use crate::policy::{Approval, Policy};
 use crate::steps::Effective;
 use midwatch_clients::knowledge::RunbookHit;
 use midwatch_clients::llm::LlmCall;
+use midwatch_events::action::ActionKind;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{
     ActionStep, Event, IncidentHeader, IncidentResolved, RcaCompleted, RemediationPlan,
@@ -47,8 +48,11 @@ pub struct State {
     pub cause: Option<Cause>,
     /// The last plan that was published.
     pub plan: Option<Published>,
-    /// Event time of the incident's end, where it is over.
+    /// Event time at which the incident's end was told, where it is over.
     pub resolved_at_ms: Option<i64>,
+    /// The same of the end before it was reopened last.
+    #[serde(default)]
+    pub last_end_ms: Option<i64>,
     /// Merged into another incident, which has its own plan.
     pub merged: bool,
     /// Steps of the last plan about which somebody said something.
@@ -64,6 +68,20 @@ pub struct State {
     /// clock): after that they need not be remembered.
     #[serde(default)]
     pub nonces: BTreeMap<String, i64>,
+    /// What was carried out and not taken back, the latest last.
+    #[serde(default)]
+    pub deeds: Vec<Deed>,
+}
+
+/// A step that was carried out in earnest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deed {
+    pub plan_id: Uuid,
+    pub step_id: String,
+    pub kind: ActionKind,
+    pub service: String,
+    /// The incident was reopened after it: whatever it did, it did not last.
+    pub came_back: bool,
 }
 
 /// A root cause under work.
@@ -241,7 +259,9 @@ impl Core {
 /// The incident is over: what was approved and has not begun does not begin.
 /// What runs is finished and verified.
 fn over(state: &mut State, at: Moment, resolved: &IncidentResolved) -> Vec<Effect> {
-    state.resolved_at_ms = Some(resolved.resolved_at_ms);
+    // The end is told after the readings that made it one. A cause that was
+    // published in between, and is heard of only now, is from before it.
+    state.resolved_at_ms = Some(resolved.resolved_at_ms.max(at.event_ms));
     state.merged |= resolved.resolution_method == "MERGED";
     approve::drop_open(state, at, "incident_over", "the incident is over")
 }

@@ -4,7 +4,6 @@ use super::approve::drop_open;
 use super::trail;
 use super::{Advice, Cause, Core, Draft, ORDER, Published, RETRIEVE, Retrieved, State};
 use crate::case::{Case, known};
-use crate::catalogue::Known;
 use crate::estimate::estimate;
 use crate::order;
 use crate::steps::{self, Chosen, Means};
@@ -15,6 +14,8 @@ use midwatch_runtime::agent::{Job, Moment};
 use midwatch_runtime::effect::{Effect, JobRequest, Projection};
 use serde_json::{Value, json};
 
+/// How investigation begins the reason of its first answer after a reopening.
+const REOPENED: &str = "Looked again because the incident was reopened";
 /// Why steps stay by hand in the simulated fleet.
 const NO_SIMULATOR: &str = "SIMULATOR_ACTIONS_URL names no control endpoint of the simulator";
 
@@ -30,12 +31,14 @@ impl Core {
 
     /// A root cause, or a revision of it.
     pub(super) fn rca(&self, state: &mut State, rca: &RcaCompleted) -> Vec<Effect> {
-        // A cause found after the end means that the incident was reopened.
-        if state
-            .resolved_at_ms
-            .is_some_and(|at| rca.completed_at_ms > at)
-        {
-            state.resolved_at_ms = None;
+        if follows_reopening(state, rca) {
+            state.last_end_ms = state.resolved_at_ms.take();
+            // What was done against it did not last, and needs approving anew
+            // even if it is the same cause: that takes a plan of its own.
+            state.cause = None;
+            for deed in &mut state.deeds {
+                deed.came_back = true;
+            }
         }
         // The first plan is made even if the fault ended meanwhile: people
         // need it for what is left to do. Further ones would only disturb.
@@ -132,7 +135,14 @@ impl Core {
         let simulated = rca.header.environment == self.simulated_environment;
         let known = known(&case, &found.observed, simulated);
         let by_hand = (simulated && !self.has_simulator).then_some(NO_SIMULATOR);
-        let chosen = choose(&case, found, &known, by_hand);
+        let means = Means {
+            observed: &found.observed,
+            known: &known,
+            by_hand,
+            effective: &found.effective,
+            deeds: &state.deeds,
+        };
+        let chosen = choose(&case, found, means);
         let (estimated_resolution_minutes, mut estimate_basis) = estimate(&case, &found.past);
         if state.resolved_at_ms.is_some() {
             estimate_basis.push_str(" The incident was over before the plan was ready.");
@@ -201,15 +211,24 @@ impl Core {
     }
 }
 
+/// Whether a cause was found after the incident had ended and was reopened. One
+/// that was heard of before, or an older one, is delivered late.
+fn follows_reopening(state: &State, rca: &RcaCompleted) -> bool {
+    let is_new = state
+        .cause
+        .as_ref()
+        .is_none_or(|cause| rca.revision > cause.revision);
+    // By the times alone a reopening by hand would be missed where nothing was
+    // reported in between.
+    is_new
+        && state
+            .resolved_at_ms
+            .is_some_and(|at| rca.completed_at_ms > at || rca.revision_reason.starts_with(REOPENED))
+}
+
 /// Steps from the runbook where the cause is established and one fits, else
 /// steps that only look.
-fn choose(case: &Case<'_>, found: &Retrieved, known: &Known, by_hand: Option<&str>) -> Chosen {
-    let means = Means {
-        observed: &found.observed,
-        known,
-        by_hand,
-        effective: &found.effective,
-    };
+fn choose(case: &Case<'_>, found: &Retrieved, means: Means<'_>) -> Chosen {
     let mut looks = steps::diagnosis(case, means);
     // A runbook for workloads says nothing about a machine.
     let fits = |one: &&RunbookHit| one.is_for_hosts() == steps::is_host(case.service());
@@ -336,7 +355,11 @@ impl Core {
             key: key.clone(),
             plan: Some(Box::new(plan.clone())),
             known: draft.known.clone(),
-            onset_ms: draft.onset_ms.unwrap_or(plan.header.detected_at_ms),
+            // Readings from before the last end belong to another outbreak.
+            onset_ms: draft
+                .onset_ms
+                .unwrap_or(plan.header.detected_at_ms)
+                .max(state.last_end_ms.unwrap_or(i64::MIN)),
         });
         if let Ok(plan) = serde_json::to_value(&plan) {
             effects.push(Effect::Project(Projection::Plan { incident_id, plan }));

@@ -143,5 +143,10 @@ pub fn diagnosis(case: &Case<'_>, means: Means<'_>) -> Chosen {
         chosen.by_hand.extend(by_hand);
         chosen.take(filled, None);
     }
-    chosen.finish(case, &[], 0)
+    // Looks have no merit by which they could be ordered.
+    let means = Means {
+        effective: &[],
+        ..means
+    };
+    chosen.finish(case, means, 0)
 }
