@@ -163,6 +163,9 @@ pub fn from_runbook(
         chosen
             .by_hand
             .extend(typed(case, template, &mut step, &values, means));
+        if let Some(to) = &release.previous_version {
+            say_revision(&mut step, to);
+        }
         // What did not last is no reason to skip the others.
         fixed = usize::from(!came_back(means.deeds, step.typed.as_deref()));
         chosen.take(step, reference.as_deref());
@@ -180,6 +183,11 @@ pub fn from_runbook(
                     let template = step.typed.as_ref();
                     let why = typed(case, template, &mut filled, &values, means);
                     chosen.by_hand.extend(why);
+                    let to = filled.typed.as_deref().filter(|_| undoes);
+                    let to = to.and_then(|action| action.arguments.get("to_version"));
+                    if let Some(to) = to.cloned() {
+                        say_revision(&mut filled, &to);
+                    }
                     chosen.take(filled, Some(&reference));
                 }
                 Err(error) => chosen.dropped.push(why_dropped(step, &error)),
@@ -255,6 +263,20 @@ fn risk_word(word: &mut String, risk: RiskClass) {
 
 fn is_rollback(step: &RunbookStep) -> bool {
     step.command.starts_with("kubectl rollout undo")
+}
+
+/// Says which revision a rollback's command returns to. An executor looks for
+/// the newest one of the version; the command takes the one right before,
+/// which may be the same version with another limit or setting.
+fn say_revision(step: &mut ActionStep, to: &str) {
+    let Some(of) = step.command.strip_prefix("kubectl rollout undo") else {
+        return;
+    };
+    step.rationale = format!(
+        "The command goes back one revision: type it only if that one runs {to}, else add \
+         --to-revision=N from kubectl rollout history{of}. {}",
+        step.rationale
+    );
 }
 
 /// The rollback of the release that was seen, ahead of everything else: it

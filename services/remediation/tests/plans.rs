@@ -67,6 +67,19 @@ fn a_failed_release_is_rolled_back_first_also_without_a_known_predecessor() {
             first.command,
             "kubectl rollout undo deployment/user-service -n shop"
         );
+        // An executor looks for the version, and the command only goes back one
+        // revision: a limit that was raised since the release is one, too.
+        let fits = previous.map(|to| {
+            format!(
+                "The command goes back one revision: type it only if that one runs {to}, else \
+                 add --to-revision=N from kubectl rollout history deployment/user-service -n shop. "
+            )
+        });
+        assert_eq!(
+            first.rationale.starts_with("The command goes back"),
+            fits.is_some()
+        );
+        assert!(first.rationale.starts_with(&fits.unwrap_or_default()));
         let undos = plan
             .action_steps
             .iter()
