@@ -45,7 +45,8 @@ pub struct Addresses {
 pub struct Config {
     pub addresses: Addresses,
     /// `SMTP_URL`: `smtp://` (add `?tls=required` for STARTTLS) or `smtps://`,
-    /// with `user:password@` where the server wants it.
+    /// with `user:password@` where the server wants it. A login, and one-time
+    /// links, go to another machine over TLS only.
     pub smtp_url: String,
     /// `SMTP_CA_FILE`: a PEM certificate to trust besides the system's.
     pub smtp_ca_file: Option<PathBuf>,
@@ -68,7 +69,12 @@ impl Config {
     pub fn read(settings: &mut Settings) -> Config {
         let from = addresses(settings, "MAIL_FROM", "midwatch@midwatch.example");
         let smtp_url = settings.text("SMTP_URL", DEFAULT_SMTP_URL);
-        if let Err(problem) = crate::smtp::check_url(&smtp_url) {
+        let link_key = link_key(settings);
+        let links = link_key
+            .as_ref()
+            .map(|_| crate::smtp::check_links(&smtp_url));
+        // One complaint: a login that goes in the clear says what to write.
+        if let Err(problem) = crate::smtp::check_url(&smtp_url).and(links.unwrap_or(Ok(()))) {
             settings.complain(problem);
         }
         let dashboard_url = settings.text("DASHBOARD_URL", DEFAULT_DASHBOARD_URL);
@@ -90,7 +96,7 @@ impl Config {
             smtp_ca_file: settings.get("SMTP_CA_FILE").map(PathBuf::from),
             dashboard_url: dashboard_url.trim_end_matches('/').to_owned(),
             knowledge_dir: PathBuf::from(settings.text("KNOWLEDGE_DIR", "knowledge")),
-            link_key: link_key(settings),
+            link_key,
             notify_file: settings.get("NOTIFY_FILE").map(PathBuf::from),
             digest_minutes: settings.number("DIGEST_MINUTES", DIGEST_MINUTES, 0..=DIGEST_LONGEST),
         }
@@ -159,6 +165,25 @@ mod tests {
         let error = settings.finish().expect_err("three problems").to_string();
         for name in ["MAIL_TEAM", "SMTP_URL", "DASHBOARD_URL"] {
             assert!(error.contains(name), "{name} in {error}");
+        }
+    }
+
+    #[test]
+    fn links_that_approve_want_a_protected_way() {
+        // Any file of a key's size.
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        for (url, has_key, fits) in [
+            ("smtp://mailpit:1025", false, true),
+            ("smtp://mailpit:1025", true, false),
+            ("smtp://mailpit:1025?tls=required", true, true),
+            ("smtp://127.0.0.1:1025", true, true),
+        ] {
+            let mut pairs = vec![("SMTP_URL", url)];
+            pairs.extend(has_key.then_some(("APPROVAL_LINK_KEY_FILE", file)));
+            let mut settings = settings(&pairs);
+            Config::read(&mut settings);
+            let read = settings.finish();
+            assert_eq!(read.is_ok(), fits, "{url}, {has_key}: {read:?}");
         }
     }
 

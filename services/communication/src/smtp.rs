@@ -12,6 +12,9 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::response::Response;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use midwatch_runtime::agent::JobError;
+use reqwest::Url;
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,7 +34,8 @@ pub struct Mailer {
     server: String,
 }
 
-/// Checks the form of `SMTP_URL`.
+/// Checks the form of `SMTP_URL`, and that a login goes over TLS or stays on
+/// this machine.
 ///
 /// # Errors
 /// Names the variable and the forms that it takes, never its password.
@@ -42,7 +46,43 @@ pub fn check_url(url: &str) -> Result<(), String> {
     }
     AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
         .map(drop)
-        .map_err(|error| format!("{form}; {error}"))
+        .map_err(|error| format!("{form}; {error}"))?;
+    let parsed = Url::parse(url).map_err(|error| format!("{form}; {error}"))?;
+    let has_login = !parsed.username().is_empty() || parsed.password().is_some();
+    if has_login && !is_protected(&parsed) {
+        return Err(format!("{CLEAR}, and it has a login; {PROTECT}"));
+    }
+    Ok(())
+}
+
+/// Checks that one-time links go over TLS or stay on this machine: whoever
+/// reads one may use it. The URL is of the right form.
+///
+/// # Errors
+/// As [`check_url`].
+pub fn check_links(url: &str) -> Result<(), String> {
+    match Url::parse(url) {
+        Ok(parsed) if !is_protected(&parsed) => Err(format!(
+            "{CLEAR}, and with APPROVAL_LINK_KEY_FILE mails hold links that approve; {PROTECT}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+const CLEAR: &str = "SMTP_URL lets mails go to another machine in the clear";
+const PROTECT: &str = "add ?tls=required to it (STARTTLS; tls=opportunistic can be taken away on the way), or write smtps:// in place of smtp://";
+
+/// Whether nobody on the way can read along.
+fn is_protected(url: &Url) -> bool {
+    let required =
+        |(name, value): (Cow<'_, str>, Cow<'_, str>)| name == "tls" && value == "required";
+    url.scheme() == "smtps" || url.query_pairs().any(required) || is_here(url)
+}
+
+fn is_here(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let address = host.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 impl Mailer {
@@ -342,6 +382,37 @@ mod tests {
         );
         assert_eq!(host_of("mail.example:587"), "mail.example");
         assert_eq!(host_of("[::1]:25"), "::1");
+    }
+
+    #[test]
+    fn a_login_and_links_never_leave_this_machine_in_the_clear() {
+        for fine in [
+            "smtp://a:b@mail.example?tls=required",
+            "smtp://a:b@mail.example:587?x=y&tls=required",
+            "smtps://a:b@mail.example",
+            "smtp://a:b@127.0.0.1:1025",
+            "smtp://a:b@localhost",
+            "smtp://a:b@[::1]:25",
+        ] {
+            assert_eq!(check_url(fine), Ok(()), "{fine}");
+            assert_eq!(check_links(fine), Ok(()), "{fine}");
+        }
+        for bad in [
+            "smtp://a:open-sesame@mail.example",
+            "smtp://a:open-sesame@mail.example?tls=opportunistic",
+            "smtp://a:open-sesame@127.0.0.1.example?tls=opportunistic",
+            "smtp://a:tls=required@mail.example",
+        ] {
+            let problem = check_url(bad).expect_err(bad);
+            assert!(problem.contains("add ?tls=required"), "{problem}");
+            assert!(problem.contains("smtps://"), "{problem}");
+            assert!(!problem.contains("open-sesame"), "{problem}");
+        }
+        // Neither a login nor a link: an inbox beside it, as in Compose.
+        let catcher = "smtp://mailpit:1025";
+        assert_eq!(check_url(catcher), Ok(()));
+        let problem = check_links(catcher).expect_err("links");
+        assert!(problem.contains("add ?tls=required"), "{problem}");
     }
 
     #[test]
