@@ -27,6 +27,7 @@
 //!   opened the incident; names and log lines can inject neither markup nor
 //!   headers.
 
+mod acts;
 pub mod again;
 pub mod channels;
 pub mod clocks;

@@ -1,5 +1,6 @@
 //! What channels other than mail are told. Pure: no clock, network or log.
 
+use crate::acts::{is_in_vain, more_of, told_of};
 use crate::channels::book::Asked;
 use crate::channels::{Board, Button, Channel, Kind, POST, Post, Signal};
 use crate::clocks::{forget, silence, snooze, unwind};
@@ -7,7 +8,7 @@ use crate::decide::{Core, State};
 use crate::digest::Audience;
 use crate::render::View;
 use crate::view::Reading;
-use midwatch_events::action::{RiskClass, VerificationVerdict};
+use midwatch_events::action::RiskClass;
 use midwatch_events::incident::IncidentChange;
 use midwatch_events::{
     IncidentHeader, IncidentUpdated, RemediationAction, RemediationPlan, Severity, ids,
@@ -356,13 +357,12 @@ impl Core {
         action: &RemediationAction,
     ) -> Vec<Effect> {
         let words = told_of(action);
-        state.board.action = Some(words.clone());
-        let details = &action.details;
-        let mut lines = vec![action.reason.clone(), action.result.clone()];
-        if let Some(found) = &details.verification {
-            lines.push(found.summary.clone());
+        let lines = more_of(action);
+        // Whoever presses a button once more, or may not, changes nothing about
+        // the step, which goes on or is over.
+        if !is_in_vain(action) {
+            state.board.action = Some(words.clone());
         }
-        lines.retain(|line| !line.is_empty());
         let news = News {
             stage: "action",
             key: format!(
@@ -432,48 +432,4 @@ fn reading(reading: &Reading) -> String {
         text.push_str(&format!(" ({sigma})"));
     }
     text
-}
-
-/// One line about what became of a step.
-fn told_of(action: &RemediationAction) -> String {
-    let step = &action.step_id;
-    let by = crate::units::line(&action.by, 100);
-    let details = &action.details;
-    match action.phase.as_str() {
-        "approved" => match details.approvals_missing {
-            Some(missing) if missing > 0 => {
-                format!("{step} approved by {by}, {missing} more needed")
-            }
-            _ => format!("{step} approved by {by}"),
-        },
-        "refused" => format!(
-            "{step} refused ({})",
-            crate::units::line(&details.rule, 100)
-        ),
-        "intent" if details.dry_run => format!("{step} is tried as a dry run"),
-        "intent" if action.only_looks() => format!("{step} looks; it changes nothing"),
-        "intent" => format!("{step} is being carried out"),
-        "outcome" => match details.succeeded {
-            Some(true) if details.dry_run => format!("{step} would be carried out (dry run)"),
-            Some(true) if action.only_looks() => {
-                format!("{step} has looked; nothing was changed")
-            }
-            Some(true) => format!("{step} was carried out"),
-            Some(false) => format!("{step} failed"),
-            None => format!("{step}: whether it took effect is not known"),
-        },
-        "verified" => {
-            let verdict = details.verification.as_ref().map(|found| found.verdict);
-            let words = match verdict {
-                Some(VerificationVerdict::Improved) => "helped",
-                Some(VerificationVerdict::NotImproved) => "did not help",
-                Some(VerificationVerdict::Worse) => "made it worse",
-                Some(VerificationVerdict::RecoveredByItself) => "came when it was already better",
-                Some(VerificationVerdict::NotProvable) | None => "cannot be shown to have helped",
-            };
-            format!("{step} {words}")
-        }
-        "undone" => format!("{step} was undone"),
-        other => format!("{step}: {}", crate::units::line(other, 40)),
-    }
 }

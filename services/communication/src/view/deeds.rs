@@ -2,6 +2,7 @@
 //! word about a step counts, and a step of an earlier plan is another step.
 
 use super::NAME;
+use crate::acts::NOT_OURS;
 use crate::units::line;
 use midwatch_events::RemediationAction;
 use midwatch_events::action::VerificationVerdict;
@@ -21,6 +22,18 @@ struct Deed {
     succeeded: Option<bool>,
     verdict: Option<VerificationVerdict>,
     undone: bool,
+    /// How far an undo came that did not take it back.
+    #[serde(default)]
+    undo: Option<Undo>,
+}
+
+/// An undo that is not known to have taken the step back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Undo {
+    /// It was begun; what became of it is not known.
+    Unknown,
+    Refused,
+    Failed,
 }
 
 /// All steps that were begun, by plan and step.
@@ -35,6 +48,13 @@ impl Deeds {
             return;
         }
         let key = format!("{}/{}", action.plan_id, action.step_id);
+        if details.is_undo {
+            // What was begun before a reopening is told with that end.
+            if let Some(deed) = self.0.get_mut(&key) {
+                deed.take_back(action);
+            }
+            return;
+        }
         if action.phase == "intent" {
             let begun = Deed {
                 step: line(&action.step_id, NAME),
@@ -42,6 +62,7 @@ impl Deeds {
                 succeeded: None,
                 verdict: None,
                 undone: false,
+                undo: None,
             };
             self.0.entry(key).or_insert(begun);
             return;
@@ -95,13 +116,33 @@ impl Deeds {
 pub(super) const HELPED: &str = "A step of the plan was carried out and verified.";
 
 impl Deed {
+    /// Takes in what became of the undo.
+    fn take_back(&mut self, action: &RemediationAction) {
+        let details = &action.details;
+        match (action.phase.as_str(), details.succeeded) {
+            ("undone", _) | ("outcome", Some(true)) => (self.undone, self.undo) = (true, None),
+            // Somebody else had taken it back.
+            ("outcome", Some(false)) if details.rule == NOT_OURS => self.undone = true,
+            ("intent", _) | ("outcome", None) => self.undo = Some(Undo::Unknown),
+            ("outcome", Some(false)) => self.undo = Some(Undo::Failed),
+            ("refused", _) => self.undo = Some(Undo::Refused),
+            _ => {}
+        }
+    }
+
     fn words(&self) -> String {
         use VerificationVerdict as V;
         let step = &self.step;
         let (and, undone) = if self.undone {
             (",", " and was undone")
         } else {
-            (" and", "")
+            let undone = match self.undo {
+                None => "",
+                Some(Undo::Unknown) => ", and whether it was undone is not known",
+                Some(Undo::Refused) => ", and its undo was refused",
+                Some(Undo::Failed) => ", and its undo failed",
+            };
+            (" and", undone)
         };
         match (self.verdict, self.succeeded) {
             (Some(V::Improved), _) => format!("{step} helped{undone}"),
@@ -194,6 +235,24 @@ mod tests {
                 "done" => {
                     details.succeeded = Some(true);
                     "outcome"
+                }
+                "undo begins" => {
+                    details.is_undo = true;
+                    "intent"
+                }
+                "undo failed" | "undo unknown" => {
+                    details.is_undo = true;
+                    details.succeeded = (*word == "undo failed").then_some(false);
+                    "outcome"
+                }
+                "undo refused" => {
+                    details.is_undo = true;
+                    details.idempotency_key = "k".to_owned();
+                    "refused"
+                }
+                "taken back" => {
+                    details.is_undo = true;
+                    "undone"
                 }
                 "withdrawn" => {
                     details.idempotency_key = "k".to_owned();
@@ -291,5 +350,40 @@ mod tests {
         ] {
             assert_eq!(told(story), words, "{story:?}");
         }
+    }
+    #[test]
+    fn an_undo_is_told_with_its_step_and_never_as_one() {
+        let tail = "; why the readings returned is not recorded.";
+        let worse = "S1 was carried out and made it worse";
+        let unknown = "and whether it was undone is not known";
+        for (words, ending) in [
+            (&["undo begins"][..], format!("{worse}, {unknown}")),
+            (
+                &["undo begins", "undo unknown"],
+                format!("{worse}, {unknown}"),
+            ),
+            (
+                &["undo begins", "undo failed"],
+                format!("{worse}, and its undo failed"),
+            ),
+            (
+                &["undo begins", "undo refused"],
+                format!("{worse}, and its undo was refused"),
+            ),
+            (
+                &["undo begins", "taken back"],
+                "S1 was carried out, made it worse and was undone".to_owned(),
+            ),
+        ] {
+            let step = ["intent", "done", "worse"].iter().chain(words);
+            let story: Vec<(u128, &str, &str)> = step.map(|word| (1, "S1", *word)).collect();
+            assert_eq!(told(&story), format!("{ending}{tail}"), "{words:?}");
+        }
+        // Of a step that was begun before a reopening.
+        let story = [(1, "S1", "undo begins"), (1, "S1", "undo failed")];
+        assert_eq!(
+            told(&story),
+            format!("Midwatch carried out no action{tail}")
+        );
     }
 }
