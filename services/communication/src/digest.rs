@@ -219,6 +219,7 @@ impl Core {
             short_id: "digest".to_owned(),
             references: Vec::new(),
             picture: None,
+            link: None,
             about,
             only: None,
             tried: 0,
@@ -262,6 +263,7 @@ impl Core {
             about,
             again: false,
             alert: 0,
+            link: None,
             take: None,
         };
         let request = JobRequest {

@@ -11,6 +11,8 @@
 //! - each recipient gets each stage of an incident once, under one Message-ID;
 //!   who joins because severity rises or the cause is revised gets the stage
 //!   that is due, nobody else gets it again;
+//! - a one-time link is signed where it is handed over: no row of the database
+//!   holds one that works;
 //! - incidents of LOW severity are told together, in one digest per recipient
 //!   and interval; once the severity rises, at once and in the ordinary way;
 //! - the mails of an incident form one thread and come in the order of its

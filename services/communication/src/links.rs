@@ -1,20 +1,96 @@
 //! Mails and messages with a one-time link: under which the one recipient of the
 //! plan's mail may approve its first step, and under which whoever hears of an
 //! incident takes it. Pure: the key is part of the core.
+//!
+//! What is decided goes through the database, which is read by more people than
+//! may approve. So a decision only says what a link would be good for, and puts
+//! an address in its place; the delivery signs it, the same each time.
 
+use crate::channels::Post;
 use crate::decide::{Core, State};
+use crate::mail::Mail;
 use crate::render::View;
 use crate::routing::{Recipients, Stage};
 use crate::units;
 use crate::view::{ApproveView, PlanView, TakeView};
-use midwatch_clients::signed_link::{self, Link, TakeLink};
+use midwatch_clients::signed_link::{self, Link, LinkKey, TakeLink};
 use midwatch_events::{ActionStep, IncidentHeader, RemediationPlan, ids};
 use midwatch_runtime::agent::Moment;
 use midwatch_runtime::effect::Effect;
+use minijinja::HtmlEscape;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// How long a link lasts, wall clock: the watch of whoever gets it. The plan's
 /// own hash ends an approval's earlier where the plan changes.
 const LINK_MS: i64 = 4 * 3_600_000;
+
+/// What a link is good for, before it is signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsigned {
+    pub incident_id: Uuid,
+    pub recipient: String,
+    pub nonce: String,
+    /// Wall clock.
+    pub expires_ms: i64,
+    /// The step that it approves; absent where it takes the incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
+}
+
+/// A step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub plan_hash: String,
+    pub step_id: String,
+}
+
+impl Unsigned {
+    /// What stands in the link's place until it is signed: the incident's page,
+    /// which is where people are led if it never is.
+    fn place(&self, dashboard_url: &str) -> String {
+        let (incident, nonce) = (self.incident_id, &self.nonce);
+        format!("{dashboard_url}/incidents/{incident}?link={nonce}")
+    }
+
+    fn url(&self, dashboard_url: &str, key: &LinkKey) -> String {
+        let (recipient, nonce) = (self.recipient.clone(), self.nonce.clone());
+        let (incident_id, expires_ms) = (self.incident_id, self.expires_ms);
+        match &self.step {
+            Some(step) => {
+                let link = Link {
+                    incident_id,
+                    plan_hash: step.plan_hash.clone(),
+                    step_id: step.step_id.clone(),
+                    recipient,
+                    nonce,
+                    expires_ms,
+                };
+                signed_link::url(dashboard_url, key, &link)
+            }
+            None => {
+                let link = TakeLink {
+                    incident_id,
+                    recipient,
+                    nonce,
+                    expires_ms,
+                };
+                signed_link::take_url(dashboard_url, key, &link)
+            }
+        }
+    }
+
+    /// The link that a view holds.
+    pub(crate) fn of(view: &View) -> Option<&Unsigned> {
+        let take = match view {
+            View::Opened(opened) => opened.take.as_ref(),
+            View::Progress(progress) => progress.take.as_ref(),
+            View::Plan(plan) => return plan.approve.as_ref().map(|approve| &*approve.unsigned),
+            _ => None,
+        };
+        take.map(|take| &*take.unsigned)
+    }
+}
 
 /// The view as everybody may see it: rows of `notifications` are shown on the
 /// dashboard and leave with bundles, and a link speaks for its recipient.
@@ -54,21 +130,45 @@ fn with(view: &View, take: TakeView) -> View {
 }
 
 impl Core {
-    /// Where `recipient` can take the incident, and until when (wall clock), as
-    /// long as nobody has it. `key` tells messages of the incident apart.
+    /// The mail as it is handed over. Where there is no key any more, its link
+    /// leads to the incident's page.
+    #[must_use]
+    pub fn signed(&self, mut mail: Mail) -> Mail {
+        let (Some(key), Some(link)) = (&self.link_key, &mail.link) else {
+            return mail;
+        };
+        let place = link.place(&self.dashboard_url);
+        let url = link.url(&self.dashboard_url, key);
+        let escaped = |text: &str| HtmlEscape(text).to_string();
+        let note = &mut mail.notification;
+        note.body_text = note.body_text.replace(&place, &url);
+        note.body_html = note.body_html.replace(&escaped(&place), &escaped(&url));
+        mail
+    }
+
+    /// The same of a message on a channel.
+    #[must_use]
+    pub fn signed_post(&self, mut post: Post) -> Post {
+        if let (Some(key), Some(link)) = (&self.link_key, &post.link) {
+            post.take = Some(link.url(&self.dashboard_url, key));
+        }
+        post
+    }
+
+    /// Under which `recipient` can take the incident, as long as nobody has it.
+    /// `key` tells messages of the incident apart.
     pub(crate) fn take_link(
         &self,
         state: &State,
         at: Moment,
         header: &IncidentHeader,
         (key, recipient): (&str, &str),
-    ) -> Option<(String, i64)> {
-        let link_key = self.link_key.as_ref()?;
-        if state.acknowledged || state.over {
+    ) -> Option<Unsigned> {
+        if self.link_key.is_none() || state.acknowledged || state.over {
             return None;
         }
         let incident = header.incident_id.to_string();
-        let link = TakeLink {
+        Some(Unsigned {
             incident_id: header.incident_id,
             recipient: recipient.to_owned(),
             // Derived, so that a repeated decision gives the same mail.
@@ -76,9 +176,8 @@ impl Core {
                 .simple()
                 .to_string(),
             expires_ms: at.wall_ms + LINK_MS,
-        };
-        let url = signed_link::take_url(&self.dashboard_url, link_key, &link);
-        Some((url, link.expires_ms))
+            step: None,
+        })
     }
 
     /// The mails of a message: one for all, or, where each addressee gets a
@@ -93,12 +192,13 @@ impl Core {
     ) -> Vec<(Recipients, View)> {
         let offers = matches!(view, View::Opened(_) | View::Progress(_));
         let own = |recipient: &String| {
-            let (link, until_ms) = self.take_link(state, at, header, (key, recipient))?;
+            let unsigned = self.take_link(state, at, header, (key, recipient))?;
             let others = recipients.all().into_iter();
             let take = TakeView {
-                link,
-                until: units::moment(until_ms),
+                link: unsigned.place(&self.dashboard_url),
+                until: units::moment(unsigned.expires_ms),
                 others: others.filter(|one| one != recipient).collect(),
+                unsigned: Box::new(unsigned),
             };
             let alone = Recipients {
                 to: vec![recipient.clone()],
@@ -139,9 +239,8 @@ impl Core {
             typed.is_some_and(|action| !action.kind.only_looks())
         };
         let step = plan.action_steps.iter().find(acts);
-        let link_key = self.link_key.as_ref();
-        let link_key = link_key.filter(|_| !self.mails_rest(state, header));
-        let (Some(link_key), Some(step)) = (link_key, step) else {
+        let has_links = self.link_key.is_some() && !self.mails_rest(state, header);
+        let Some(step) = step.filter(|_| has_links) else {
             return self.tell_as(
                 state,
                 at,
@@ -154,23 +253,26 @@ impl Core {
         let expires_ms = at.wall_ms + LINK_MS;
         let mut effects = Vec::new();
         for recipient in &recipients.to {
-            let link = Link {
+            let unsigned = Unsigned {
                 incident_id: header.incident_id,
-                plan_hash: plan.plan_hash.clone(),
-                step_id: step.step_id.clone(),
                 recipient: recipient.clone(),
                 // Derived, so that a repeated decision gives the same mail.
                 nonce: ids::derive(&["approval", &plan.plan_hash, &step.step_id, recipient])
                     .simple()
                     .to_string(),
                 expires_ms,
+                step: Some(Step {
+                    plan_hash: plan.plan_hash.clone(),
+                    step_id: step.step_id.clone(),
+                }),
             };
             let mut view = view.clone();
             view.approve = Some(ApproveView {
                 step: units::line(&step.step_id, 20),
                 action: units::line(&step.action, 200),
-                link: signed_link::url(&self.dashboard_url, link_key, &link),
+                link: unsigned.place(&self.dashboard_url),
                 until: units::moment(expires_ms),
+                unsigned: Box::new(unsigned),
             });
             let own = Recipients {
                 to: vec![recipient.clone()],

@@ -1,7 +1,7 @@
 //! A mail on its way: who gets it, once, and what its delivery carries. Pure.
 
 use crate::decide::{Core, DELIVER, DELIVERY_TRIES, State};
-use crate::links;
+use crate::links::{self, Unsigned};
 use crate::receipts::ended;
 use crate::render::View;
 use crate::routing::Recipients;
@@ -26,6 +26,9 @@ pub struct Mail {
     /// A PNG of the trigger's course in base64, shown as `cid:chart`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<String>,
+    /// Its one-time link, signed where it is handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Unsigned>,
     /// The incidents that it tells of, where that is not the notification's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub about: Vec<About>,
@@ -262,6 +265,7 @@ impl Core {
                 View::Opened(_) => state.picture.clone(),
                 _ => None,
             },
+            link: Unsigned::of(view).cloned(),
             about: Vec::new(),
             only: None,
             tried: 0,

@@ -127,7 +127,7 @@ impl Core {
         }
         state.shown_on.insert(channel.name.clone());
         let offers = news.signal != Signal::Resolve && channel.kind.takes_links();
-        let take = offers.then(|| self.take_link(state, at, header, (&news.key, &channel.name)));
+        let link = offers.then(|| self.take_link(state, at, header, (&news.key, &channel.name)));
         let name = std::slice::from_ref(&channel.name);
         let notification = Notification {
             incident_id: header.incident_id,
@@ -151,7 +151,8 @@ impl Core {
             about: Vec::new(),
             again: false,
             alert: state.alert,
-            take: take.flatten().map(|(link, _)| link),
+            link: link.flatten(),
+            take: None,
         };
         let payload = serde_json::to_value(&post).ok()?;
         let request = JobRequest {

@@ -104,6 +104,7 @@ impl Communication {
         let read = |error: serde_json::Error| JobError::Permanent(error.into());
         if job.kind == DELIVER {
             let mail: Mail = serde_json::from_value(job.payload.clone()).map_err(read)?;
+            let mail = self.core.signed(mail);
             let id = &mail.notification.message_id;
             let behind = self.behind(&mail).await?;
             if behind.len() == mail.addressed().len() {
@@ -122,6 +123,7 @@ impl Communication {
             return serde_json::to_value(receipt).map_err(read);
         }
         let post: Post = serde_json::from_value(job.payload.clone()).map_err(read)?;
+        let post = self.core.signed_post(post);
         let note = &post.notification;
         let (channel, id) = (post.channel.as_str(), &note.message_id);
         if let Some((wait, failures)) = self.breaker.closed_for(channel, Instant::now()) {

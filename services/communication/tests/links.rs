@@ -51,13 +51,16 @@ fn links(text: &str) -> Vec<TakeLink> {
 }
 
 /// What is delivered by mail, and what every reader of the database sees of it.
+/// Nothing that goes through the database holds a link.
 fn mailed(effects: &[Effect]) -> (Vec<Notification>, Vec<Notification>) {
     let (mut mails, mut rows) = (Vec::new(), Vec::new());
+    let all = format!("{effects:?}");
+    assert!(!all.contains("?t="), "{all}");
     for effect in effects {
         match effect {
             Effect::StartJob(job) if job.kind == "deliver" => {
                 let mail: Mail = serde_json::from_value(job.payload.clone()).expect("a mail");
-                mails.push(mail.notification);
+                mails.push(with_links().signed(mail).notification);
             }
             Effect::Notify(row) => rows.push(row.clone()),
             _ => {}
@@ -71,8 +74,11 @@ fn posts(effects: &[Effect]) -> Vec<Post> {
         Effect::StartJob(job) if job.kind == "post" => Some(job.payload.clone()),
         _ => None,
     });
-    jobs.map(|payload| serde_json::from_value(payload).expect("a post"))
-        .collect()
+    jobs.map(|payload| {
+        assert!(!payload.to_string().contains("?t="), "{payload}");
+        with_links().signed_post(serde_json::from_value(payload).expect("a post"))
+    })
+    .collect()
 }
 
 fn ring(core: &Core, state: &mut State, name: &str, minutes: i64) -> Vec<Effect> {
@@ -200,6 +206,34 @@ fn channels_without_buttons_of_their_own_have_a_link() {
         1,
         "one mail where there is no key"
     );
+}
+
+#[test]
+fn without_a_key_any_more_a_link_leads_to_the_incidents_page() {
+    let (core, mut state) = (with_links(), State::default());
+    let [opened, ..] = connections().events();
+    let effects = hear(&core, &mut state, opened);
+    let job = effects.iter().find_map(|effect| match effect {
+        Effect::StartJob(job) if job.kind == "deliver" => Some(job.payload.clone()),
+        _ => None,
+    });
+    let mail: Mail = serde_json::from_value(job.expect("a mail")).expect("a mail");
+    let keyless = Core {
+        link_key: None,
+        ..with_links()
+    };
+    let text = keyless.signed(mail.clone()).notification.body_text;
+    let page = format!(
+        "http://127.0.0.1:8000/incidents/{}?link=",
+        connections().opened.header.incident_id
+    );
+    assert!(text.contains(&page), "{text}");
+    // Signed twice, as after a crash, it is the same mail.
+    let signed = core.signed(mail.clone());
+    assert_eq!(core.signed(mail), signed);
+    assert_eq!(core.signed(signed.clone()), signed);
+    assert!(!signed.notification.body_text.contains("?link="));
+    assert!(!signed.notification.body_html.contains("?link="));
 }
 
 #[test]

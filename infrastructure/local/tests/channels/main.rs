@@ -9,6 +9,7 @@
 //! takes 120.
 
 mod chats;
+mod links;
 mod peer;
 #[path = "../support/mod.rs"]
 mod support;
@@ -103,6 +104,16 @@ fn agent(
     folder: &Path,
     book: Option<&Path>,
 ) -> Running {
+    agent_with(kafka, database, smtp, (folder, book), None)
+}
+
+fn agent_with(
+    kafka: &KafkaSettings,
+    database: &str,
+    smtp: u16,
+    (folder, book): (&Path, Option<&Path>),
+    link_key: Option<&Path>,
+) -> Running {
     let program = PathBuf::from(needed("MIDWATCH_TEST_BIN_DIR")).join("midwatch-communication");
     let knowledge = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../knowledge");
     let smtp = format!("smtp://midwatch:right%20p%40ss@127.0.0.1:{smtp}?tls=required");
@@ -113,6 +124,7 @@ fn agent(
         .env("SMTP_URL", smtp)
         .env("SMTP_CA_FILE", folder.join("ca.pem"))
         .env("NOTIFY_FILE", book.unwrap_or(Path::new("")))
+        .env("APPROVAL_LINK_KEY_FILE", link_key.unwrap_or(Path::new("")))
         .env("KNOWLEDGE_DIR", knowledge)
         .env("DIGEST_MINUTES", "1")
         .env("HTTP_BIND", "127.0.0.1:0")

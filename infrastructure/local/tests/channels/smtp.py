@@ -42,6 +42,7 @@ class Keeper:
             "message_id": mail["Message-ID"],
             "references": mail["References"],
             "subject": mail["Subject"],
+            "text": mail.get_body(("plain",)).get_content(),
             "encrypted": session.ssl is not None,
             "user": session.auth_data.login.decode() if session.auth_data else None,
         }

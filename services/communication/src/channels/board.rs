@@ -2,6 +2,7 @@
 //! message for each thing that happens.
 
 use super::Tried;
+use crate::links::Unsigned;
 use crate::mail::About;
 use midwatch_runtime::effect::Notification;
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,10 @@ pub struct Post {
     /// It had failed, and a person asked for it anew.
     #[serde(default, skip_serializing_if = "crate::mail::is_false")]
     pub again: bool,
-    /// Where somebody of this channel can take the incident.
+    /// The link under which somebody of this channel can take the incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Unsigned>,
+    /// The same once it is signed, which is where it is handed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub take: Option<String>,
     /// Which of the incident's alerts a pager has open, from 0; each snooze

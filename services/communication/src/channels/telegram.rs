@@ -166,6 +166,7 @@ mod tests {
             about: Vec::new(),
             again: false,
             alert: 0,
+            link: None,
             take: None,
         }
     }

@@ -4,6 +4,7 @@ use super::{
     Deployment, Frame, NAME, QUOTE, Reading, Surroundings, deployment, frame, names, onset_ms,
     percent, reading, said, trigger,
 };
+use crate::links::Unsigned;
 use crate::units::{self, line};
 use midwatch_events::IncidentOpened;
 use midwatch_events::incident::LogExcerpt;
@@ -46,6 +47,9 @@ pub struct TakeView {
     pub until: String,
     /// Who else was told.
     pub others: Vec<String>,
+    /// What the link will be good for; no template needs it.
+    #[serde(skip)]
+    pub unsigned: Box<Unsigned>,
 }
 
 /// One anomaly of the incident.

@@ -1,6 +1,7 @@
 //! 🛠️ What to do, in which order, with which command.
 
 use super::{Frame, NAME, QUOTE, Reading, Surroundings, frame, names, percent, trigger};
+use crate::links::Unsigned;
 use crate::units::line;
 use midwatch_events::response::Priority;
 use midwatch_events::{ActionStep, IncidentOpened, RemediationPlan};
@@ -40,6 +41,9 @@ pub struct ApproveView {
     /// somebody presses its button.
     pub link: String,
     pub until: String,
+    /// What the link will be good for; no template needs it.
+    #[serde(skip)]
+    pub unsigned: Box<Unsigned>,
 }
 
 /// The steps of one priority.
