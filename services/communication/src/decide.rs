@@ -19,12 +19,13 @@ use midwatch_events::incident::IncidentChange;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_events::{
     Event, IncidentHeader, IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted,
-    RemediationPlan, Severity,
+    Severity,
 };
 use midwatch_runtime::agent::{Input, Moment};
 use midwatch_runtime::effect::Effect;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// The kind of the one job: hand a mail to the SMTP server.
 pub const DELIVER: &str = "deliver";
@@ -92,6 +93,9 @@ pub struct State {
     /// The hash of the plan that was told last.
     #[serde(default)]
     pub plan_hash: String,
+    /// What that plan was for and did; absent where an older build told it.
+    #[serde(default)]
+    pub plan_gist: Option<Uuid>,
     /// Wall clock of the last news.
     #[serde(default)]
     pub news_wall_ms: i64,
@@ -268,38 +272,6 @@ impl Core {
         }
         let mut effects = self.tell_as(state, at, &view, &rca.header, key.clone(), recipients);
         effects.extend(self.post_stage(state, at, &rca.header, &view, key));
-        effects
-    }
-
-    /// A plan. A mail about another one comes only where the first one's link
-    /// is worthless now; channels show each.
-    pub(crate) fn planned(
-        &self,
-        state: &mut State,
-        at: Moment,
-        plan: &RemediationPlan,
-    ) -> Vec<Effect> {
-        if is_low(state, &plan.header) {
-            state.quiet.plan = Some(Box::new(plan.clone()));
-        }
-        let around = self.around(state, &plan.header);
-        let view = view::plan(plan, state.opened.as_deref(), &around);
-        Core::offer(state, plan);
-        let known = Stage::Plan.key(state.round);
-        let changed = state.told.contains_key(&known) && state.plan_hash != plan.plan_hash;
-        let key = if changed {
-            format!("{known}.changed.{}", plan.rca_revision)
-        } else {
-            known.clone()
-        };
-        state.plan_hash.clone_from(&plan.plan_hash);
-        let mailed = if self.link_key.is_some() {
-            &key
-        } else {
-            &known
-        };
-        let mut effects = self.tell_plan(state, at, &view, plan, mailed);
-        effects.extend(self.post_stage(state, at, &plan.header, &View::Plan(view), key));
         effects
     }
 

@@ -10,7 +10,8 @@
 //! Guarantees
 //! - each recipient gets each stage of an incident once, under one Message-ID;
 //!   who joins because severity rises or the cause is revised gets the stage
-//!   that is due, nobody else gets it again;
+//!   that is due, nobody else gets it again; another cause, or another plan,
+//!   is told to all and says that it replaces the one before;
 //! - a one-time link is signed where it is handed over: no row of the database
 //!   holds one that works;
 //! - incidents of LOW severity are told together, in one digest per recipient
@@ -40,6 +41,7 @@ pub mod links;
 pub mod mail;
 pub mod markdown;
 pub mod picture;
+mod plans;
 pub mod posts;
 pub mod quiet;
 pub mod receipts;

@@ -122,8 +122,14 @@ impl View {
             }
             View::Plan(plan) => {
                 format!(
-                    "🛠️ [{id}] Remediation plan — {}, ETA {}",
-                    plan.count, plan.eta
+                    "🛠️ [{id}] Remediation plan — {}, ETA {}{}",
+                    plan.count,
+                    plan.eta,
+                    if plan.changed {
+                        " (replaces the plan before)"
+                    } else {
+                        ""
+                    }
                 )
             }
             View::Resolved(resolved) => format!(

@@ -346,6 +346,89 @@ fn another_plan_is_shown_on_channels_and_mailed_again_only_for_its_link() {
     }
 }
 
+#[test]
+fn a_plan_for_another_cause_or_with_other_steps_is_mailed_as_such() {
+    type Change = fn(&mut midwatch_events::RemediationPlan);
+    let changes: [Change; 3] = [
+        |plan| plan.root_cause = "orders-service leaks memory.".to_owned(),
+        |plan| plan.action_steps[1].command = "kubectl rollout undo".to_owned(),
+        |plan| plan.action_steps.swap(0, 2),
+    ];
+    let before = "This replaces the plan before";
+    for change in changes {
+        for link_key in [None, signed_link::LinkKey::of(&[7; 32])] {
+            let core = Core {
+                link_key,
+                ..with_book()
+            };
+            let mut state = State::default();
+            let mut fault = connections();
+            fault.plan.plan_hash = "ab".repeat(32);
+            fault.plan.action_steps[0].typed = Some(Box::new(fixtures::typed()));
+            let [opened, rca, plan, ..] = fault.events();
+            for event in [opened, rca] {
+                hear(&core, &mut state, event);
+            }
+            let effects = hear(&core, &mut state, plan);
+            for note in fixtures::mails(&effects) {
+                assert!(!note.subject.contains("replaces"), "{}", note.subject);
+                assert!(!note.body_text.contains(before), "{}", note.body_text);
+            }
+            let mut other = fault.plan.clone();
+            other.plan_hash = "cd".repeat(32);
+            other.rca_revision += 1;
+            change(&mut other);
+            let effects = hear(&core, &mut state, Event::Plan(Box::new(other.clone())));
+            let notes = fixtures::mails(&effects);
+            let mailed = notes.iter().filter(|note| note.channel == "mail");
+            let people: std::collections::BTreeSet<&String> = mailed
+                .clone()
+                .flat_map(|note| note.to.iter().chain(&note.cc))
+                .collect();
+            assert_eq!(people.len(), 2, "{people:?}");
+            for note in mailed {
+                let fixed = "ETA 15–30 min (replaces the plan before)";
+                assert!(note.subject.ends_with(fixed), "{}", note.subject);
+                assert!(note.body_text.contains(before), "{}", note.body_text);
+                assert!(note.body_html.contains(before), "{}", note.body_html);
+            }
+            assert!(
+                posts(&effects)
+                    .iter()
+                    .all(|post| post.detail.contains(before))
+            );
+            // Once.
+            assert_eq!(hear(&core, &mut state, Event::Plan(Box::new(other))), []);
+        }
+    }
+}
+
+#[test]
+fn a_lead_that_became_the_cause_with_the_same_steps_is_not_mailed_again() {
+    let (core, mut state) = (with_book(), State::default());
+    let mut fault = connections();
+    let cause = fault.plan.root_cause.clone();
+    fault.plan.root_cause = format!("not established; strongest lead: {cause}");
+    fault.plan.plan_hash = "ab".repeat(32);
+    let [opened, rca, plan, ..] = fault.events();
+    for event in [opened, rca, plan] {
+        hear(&core, &mut state, event);
+    }
+    let mut other = fault.plan.clone();
+    (other.root_cause, other.plan_hash) = (cause, "cd".repeat(32));
+    other.rca_revision += 1;
+    let effects = hear(&core, &mut state, Event::Plan(Box::new(other)));
+    let notes = fixtures::mails(&effects);
+    assert!(notes.iter().all(|note| note.channel != "mail"), "{notes:?}");
+    // The channels' boards say that it is another one.
+    let posts = posts(&effects);
+    assert!(
+        posts
+            .iter()
+            .all(|post| post.headline.contains("replaces the plan before"))
+    );
+}
+
 /// Pixels of a PNG that are of the colour of what is out of range.
 fn red(png: &[u8]) -> usize {
     let map = tiny_skia::Pixmap::decode_png(png).expect("a PNG");

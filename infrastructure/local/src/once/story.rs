@@ -176,6 +176,29 @@ impl Stage {
         }
     }
 
+    /// Whether a mail of this stage says that it replaces the one before: the
+    /// cause turned out to be another one.
+    fn is_replaced_by(self, subject: &str) -> bool {
+        match self {
+            Self::RootCause => subject.ends_with("(another cause than before)"),
+            Self::Plan => subject.ends_with("(replaces the plan before)"),
+            Self::Opened | Self::Resolved | Self::Postmortem => false,
+        }
+    }
+
+    /// How often the timeline tells that it was replaced.
+    fn revisions(self, timeline: &[Entry]) -> usize {
+        let count =
+            |wanted: &dyn Fn(&Entry) -> bool| timeline.iter().filter(|one| wanted(one)).count();
+        match self {
+            Self::RootCause => count(&|entry| {
+                entry.event_type == "RCA_REVISED" && entry.payload["top_changed"] == true
+            }),
+            Self::Plan => count(&|entry| Mark::Plan.is_told_by(entry)).saturating_sub(1),
+            Self::Opened | Self::Resolved | Self::Postmortem => 0,
+        }
+    }
+
     /// For people.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -292,16 +315,23 @@ pub fn problems(incident: &Incident, inbox: &[Mail]) -> Vec<String> {
     let mails = mails_of(inbox, &incident.short_id);
     let counts = count(&mails);
     for stage in Stage::ALL {
-        if !counts.keys().any(|(found, _)| *found == stage) {
+        if !counts.keys().any(|(found, ..)| *found == stage) {
             problems.push(format!("no mail of stage {} arrived", stage.name()));
         }
     }
-    for ((stage, recipient), ids) in &counts {
-        if ids.len() != 1 {
+    for ((stage, replaces, recipient), ids) in &counts {
+        let (got, stage_name) = (ids.len(), stage.name());
+        if *replaces {
+            let revised = stage.revisions(&incident.timeline);
+            if got > revised {
+                problems.push(format!(
+                    "{recipient} was told {got} times that stage {stage_name} is replaced, and \
+                     the timeline tells of {revised}"
+                ));
+            }
+        } else if got != 1 {
             problems.push(format!(
-                "{recipient} got stage {} under {} Message-IDs",
-                stage.name(),
-                ids.len()
+                "{recipient} got stage {stage_name} under {got} Message-IDs"
             ));
         }
     }
@@ -324,17 +354,20 @@ pub fn problems(incident: &Incident, inbox: &[Mail]) -> Vec<String> {
     problems
 }
 
-type Counts = BTreeMap<(Stage, String), BTreeMap<String, usize>>;
+type Counts = BTreeMap<(Stage, bool, String), BTreeMap<String, usize>>;
 
-/// Message-IDs with their number of copies, by stage and recipient.
+/// Message-IDs with their number of copies, by stage, whether they say that
+/// they replace an earlier mail of that stage, and recipient.
 fn count(mails: &[&Mail]) -> Counts {
     let mut counts = Counts::new();
     for mail in mails {
         let Some(stage) = Stage::of(&mail.subject) else {
             continue;
         };
+        let replaces = stage.is_replaced_by(&mail.subject);
         for recipient in &mail.recipients {
-            let ids = counts.entry((stage, recipient.clone())).or_default();
+            let key = (stage, replaces, recipient.clone());
+            let ids = counts.entry(key).or_default();
             *ids.entry(mail.message_id.clone()).or_default() += 1;
         }
     }
@@ -348,7 +381,7 @@ fn count(mails: &[&Mail]) -> Counts {
 pub fn repeats(incident: &Incident, inbox: &[Mail]) -> Vec<String> {
     let mails = mails_of(inbox, &incident.short_id);
     let mut said = Vec::new();
-    for ((stage, recipient), ids) in count(&mails) {
+    for ((stage, _, recipient), ids) in count(&mails) {
         for (id, copies) in ids {
             if copies > 1 {
                 said.push(format!(

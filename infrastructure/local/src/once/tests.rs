@@ -121,6 +121,52 @@ fn second_message_id_is_a_problem_and_a_repeat_is_told() {
 }
 
 #[test]
+fn what_replaces_an_earlier_mail_is_counted_against_the_timeline() {
+    for (index, end, kind, payload) in [
+        (
+            1,
+            "(another cause than before)",
+            "RCA_REVISED",
+            json!({"top_changed": true}),
+        ),
+        (2, "(replaces the plan before)", "PLAN_READY", json!({})),
+    ] {
+        let (mut incident, mut mails) = life();
+        let mut other = mails[index].clone();
+        other.subject = format!("{} {end}", other.subject);
+        other.message_id = "other@midwatch".to_owned();
+        mails.push(other);
+        // Nothing was revised.
+        let problems = story::problems(&incident, &mails).join("\n");
+        assert!(problems.contains("told 1 times that stage"), "{problems}");
+        let mut revised = entry(kind, 90_000, 9000);
+        revised.payload = payload;
+        incident.timeline.push(revised);
+        assert_eq!(story::problems(&incident, &mails), Vec::<String>::new());
+        // It does not stand for the first one, and comes once for each change.
+        let mut again = mails[5].clone();
+        again.message_id = "third@midwatch".to_owned();
+        mails.push(again);
+        let problems = story::problems(&incident, &mails).join("\n");
+        assert!(problems.contains("told 2 times that stage"), "{problems}");
+        mails.truncate(5);
+        mails[index].message_id = "second@midwatch".to_owned();
+        mails.push(life().1[index].clone());
+        let problems = story::problems(&incident, &mails).join("\n");
+        assert!(problems.contains("under 2 Message-IDs"), "{problems}");
+    }
+    // A revision that keeps the first cause is no reason for another mail.
+    let (mut incident, mut mails) = life();
+    let mut other = mails[1].clone();
+    other.subject.push_str(" (another cause than before)");
+    mails.push(other);
+    let mut revised = entry("RCA_REVISED", 90_000, 9000);
+    revised.payload = json!({"top_changed": false});
+    incident.timeline.push(revised);
+    assert!(!story::problems(&incident, &mails).is_empty());
+}
+
+#[test]
 fn mails_of_another_incident_are_not_counted() {
     let (mut incident, mails) = life();
     incident.short_id = "INC-00000000".to_owned();

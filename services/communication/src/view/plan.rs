@@ -28,6 +28,8 @@ pub struct PlanView {
     pub read_only: bool,
     /// Whether an approval leads to a dry run only.
     pub dry_run: bool,
+    /// Whether people knew another plan before.
+    pub changed: bool,
     /// What the one recipient of this mail may approve.
     pub approve: Option<ApproveView>,
 }
@@ -132,6 +134,7 @@ pub fn plan(
             .iter()
             .all(|step| step.risk_level == "read-only"),
         dry_run: plan.dry_run.unwrap_or(false),
+        changed: false,
         approve: None,
     }
 }
