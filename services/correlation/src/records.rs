@@ -87,6 +87,15 @@ impl Window {
             .collect()
     }
 
+    /// The ids of the model calls that classified the anomalies, where any did.
+    #[must_use]
+    pub fn classifications(&self) -> Vec<Uuid> {
+        let calls = self.anomalies.iter();
+        calls
+            .map(|one| ids::classification(one.anomaly_id, one.detected_at_ms))
+            .collect()
+    }
+
     /// Deployments and Kubernetes events of the window's services; deployments
     /// from `deployment_window_ms` before the window.
     #[must_use]

@@ -34,6 +34,7 @@ use midwatch_events::raw::{LogLevel, RawKubernetes, RawLog, RawMetric, RawSpan, 
 use midwatch_events::{AnomalyType, Event};
 use occurrences::Quote;
 use samples::{Kept, Sample};
+use semantics::Meaning;
 use state::{Environment, Field, PartitionState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -178,16 +179,13 @@ impl Detector {
                 let Some(known) = state.environments.get_mut(&environment) else {
                     return effects;
                 };
-                let rules = known.rules.get_mut(&service);
+                // What log lines and events show is for their rules to say.
                 if let Some(id) = known.series.find(&service, &trigger_metric) {
+                    let meaning = Meaning::of(&service, &trigger_metric, &self.tuning.semantics);
+                    let fits = |direction| meaning.allows(&trigger_metric, direction, kind);
                     known.series.look(id, |_, series| {
-                        series.classify(anomaly_id, kind).then_some(())
+                        series.classify(anomaly_id, kind, fits).then_some(())
                     });
-                } else if let Some(known) = rules
-                    && let Some(rule) = known.rules.get_mut(&trigger_metric)
-                    && rule.classify(anomaly_id, kind)
-                {
-                    state.changed.insert(Field::Rules(environment, service));
                 }
             }
         }

@@ -47,7 +47,11 @@ pub async fn run(mut context: ServiceContext) -> anyhow::Result<()> {
     let redis = context.redis().await?;
     let producer = context.producer()?;
     let classifier = match llm {
-        Some(llm) => Some(Classifier::start(llm, context.postgres().await?, &epoch)),
+        Some(llm) => Some(Classifier::start(
+            llm,
+            context.postgres().await?,
+            Arc::clone(&config.tuning.semantics),
+        )),
         None => None,
     };
     let store = Store::new(redis.clone(), &epoch);

@@ -147,7 +147,7 @@ fn what_was_not_heard_of_for_a_day_is_closed_and_forgotten() {
 }
 
 #[test]
-fn a_model_may_name_the_kind_of_a_log_rule_too() {
+fn no_model_names_the_kind_of_a_log_rule() {
     let mut rig = Rig::new();
     let found = rig.anomalies(log(
         "a",
@@ -169,5 +169,5 @@ fn a_model_may_name_the_kind_of_a_log_rule_too() {
         later.extend(rig.anomalies(log("a", LogLevel::Info, START_MS + tick * TICK_MS, "fine")));
     }
     assert_eq!(transitions(&later), [Transition::Cleared]);
-    assert_eq!(later[0].anomaly_type, AnomalyType::DependencyOutage);
+    assert_eq!(later[0].anomaly_type, AnomalyType::Unknown);
 }

@@ -5,7 +5,7 @@ mod support;
 
 use midwatch_clients::postgres::dead_letters::{self, Begun, Ended, LetterKey};
 use midwatch_clients::postgres::{
-    Postgres, PostgresError, artifacts, delivery, incident, jobs, records,
+    Postgres, PostgresError, artifacts, delivery, incident, jobs, ledger, llm, records,
 };
 use midwatch_events::artifact::{Artifact, ArtifactKind, ArtifactStatus};
 use midwatch_events::{AnomalyType, IncidentHeader, IncidentState, Severity, ids};
@@ -197,6 +197,63 @@ async fn jobs_of_one_scope_run_one_at_a_time_and_those_of_two_do_not_wait() {
         !stale.expect("asked"),
         "only the lease's owner journals a result"
     );
+}
+
+#[tokio::test]
+async fn a_call_about_an_anomaly_belongs_to_its_incident_whichever_was_first() {
+    let postgres = database("calls").await;
+    let call = |name: &str| llm::LlmCall {
+        call_id: ids::derive(&["call", name]),
+        agent: "detection".to_owned(),
+        purpose: "classify_anomaly".to_owned(),
+        tier: "fast".to_owned(),
+        model: "m".to_owned(),
+        prompt: json!({}),
+        reply: None,
+        prompt_tokens: 100,
+        completion_tokens: 20,
+        cost_usd: 0.5,
+        latency_ms: 1,
+        outcome: "ok".to_owned(),
+        error: None,
+    };
+    let pool = &postgres.pool;
+    let (incident, anomaly) = (ids::derive(&["incident"]), ids::derive(&["anomaly"]));
+    let before = call("before");
+    llm::insert_for_anomaly(pool, anomaly, &before)
+        .await
+        .expect("recorded");
+    let mut tx = postgres.begin().await.expect("a transaction");
+    let around = json!({"grouped_anomalies": [{"anomaly_id": anomaly, "service": "a"}]});
+    incident::open(&mut tx, &header(incident), &json!({}), &around)
+        .await
+        .expect("opened");
+    // Others' calls stay where they are.
+    llm::tie(&mut tx, incident, &[before.call_id, ids::derive(&["none"])])
+        .await
+        .expect("tied");
+    tx.commit().await.expect("committed");
+    for (of, call) in [(anomaly, "after"), (ids::derive(&["another"]), "elsewhere")] {
+        let call = llm::LlmCall {
+            call_id: ids::derive(&["call", call]),
+            ..before.clone()
+        };
+        llm::insert_for_anomaly(pool, of, &call)
+            .await
+            .expect("recorded");
+    }
+    let mut tx = postgres.begin().await.expect("a transaction");
+    llm::tie(&mut tx, ids::derive(&["merged"]), &[before.call_id])
+        .await
+        .expect("nothing to tie");
+    tx.commit().await.expect("committed");
+    let spent = ledger::of_incident(pool, incident).await.expect("read");
+    let spent: Vec<(&str, i64, i64)> = spent
+        .iter()
+        .filter(|one| one.model_calls > 0)
+        .map(|one| (one.stage.as_str(), one.model_calls, one.prompt_tokens))
+        .collect();
+    assert_eq!(spent, [("detection", 2, 200)]);
 }
 
 #[tokio::test]

@@ -74,6 +74,17 @@ pub fn declared(command: Uuid) -> Uuid {
     incident(derive(&["declared", &command.to_string()]))
 }
 
+/// The id of the model call that classifies an anomaly which started at this
+/// event time; who groups the anomaly finds the call by it.
+#[must_use]
+pub fn classification(anomaly: Uuid, detected_at_ms: i64) -> Uuid {
+    derive(&[
+        "classify",
+        &anomaly.to_string(),
+        &detected_at_ms.to_string(),
+    ])
+}
+
 /// The short id that people say aloud: `INC-` and eight hexadecimal digits.
 #[must_use]
 pub fn short_incident(incident: Uuid) -> String {

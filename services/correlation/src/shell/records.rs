@@ -4,7 +4,7 @@ use super::Correlation;
 use crate::records::{Text, Window, answer};
 use anyhow::Context as _;
 use fred::interfaces::{SetsInterface, SortedSetsInterface};
-use midwatch_clients::postgres::{KeptRecord, records};
+use midwatch_clients::postgres::{KeptRecord, llm, records};
 use midwatch_runtime::JobError;
 use serde_json::Value;
 
@@ -36,6 +36,10 @@ impl Correlation {
                 .await
                 .map_err(anyhow::Error::from)?;
         }
+        // What a model was asked of its anomalies before it opened is its cost, too.
+        llm::tie(&mut tx, window.incident_id, &window.classifications())
+            .await
+            .map_err(anyhow::Error::from)?;
         tx.commit().await.map_err(anyhow::Error::from)?;
         Ok(chosen.answer(found))
     }

@@ -293,17 +293,6 @@ impl Occurrences {
         self.hits.clear();
     }
 
-    /// Adopts a classification of the open finding where its rule had none.
-    pub fn classify(&mut self, anomaly_id: Uuid, kind: AnomalyType) -> bool {
-        match &mut self.open {
-            Some(open) if open.anomaly_id == anomaly_id && open.kind == AnomalyType::Unknown => {
-                open.kind = kind;
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Whether nothing in it can matter any more.
     #[must_use]
     pub fn is_over(&self, name: &str, tuning: &Tuning, silence_ms: i64) -> bool {

@@ -14,6 +14,7 @@
 //! it may be wrong: such a series needs three readings to start an anomaly,
 //! none is believed alone, and it is HIGH at most.
 
+mod fits;
 pub mod markdown;
 pub mod names;
 pub mod overrides;

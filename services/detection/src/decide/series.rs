@@ -436,10 +436,20 @@ impl Series {
         }
     }
 
-    /// Adopts a classification of the open anomaly where the rules had none.
-    pub fn classify(&mut self, anomaly_id: Uuid, kind: AnomalyType) -> bool {
+    /// Adopts a classification of the open anomaly where the rules had none
+    /// and `fits` says that a series can be off in that way.
+    pub fn classify(
+        &mut self,
+        anomaly_id: Uuid,
+        kind: AnomalyType,
+        fits: impl FnOnce(Direction) -> bool,
+    ) -> bool {
         match &mut self.open {
-            Some(open) if open.anomaly_id == anomaly_id && open.kind == AnomalyType::Unknown => {
+            Some(open)
+                if open.anomaly_id == anomaly_id
+                    && open.kind == AnomalyType::Unknown
+                    && fits(open.direction) =>
+            {
                 open.kind = kind;
                 true
             }

@@ -3,18 +3,27 @@
 //!
 //! Its twin are the rules of detection, which decide alone where there is no model, and first in any
 //! case. It never delays detection: anomalies are offered after they were published,
-//! through a bounded queue whose overflow is counted and forgotten. The call
-//! and the answer are recorded. The kind that the rules gave stands; only
-//! where they had none (UNKNOWN) is the answer proposed, and adopted for the
-//! later transitions of an anomaly that is still open when it comes. The audit
-//! line is written before that is known and speaks of a proposal.
+//! through a bounded queue whose overflow is counted and forgotten, and within
+//! a budget of its own (`hour`). The call and the answer are recorded. The kind
+//! that the rules gave stands; only where they had none (UNKNOWN) and the metric
+//! itself allows the answer ([`Meaning::allows`]) is it proposed, and adopted
+//! for the later transitions of an anomaly that is still open when it comes:
+//! whoever reads an anomaly takes its kind for measured. What log lines show is
+//! never named by a model, which has only the lines' own words for it. The
+//! audit line is written before that is known and speaks of a proposal.
+
+mod hour;
 
 use crate::decide::Input;
+use crate::decide::semantics::Meaning;
+use crate::decide::semantics::overrides::Semantics;
+use hour::Hour;
 use midwatch_clients::llm::claims::Ground;
-use midwatch_clients::llm::{LlmClient, LlmRequest, Spent, Tier, fence};
+use midwatch_clients::llm::{LlmCall, LlmClient, LlmRequest, Spent, Tier, fence};
 use midwatch_clients::postgres::audit::{self, AuditLine};
 use midwatch_clients::postgres::{Postgres, llm};
 use midwatch_events::{Anomaly, AnomalyType, Severity, Transition, ids};
+use midwatch_runtime::clock;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +47,7 @@ sentence of rationale that uses only the given values. Choose UNKNOWN rather tha
 pub struct Classifier {
     questions: mpsc::Sender<Anomaly>,
     answers: mpsc::Receiver<Input>,
+    semantics: Arc<Semantics>,
     /// The minute of the last question, by environment and service.
     asked: BTreeMap<(String, String), i64>,
 }
@@ -45,14 +55,22 @@ pub struct Classifier {
 impl Classifier {
     /// Starts the task that asks. Must be called within the async runtime.
     #[must_use]
-    pub fn start(model: Arc<LlmClient>, postgres: Postgres, epoch: &str) -> Classifier {
+    pub fn start(
+        model: Arc<LlmClient>,
+        postgres: Postgres,
+        semantics: Arc<Semantics>,
+    ) -> Classifier {
         let (questions, mut waiting) = mpsc::channel::<Anomaly>(QUEUE);
         let (answered, answers) = mpsc::channel(QUEUE);
-        let epoch = epoch.to_owned();
+        let mut asker = Asker::new(model, Arc::clone(&semantics));
         tokio::spawn(async move {
             while let Some(anomaly) = waiting.recv().await {
-                let adopted = ask(&model, &postgres, &epoch, &anomaly).await;
-                if let Some(input) = adopted
+                let Some(opinion) = asker.ask(&anomaly, clock::now_ms()).await else {
+                    skipped();
+                    continue;
+                };
+                opinion.record(&postgres, &anomaly).await;
+                if let Some(input) = opinion.adopted
                     && answered.send(input).await.is_err()
                 {
                     return;
@@ -62,18 +80,19 @@ impl Classifier {
         Classifier {
             questions,
             answers,
+            semantics,
             asked: BTreeMap::new(),
         }
     }
 
-    /// Asks about an anomaly that started: always where its kind is unknown,
-    /// else once per service and minute of event time.
+    /// Asks about an anomaly that started: always where its kind is unknown and
+    /// the answer may count, else once per service and minute of event time.
     pub fn offer(&mut self, anomaly: &Anomaly) {
         if !self.is_wanted(anomaly) {
             return;
         }
         if self.questions.try_send(anomaly.clone()).is_err() {
-            metrics::counter!("midwatch_detection_classifications_skipped_total").increment(1);
+            skipped();
         }
     }
 
@@ -87,13 +106,21 @@ impl Classifier {
         }
         let key = (anomaly.environment.clone(), anomaly.service.clone());
         let first = self.asked.insert(key, minute) != Some(minute);
-        first || anomaly.anomaly_type == AnomalyType::Unknown
+        let series = &anomaly.trigger_metric;
+        first
+            || (anomaly.anomaly_type == AnomalyType::Unknown
+                && Meaning::of(&anomaly.service, series, &self.semantics)
+                    .allows_any(series, anomaly.direction))
     }
 
     /// The answers that are to be adopted.
     pub fn answers(&mut self) -> Vec<Input> {
         std::iter::from_fn(|| self.answers.try_recv().ok()).collect()
     }
+}
+
+fn skipped() {
+    metrics::counter!("midwatch_detection_classifications_skipped_total").increment(1);
 }
 
 fn schema() -> Value {
@@ -154,14 +181,9 @@ fn problems(rationale: &str, anomaly: &Anomaly) -> Vec<String> {
     ground.problems(rationale)
 }
 
-fn request(epoch: &str, anomaly: &Anomaly) -> LlmRequest {
+fn request(anomaly: &Anomaly, spent: Spent) -> LlmRequest {
     let data = data(anomaly).to_string();
-    let call_id = ids::derive(&[
-        "classify",
-        epoch,
-        &anomaly.anomaly_id.to_string(),
-        &anomaly.detected_at_ms.to_string(),
-    ]);
+    let call_id = ids::classification(anomaly.anomaly_id, anomaly.detected_at_ms);
     let mark = fence::nonce(&[&call_id.to_string(), &data]);
     LlmRequest {
         call_id,
@@ -176,72 +198,131 @@ fn request(epoch: &str, anomaly: &Anomaly) -> LlmRequest {
         max_tokens: MAX_TOKENS,
         temperature: TEMPERATURE,
         schema: Some(("classify_anomaly".to_owned(), schema())),
-        spent: Spent::default(),
+        spent,
     }
 }
 
-/// Asks and records; answers with the input that adopts the kind, if any.
-async fn ask(
-    model: &LlmClient,
-    postgres: &Postgres,
-    epoch: &str,
-    anomaly: &Anomaly,
-) -> Option<Input> {
-    let request = request(epoch, anomaly);
-    let call_id = request.call_id;
-    let outcome = model.complete(request).await;
-    if let Err(error) = llm::insert_call(&postgres.pool, None, &outcome.call).await {
-        tracing::warn!(%error, "the model call is not recorded");
-    }
-    let reply = match outcome.result {
-        Ok(reply) => reply.value?,
-        Err(error) => {
-            tracing::info!(%error, "no second opinion; the rule's kind stands");
-            return None;
+/// Asks the model, within what an hour allows.
+pub struct Asker {
+    model: Arc<LlmClient>,
+    semantics: Arc<Semantics>,
+    hour: Hour,
+}
+
+/// A second opinion, or only the record of the call that was to give it.
+#[derive(Debug)]
+pub struct Opinion {
+    pub call: LlmCall,
+    /// The line of the audit trail and its payload.
+    pub said: Option<(String, Value)>,
+    /// The input that adopts the kind.
+    pub adopted: Option<Input>,
+}
+
+impl Asker {
+    #[must_use]
+    pub fn new(model: Arc<LlmClient>, semantics: Arc<Semantics>) -> Asker {
+        Asker {
+            model,
+            semantics,
+            hour: Hour::default(),
         }
-    };
-    let kind = AnomalyType::parse(reply["anomaly_type"].as_str()?)?;
-    let severity = Severity::parse(reply["severity"].as_str()?)?;
-    let problems = problems(reply["rationale"].as_str().unwrap_or_default(), anomaly);
-    let open = anomaly.anomaly_type == AnomalyType::Unknown && kind != AnomalyType::Unknown;
-    // A kind that is given for reasons that do not hold is a guess.
-    let proposed = open && problems.is_empty();
-    let summary = format!(
-        "the model takes {} on {} for {kind} ({severity}); the rules said {}{}",
-        anomaly.trigger_metric,
-        anomaly.service,
-        anomaly.anomaly_type,
-        if !problems.is_empty() {
-            ", which stands: the model's reasons do not hold"
-        } else if proposed {
-            " and take this up if the anomaly is still open"
-        } else {
-            ", which stands"
-        },
-    );
-    let payload = json!({
-        "anomaly_id": anomaly.anomaly_id, "call_id": call_id, "proposed": proposed, "reply": reply,
-        "rejected": problems,
-    });
-    let line = AuditLine {
-        event_id: ids::derive(&["audit", &call_id.to_string()]),
-        incident_id: None,
-        agent: "detection",
-        event_type: "ANOMALY_CLASSIFIED",
-        event_time_ms: anomaly.detected_at_ms,
-        summary: &summary,
-        payload: &payload,
-    };
-    if let Err(error) = audit::insert_now(&postgres.pool, line).await {
-        tracing::warn!(%error, "the second opinion is not in the audit trail");
     }
-    proposed.then(|| Input::Classified {
-        environment: anomaly.environment.clone(),
-        service: anomaly.service.clone(),
-        trigger_metric: anomaly.trigger_metric.clone(),
-        anomaly_id: anomaly.anomaly_id,
-        kind,
-    })
+
+    /// Asks about an anomaly; `None` where the hour's budget is used up.
+    pub async fn ask(&mut self, anomaly: &Anomaly, now_ms: i64) -> Option<Opinion> {
+        let spent = self.hour.spent(now_ms)?;
+        let outcome = self.model.complete(request(anomaly, spent)).await;
+        self.hour.note(&outcome.call, outcome.result.as_ref().err());
+        let call = outcome.call;
+        let reply = match outcome.result {
+            Ok(reply) => reply.value,
+            Err(error) => {
+                tracing::info!(%error, "no second opinion; the rule's kind stands");
+                None
+            }
+        };
+        let weighed = reply.and_then(|reply| self.weigh(anomaly, &call, reply));
+        let (said, adopted) = match weighed {
+            Some((said, adopted)) => (Some(said), adopted),
+            None => (None, None),
+        };
+        Some(Opinion {
+            call,
+            said,
+            adopted,
+        })
+    }
+
+    /// What comes of a reply.
+    fn weigh(
+        &self,
+        anomaly: &Anomaly,
+        call: &LlmCall,
+        reply: Value,
+    ) -> Option<((String, Value), Option<Input>)> {
+        let kind = AnomalyType::parse(reply["anomaly_type"].as_str()?)?;
+        let severity = Severity::parse(reply["severity"].as_str()?)?;
+        let problems = problems(reply["rationale"].as_str().unwrap_or_default(), anomaly);
+        let (service, series) = (&anomaly.service, &anomaly.trigger_metric);
+        let open = anomaly.anomaly_type == AnomalyType::Unknown && kind != AnomalyType::Unknown;
+        let fits =
+            Meaning::of(service, series, &self.semantics).allows(series, anomaly.direction, kind);
+        // A kind that is given for reasons that do not hold is a guess, and so is
+        // one that the metric cannot show.
+        let proposed = open && fits && problems.is_empty();
+        let summary = format!(
+            "the model takes {series} on {service} for {kind} ({severity}); the rules said {}{}",
+            anomaly.anomaly_type,
+            if !problems.is_empty() {
+                ", which stands: the model's reasons do not hold"
+            } else if proposed {
+                " and take this up if the anomaly is still open"
+            } else if open {
+                ", which stands: that metric cannot show it"
+            } else {
+                ", which stands"
+            },
+        );
+        let payload = json!({
+            "anomaly_id": anomaly.anomaly_id, "call_id": call.call_id, "proposed": proposed,
+            "reply": reply, "rejected": problems,
+        });
+        let adopted = proposed.then(|| Input::Classified {
+            environment: anomaly.environment.clone(),
+            service: service.clone(),
+            trigger_metric: series.clone(),
+            anomaly_id: anomaly.anomaly_id,
+            kind,
+        });
+        Some(((summary, payload), adopted))
+    }
+}
+
+impl Opinion {
+    /// Writes down the call, with the incident that holds the anomaly where
+    /// there is one already, and what was said.
+    async fn record(&self, postgres: &Postgres, anomaly: &Anomaly) {
+        let id = anomaly.anomaly_id;
+        if let Err(error) = llm::insert_for_anomaly(&postgres.pool, id, &self.call).await {
+            tracing::warn!(%error, "the model call is not recorded");
+        }
+        let Some((summary, payload)) = &self.said else {
+            return;
+        };
+        let line = AuditLine {
+            event_id: ids::derive(&["audit", &self.call.call_id.to_string()]),
+            incident_id: None,
+            agent: "detection",
+            event_type: "ANOMALY_CLASSIFIED",
+            event_time_ms: anomaly.detected_at_ms,
+            summary,
+            payload,
+        };
+        if let Err(error) = audit::insert_now(&postgres.pool, line).await {
+            tracing::warn!(%error, "the second opinion is not in the audit trail");
+        }
+    }
 }
 
 #[cfg(test)]

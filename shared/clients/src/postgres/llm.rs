@@ -77,6 +77,45 @@ pub async fn insert_call(
     Ok(())
 }
 
+/// Records a call about an anomaly, with the incident that goes on and lists it,
+/// where there is one by now. Of what opens later see [`tie`].
+///
+/// # Errors
+/// The database is away.
+pub async fn insert_for_anomaly(
+    pool: &PgPool,
+    anomaly: Uuid,
+    call: &LlmCall,
+) -> Result<(), PostgresError> {
+    let incident = sqlx::query_scalar!(
+        "SELECT id FROM incidents
+         WHERE status IN ('DETECTING', 'CORRELATING', 'INVESTIGATING', 'RCA_COMPLETE', 'REMEDIATING')
+           AND correlation_context->'grouped_anomalies'
+               @> jsonb_build_array(jsonb_build_object('anomaly_id', $1::uuid))
+         ORDER BY created_at DESC, id DESC LIMIT 1",
+        anomaly
+    )
+    .fetch_optional(pool)
+    .await?;
+    insert_call(pool, incident, call).await
+}
+
+/// Calls that were made before their incident opened belong to it from now on;
+/// what belongs to one already stays there.
+///
+/// # Errors
+/// The database is away.
+pub async fn tie(tx: &mut Tx, incident: Uuid, calls: &[Uuid]) -> Result<(), PostgresError> {
+    sqlx::query!(
+        "UPDATE llm_calls SET incident_id = $1 WHERE call_id = ANY($2) AND incident_id IS NULL",
+        incident,
+        calls
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Milliseconds that the investigation's model calls of an incident have taken together.
 ///
 /// # Errors

@@ -204,13 +204,21 @@ impl Words {
         self.any("disk filesystem fs volume storage inode inodes mount")
     }
 
-    fn is_memory(&self) -> bool {
+    pub(super) fn is_memory(&self) -> bool {
         self.any("memory mem heap rss ram swap")
     }
 
-    fn is_pool(&self) -> bool {
+    pub(super) fn is_pool(&self) -> bool {
         let workers = self.any("thread threads worker workers buffer");
         self.any("connections connection conns sessions") || (self.any("pool") && !workers)
+    }
+
+    pub(super) fn is_processor(&self) -> bool {
+        self.any("cpu processor")
+    }
+
+    pub(super) fn is_replication(&self) -> bool {
+        self.any("replication replica")
     }
 
     /// What is no sign of trouble, however it moves; and temperature.
@@ -282,7 +290,7 @@ impl Words {
              unacked unacknowledged deferred",
         ) || (self.any("in") && self.any("flight"));
         let aged = self.any("age oldest") && (queued || self.any("message messages event events"));
-        if self.any("lag") && !timed && !self.any("replication replica") {
+        if self.any("lag") && !timed && !self.is_replication() {
             Some(if written == Written::Bytes {
                 Class::Queue
             } else {
@@ -334,7 +342,7 @@ impl Words {
                 Class::Connections
             });
         }
-        if self.any("cpu processor") {
+        if self.is_processor() {
             return Some(match (self.any("idle"), self.any("seconds throttled")) {
                 (_, true) => Class::Context,
                 (true, false) => Class::Free,
