@@ -31,7 +31,10 @@
 //!   anomaly like any other. So it is with mere load: a processor or
 //!   connections that rose in step with the requests (LOAD_RECORDED);
 //! - what begins during maintenance is written down and opens nothing, unless
-//!   it outlasts the maintenance;
+//!   it outlasts the maintenance; where that is too much to be followed, it is
+//!   said of each that is not, and counted when the maintenance is over;
+//! - while an incident is snoozed people hear nothing of its growth, but what
+//!   its end waits for is published;
 //! - the severity follows the gravest active signal and the blast radius, up
 //!   and down, with its reason ([`decide::severity`]); when nothing is active
 //!   any more, it stays as it was told, and no update says so: the end does;

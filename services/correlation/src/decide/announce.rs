@@ -371,6 +371,7 @@ pub(super) fn announce_soon(
         return effects;
     }
     let name = format!("grow:{}", group.incident_id);
+    group.is_awaited = false;
     effects.extend([Effect::CancelTimer { name }, copy_records(config, group)]);
     effects
 }
@@ -425,6 +426,7 @@ pub(super) fn reopen(
     group.pending_more = 0;
     group.pending_severity = false;
     group.pending_change = None;
+    group.is_awaited = false;
     (group.severity, group.severity_reason) = severity::assess(group);
     let reason = std::mem::take(&mut group.reopening);
     let incident_id = group.incident_id;

@@ -7,7 +7,7 @@
 //! Each announcement says how many there are and on which services.
 
 use super::announce::counted;
-use super::state::{Group, Phase};
+use super::state::Group;
 use super::{Core, note};
 use midwatch_events::anomaly::{Anomaly, Transition};
 use midwatch_events::incident::{GroupedAnomaly, IncidentChange};
@@ -218,7 +218,9 @@ impl Core {
         group.count(member);
         let listed = group.anomalies.len();
         let words = format!("anomalies beyond the {listed} that are listed joined");
-        self.grown(group, at, words)
+        let mut effects = self.grown(group, at, words);
+        effects.extend(self.tell_snoozed(group, at));
+        effects
     }
 
     /// A further transition of a member beyond the list. Readers are told when
@@ -256,11 +258,7 @@ impl Core {
             group.pending_change.get_or_insert(IncidentChange::Grown);
         }
         let mut effects = self.changed(group, at, words);
-        // The end waits for this word, snoozed or not.
-        if is_calm && group.phase == Phase::Open && group.snoozed_until_ms.is_some() {
-            let due_ms = at.wall_ms + self.config.grow_ms;
-            effects.push(self.timer("grow", group.incident_id, due_ms));
-        }
+        effects.extend(self.tell_snoozed(group, at));
         effects
     }
 }

@@ -89,10 +89,7 @@ impl Core {
         if let Some(onset) = onset {
             group.began.insert(anomaly.anomaly_id, onset);
         }
-        let words = format!("{} on {} joined", anomaly.trigger_metric, anomaly.service);
-        let mut effects = enter(group, member, anomaly.detected_wall_ms);
-        effects.extend(self.grown(group, at, words));
-        effects
+        self.let_in(group, at, member, anomaly.detected_wall_ms)
     }
 
     /// Burn rates of the group's services go with it. Load does not: it is
@@ -142,9 +139,25 @@ impl Core {
             return self.join_beyond(group, at, &member);
         }
         let wall_ms = from.map_or(at.wall_ms, |(_, wall_ms)| wall_ms);
+        self.let_in(group, at, member, wall_ms)
+    }
+
+    /// A member comes into the list; readers are told.
+    fn let_in(
+        &self,
+        group: &mut Group,
+        at: Moment,
+        member: GroupedAnomaly,
+        wall_ms: i64,
+    ) -> Vec<Effect> {
         let words = format!("{} on {} joined", member.trigger_metric, member.service);
+        // What has no readings is no part of the watch.
+        let is_watched = !member.trigger_metric.contains(':');
         let mut effects = enter(group, member, wall_ms);
         effects.extend(self.grown(group, at, words));
+        if is_watched {
+            effects.extend(self.tell_snoozed(group, at));
+        }
         effects
     }
 
@@ -242,6 +255,18 @@ impl Core {
         self.changed(group, at, words)
     }
 
+    /// Announces what the end of the incident waits for, snoozed or not: whoever
+    /// ends it must know of every series that is out of range. People hear of it
+    /// when the snooze is over.
+    pub(super) fn tell_snoozed(&self, group: &mut Group, at: Moment) -> Option<Effect> {
+        let is_due = group.phase == Phase::Open && is_snoozed(group, at) && !group.is_awaited;
+        is_due.then(|| {
+            group.is_awaited = true;
+            let due_ms = at.wall_ms + self.config.grow_ms;
+            self.timer("grow", group.incident_id, due_ms)
+        })
+    }
+
     /// Notes a change; while the incident is open, an update follows soon.
     pub(super) fn changed(&self, group: &mut Group, at: Moment, mut words: String) -> Vec<Effect> {
         let before = group.severity;
@@ -274,9 +299,7 @@ impl Core {
                 group.pending_more += 1;
             }
         }
-        let is_snoozed = group
-            .snoozed_until_ms
-            .is_some_and(|until| at.wall_ms < until);
+        let is_snoozed = is_snoozed(group, at);
         let wakes = is_snoozed && moved && group.severity > before;
         let mut effects = Vec::new();
         if wakes {
@@ -330,6 +353,11 @@ impl Core {
         }
         self.changed(group, at, words)
     }
+}
+
+fn is_snoozed(group: &Group, at: Moment) -> bool {
+    let until = group.snoozed_until_ms;
+    until.is_some_and(|until| at.wall_ms < until)
 }
 
 /// A member comes into the list, with its line in the audit trail, now or with

@@ -163,7 +163,10 @@ impl Core {
                 effects
             }
             Phase::Quiet if name.starts_with("quiet:") => self.speak_up(group, at),
-            Phase::Open if name.starts_with("grow:") => announce::tell(&self.config, group),
+            Phase::Open if name.starts_with("grow:") => {
+                group.is_awaited = false;
+                announce::tell(&self.config, group)
+            }
             Phase::Open if name.starts_with("snooze:") => {
                 let is_over = group
                     .snoozed_until_ms

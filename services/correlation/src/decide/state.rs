@@ -199,7 +199,10 @@ pub struct Group {
     pub told: Option<Told>,
     #[serde(default)]
     pub acknowledged_by: Option<String>,
-    /// Wall clock; growth is not announced before.
+    /// While it is snoozed such an announcement is due.
+    #[serde(default)]
+    pub is_awaited: bool,
+    /// Wall clock; before, only growth that the end waits for is announced.
     #[serde(default)]
     pub snoozed_until_ms: Option<i64>,
     /// Incidents that a person took it apart from: they never join again.
@@ -345,6 +348,7 @@ impl Group {
             pending_change: None,
             related: BTreeSet::new(),
             severity_reason: String::new(),
+            is_awaited: false,
             told: None,
             acknowledged_by: None,
             snoozed_until_ms: None,

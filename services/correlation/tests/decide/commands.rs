@@ -1,9 +1,9 @@
 //! What people ask for, and what is refused.
 
-use crate::story::{Story, again, cleared, failing, slow};
+use crate::story::{Story, again, anomaly, cleared, failing, slow};
 use midwatch_events::OperatorCommand;
-use midwatch_events::anomaly::{Anomaly, Severity, Transition};
-use midwatch_events::incident::IncidentChange;
+use midwatch_events::anomaly::{Anomaly, AnomalyType, Severity, Transition};
+use midwatch_events::incident::{IncidentChange, IncidentUpdated};
 use uuid::Uuid;
 
 const MINUTE_MS: i64 = 60_000;
@@ -59,16 +59,78 @@ fn an_acknowledgement_by_a_link_says_where_the_link_lay() {
     }
 }
 
+/// An incident that is snoozed for half an hour.
+fn snoozed() -> Story {
+    let mut story = open();
+    let command = story.command("snooze", story.incident(0), "");
+    story.ask(OperatorCommand {
+        until_ms: Some(story.wall_ms + 30 * MINUTE_MS),
+        ..command
+    });
+    story
+}
+
+/// What log lines show, which has no readings.
+fn complaining(service: &str, at_s: i64) -> Anomaly {
+    anomaly(
+        service,
+        AnomalyType::ErrorRateSpike,
+        "log:error_burst",
+        at_s,
+    )
+}
+
+#[test]
+fn whoever_ends_a_snoozed_incident_is_told_of_a_series_that_joins() {
+    let mut story = snoozed();
+    story.hear(slow("order-service", 20));
+    // A second one comes while the first is being told.
+    story.hear(failing("order-service", 21));
+    story.settle();
+    assert_eq!(
+        changes(&story),
+        [IncidentChange::Snoozed, IncidentChange::Grown]
+    );
+    // People are still left alone, and the update says so.
+    let grown = &story.updated[1];
+    assert_eq!(grown.snoozed_until_ms, story.updated[0].snoozed_until_ms);
+    let active = |update: &IncidentUpdated| -> Vec<(String, String)> {
+        let members = update.grouped_anomalies.iter();
+        let active = members.filter(|one| one.cleared_at_ms.is_none());
+        active
+            .map(|one| (one.service.clone(), one.trigger_metric.clone()))
+            .collect()
+    };
+    let named = |service: &str, metric: &str| (service.to_owned(), metric.to_owned());
+    let joined = [
+        named("order-service", "service_latency_p99_ms"),
+        named("order-service", "service_error_rate_percent"),
+    ];
+    let first = named("payment-service", "service_latency_p99_ms");
+    assert_eq!(active(grown), [vec![first], joined.to_vec()].concat());
+    // The first one is normal again: the end waits for those that were told.
+    story.hear(cleared(slow("payment-service", 0), 60));
+    story.pass(MINUTE_MS);
+    assert_eq!(story.opened.len(), 1);
+    // One more series, and the snooze ends: all of it was told.
+    story.hear(failing("api-gateway", 90));
+    story.settle();
+    let last = story.updated.last().expect("it has grown");
+    assert_eq!(last.change, IncidentChange::Grown);
+    let more = named("api-gateway", "service_error_rate_percent");
+    assert_eq!(active(last), [joined.to_vec(), vec![more]].concat());
+    let told = story.updated.len();
+    story.pass(31 * MINUTE_MS);
+    assert_eq!(story.updated.len(), told);
+    let line = story.audits.last().expect("the end of the snooze");
+    assert_eq!(line.event_type, "INCIDENT_SNOOZE_ENDED");
+}
+
 #[test]
 fn a_snoozed_incident_tells_its_growth_later_and_a_rise_of_its_severity_at_once() {
     let snoozed = || {
-        let mut story = open();
-        let command = story.command("snooze", story.incident(0), "");
-        story.ask(OperatorCommand {
-            until_ms: Some(story.wall_ms + 30 * MINUTE_MS),
-            ..command
-        });
-        story.hear(slow("order-service", 20));
+        let mut story = snoozed();
+        story.hear(complaining("order-service", 20));
         story.pass(10 * MINUTE_MS);
         assert_eq!(changes(&story), [IncidentChange::Snoozed]);
         story
@@ -93,7 +155,7 @@ fn a_snoozed_incident_tells_its_growth_later_and_a_rise_of_its_severity_at_once(
     graver.hear(Anomaly {
         transition: Transition::Worsened,
         severity: Severity::Critical,
-        ..slow("order-service", 20)
+        ..complaining("order-service", 20)
     });
     graver.settle();
     assert_eq!(
