@@ -2,17 +2,20 @@
 //! begins during maintenance.
 
 use super::life::part_of;
-use super::state::{Group, Held, Phase, State, Surroundings, Window, grouped};
-use super::{Core, note, severity};
+use super::state::{Group, Phase, State, Surroundings, Window, grouped};
+use super::{Core, announce, held, note, severity};
 use crate::surroundings::REQUEST_RATE;
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Direction, Severity, Transition};
 use midwatch_events::incident::GroupedAnomaly;
+use midwatch_events::more;
 use midwatch_runtime::{Effect, Moment};
 use serde_json::json;
 use uuid::Uuid;
 
-/// Findings and held anomalies that are remembered, each.
-const LIMIT: usize = 500;
+/// Findings that are remembered with their words.
+const WHOLE: usize = 500;
+/// Findings that are remembered at all, the others in their numbers.
+const FINDINGS: usize = 2_000;
 
 /// Whether an anomaly is a slowly burning error budget: somebody should look at
 /// it in working hours, nobody is to be paged.
@@ -129,15 +132,7 @@ impl Core {
             Transition::Cleared => {
                 state.held.remove(&id);
             }
-            _ => {
-                let (onset_ms, detected_at_ms) =
-                    (held.anomaly.onset_ms, held.anomaly.detected_at_ms);
-                held.anomaly = Anomaly {
-                    onset_ms,
-                    detected_at_ms,
-                    ..anomaly.clone()
-                };
-            }
+            _ => held.go_on(anomaly),
         }
         Some(Vec::new())
     }
@@ -157,28 +152,26 @@ impl Core {
         };
         if let Some(window) = state.windows.iter().find(covers) {
             let why = format!(
-                "{} is under maintenance ({}); it opens nothing, unless it lasts beyond that",
+                "{} is under maintenance ({}); it opens nothing, {}",
                 anomaly.service,
                 if window.reason.is_empty() {
                     &window.by
                 } else {
                     &window.reason
                 },
+                if state.can_hold() {
+                    "unless it lasts beyond that".to_owned()
+                } else {
+                    format!(
+                        "unless it gets worse after that: {} others are held, and no \
+                         further one is followed",
+                        held::HELD
+                    )
+                },
             );
             let one = grouped(anomaly, why);
             let line = put_down(&one, &anomaly.environment, "ANOMALY_IN_MAINTENANCE");
-            let mut held = Held {
-                anomaly: anomaly.clone(),
-                surroundings: around.clone(),
-            };
-            // The graph is read again from the groups around when it counts.
-            held.surroundings.topology = held.surroundings.topology.near(&anomaly.service);
-            if state.held.len() >= LIMIT
-                && let Some(oldest) = oldest(state)
-            {
-                state.held.remove(&oldest);
-            }
-            state.held.insert(anomaly.anomaly_id, held);
+            state.hold(anomaly, around);
             return Some(vec![line]);
         }
         let (event_type, why) = finding(state, anomaly, around)?;
@@ -193,9 +186,9 @@ impl Core {
             return None;
         }
         let one = grouped(anomaly, why);
-        let line = put_down(&one, &anomaly.environment, event_type);
-        remember(state, one);
-        Some(vec![line])
+        let mut lines = vec![put_down(&one, &anomaly.environment, event_type)];
+        lines.extend(remember(state, one, &anomaly.environment));
+        Some(lines)
     }
 
     /// Takes out of a group that nobody knows of yet what turned out to be mere
@@ -226,7 +219,7 @@ impl Core {
         let mut effects = Vec::new();
         for one in loads {
             effects.push(put_down(&one, &group.environment, "LOAD_RECORDED"));
-            remember(state, one);
+            effects.extend(remember(state, one, &group.environment));
         }
         if !rest.is_empty() {
             let mut rest = part_of(&self.config, &group, id, rest);
@@ -259,24 +252,14 @@ impl Core {
             .map(|(id, held)| (held.anomaly.detected_at_ms, *id))
             .collect();
         due.sort_unstable();
+        let unheld = std::mem::take(&mut state.unheld);
         let mut effects: Vec<Effect> = over
             .iter()
-            .map(|window| {
-                let about = if window.service == "*" {
-                    "every service"
-                } else {
-                    &window.service
-                };
-                let words = format!("The maintenance of {about} is over.");
-                let payload = json!({"service": window.service, "until_ms": window.until_ms,
-                    "still_active": due.len()});
-                note(None, "MAINTENANCE_ENDED", at.event_ms, words, payload)
-            })
+            .map(|window| ended(window, at, due.len(), unheld))
             .collect();
-        for (_, id) in due {
-            if let Some(held) = state.held.remove(&id) {
-                effects.extend(self.place(state, at, &held.anomaly, held.surroundings));
-            }
+        let due: Vec<Uuid> = due.into_iter().map(|(_, id)| id).collect();
+        for held in state.release(&due) {
+            effects.extend(self.place(state, at, &held.anomaly, held.surroundings));
         }
         effects.extend(self.window_timer(state));
         effects
@@ -295,18 +278,47 @@ impl Core {
     }
 }
 
-fn oldest(state: &State) -> Option<Uuid> {
-    let held = state.held.iter();
-    held.min_by_key(|(id, held)| (held.anomaly.detected_at_ms, **id))
-        .map(|(id, _)| *id)
+/// The line about a window that is over: how many anomalies of it are active
+/// still, and of how many nobody knows.
+fn ended(window: &Window, at: Moment, still_active: usize, unheld: u64) -> Effect {
+    let about = if window.service == "*" {
+        "every service"
+    } else {
+        &window.service
+    };
+    let mut words = format!("The maintenance of {about} is over.");
+    if unheld > 0 {
+        let count = usize::try_from(unheld).unwrap_or(usize::MAX);
+        let more = announce::counted(count, "more anomaly", "more anomalies");
+        words.push_str(&format!(
+            " {more} began in it than are followed: look whether all is normal."
+        ));
+    }
+    let payload = json!({"service": window.service, "until_ms": window.until_ms,
+        "still_active": still_active, "not_followed": unheld});
+    note(None, "MAINTENANCE_ENDED", at.event_ms, words, payload)
 }
 
-/// Keeps a finding, and forgets one where there are too many.
-fn remember(state: &mut State, one: GroupedAnomaly) {
-    if state.tickets.len() >= LIMIT {
-        state.tickets.pop_first();
+/// Keeps a finding. Where there are too many the oldest is forgotten, aloud.
+fn remember(state: &mut State, mut one: GroupedAnomaly, environment: &str) -> Option<Effect> {
+    let oldest = (state.tickets.len() >= FINDINGS)
+        .then(|| {
+            let known = state.tickets.values();
+            known.min_by_key(|one| (one.detected_at_ms, one.anomaly_id))
+        })
+        .flatten()
+        .map(|one| one.anomaly_id);
+    let forgotten = oldest.and_then(|id| state.tickets.remove(&id));
+    if state.tickets.len() >= WHOLE {
+        one.description = more::brief(&one);
     }
     state.tickets.insert(one.anomaly_id, one);
+    let mut forgotten = forgotten?;
+    forgotten.reason = format!(
+        "{FINDINGS} newer findings that page nobody are open; this one goes with no incident any \
+         more"
+    );
+    Some(put_down(&forgotten, environment, "FINDING_FORGOTTEN"))
 }
 
 /// A line about what was put aside, for the reason that it carries.

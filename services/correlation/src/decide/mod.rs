@@ -10,6 +10,7 @@ pub mod beyond;
 mod commands;
 pub mod copies;
 pub mod declare;
+mod held;
 mod impact;
 mod join;
 pub mod left_out;

@@ -2,6 +2,7 @@
 
 pub use super::around::Surroundings;
 use super::copies::RecordsLeftOut;
+pub use super::held::Held;
 use super::severity::Told;
 use crate::config::Config;
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Severity, Transition};
@@ -48,6 +49,9 @@ pub struct State {
     /// Anomalies that began inside a window. Bounded.
     #[serde(default)]
     pub held: BTreeMap<Uuid, Held>,
+    /// More of them began than are held.
+    #[serde(default)]
+    pub unheld: u64,
     /// The latest event time of any anomaly.
     #[serde(default)]
     pub latest_ms: i64,
@@ -104,13 +108,6 @@ impl Window {
     pub fn covers(&self, service: &str) -> bool {
         self.service == "*" || self.service == service
     }
-}
-
-/// An anomaly that began inside a maintenance window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Held {
-    pub anomaly: Anomaly,
-    pub surroundings: Surroundings,
 }
 
 /// How far the announcement of a group is.
@@ -199,12 +196,12 @@ pub struct Group {
     pub told: Option<Told>,
     #[serde(default)]
     pub acknowledged_by: Option<String>,
-    /// While it is snoozed such an announcement is due.
-    #[serde(default)]
-    pub is_awaited: bool,
     /// Wall clock; before, only growth that the end waits for is announced.
     #[serde(default)]
     pub snoozed_until_ms: Option<i64>,
+    /// While it is snoozed such an announcement is due.
+    #[serde(default)]
+    pub is_awaited: bool,
     /// Incidents that a person took it apart from: they never join again.
     #[serde(default)]
     pub apart: BTreeSet<Uuid>,
@@ -348,10 +345,10 @@ impl Group {
             pending_change: None,
             related: BTreeSet::new(),
             severity_reason: String::new(),
-            is_awaited: false,
             told: None,
             acknowledged_by: None,
             snoozed_until_ms: None,
+            is_awaited: false,
             apart: BTreeSet::new(),
             reopened: 0,
             reopening: String::new(),

@@ -1,7 +1,10 @@
 //! Findings that page nobody: burn-rate tickets and mere load.
 
-use crate::story::{Story, anomaly, busy, cleared, slow};
+use crate::story::{Story, again, anomaly, busy, cleared, failing, slow};
+use midwatch_events::OperatorCommand;
 use midwatch_events::anomaly::{Anomaly, AnomalyType, Severity, Transition};
+use std::collections::BTreeSet;
+use uuid::Uuid;
 
 #[test]
 fn a_burn_rate_ticket_pages_nobody_and_goes_with_the_next_incident_of_its_service() {
@@ -191,4 +194,120 @@ fn the_echo_of_a_fault_finds_it_past_the_load_of_its_own_service() {
     assert_eq!(story.opened.len(), 1);
     let services = &story.opened[0].header.affected_services;
     assert_eq!(services, &["payment-service", "order-service"]);
+}
+
+#[test]
+fn of_a_large_maintenance_nothing_is_dropped_without_a_word() {
+    let mut story = Story::new();
+    let command = story.command("maintain", Uuid::nil(), "*");
+    story.ask(OperatorCommand {
+        until_ms: Some(story.wall_ms + 1_800_000),
+        ..command
+    });
+    // Half a thousand are kept whole, two thousand more in brief.
+    let storm: Vec<Anomaly> = (0..2_503)
+        .map(|second| again(failing("payment-service", 0), second))
+        .collect();
+    for one in &storm {
+        story.hear(one.clone());
+    }
+    assert_eq!(story.state.held.len(), 2_500);
+    let words = |story: &Story| story.audits.last().expect("a line").summary.clone();
+    assert!(
+        words(&story).contains("2500 others are held"),
+        "{}",
+        words(&story)
+    );
+    // The state stays small enough to be written with every input.
+    let size = serde_json::to_string(&story.state.held)
+        .expect("JSON")
+        .len();
+    assert!(size < 3_000_000, "{size} bytes");
+    let lasting = [0, 499, 500, 2_499];
+    for (index, one) in storm.iter().enumerate().take(2_500) {
+        if !lasting.contains(&index) {
+            story.hear(cleared(one.clone(), 2_600));
+        }
+    }
+    story.hear(Anomaly {
+        transition: Transition::Worsened,
+        observed_value: 950.0,
+        ..storm[2_499].clone()
+    });
+    story.pass(1_900_000);
+    let lines = story.audits.iter();
+    let ended: Vec<&str> = lines
+        .filter(|line| line.event_type == "MAINTENANCE_ENDED")
+        .map(|line| line.summary.as_str())
+        .collect();
+    let told = "The maintenance of every service is over. 3 more anomalies began in it than are \
+                followed: look whether all is normal.";
+    assert_eq!(ended, [told]);
+    assert_eq!(story.opened.len(), 1);
+    let members = &story.opened[0].grouped_anomalies;
+    let members: BTreeSet<Uuid> = members.iter().map(|one| one.anomaly_id).collect();
+    let expected = lasting.map(|index: usize| storm[index].anomaly_id);
+    assert_eq!(members, BTreeSet::from(expected));
+    // One that nobody followed is heard once it gets worse.
+    story.hear(Anomaly {
+        transition: Transition::Worsened,
+        ..storm[2_501].clone()
+    });
+    story.settle();
+    let last = story.updated.last().expect("it joined");
+    assert_eq!(last.grouped_anomalies.len(), 5);
+}
+
+#[test]
+fn what_is_held_in_brief_finds_the_fault_that_it_belongs_to() {
+    let mut story = Story::new();
+    let command = story.command("maintain", Uuid::nil(), "*");
+    story.ask(OperatorCommand {
+        until_ms: Some(story.wall_ms + 1_800_000),
+        ..command
+    });
+    let mut storm: Vec<Anomaly> = (0..500)
+        .map(|second| again(failing("payment-service", 0), second))
+        .collect();
+    storm.push(again(slow("order-service", 0), 500));
+    for one in &storm {
+        story.hear(one.clone());
+    }
+    let brief = &story.state.held[&storm[500].anomaly_id];
+    assert!(brief.is_brief && brief.surroundings.topology.edges().count() == 0);
+    for one in &storm[1..500] {
+        story.hear(cleared(one.clone(), 600));
+    }
+    story.pass(1_900_000);
+    // order-service calls payment-service: what was told of the others says so.
+    assert_eq!(story.opened.len(), 1);
+    let services = &story.opened[0].header.affected_services;
+    assert_eq!(services, &["payment-service", "order-service"]);
+}
+
+#[test]
+fn of_many_findings_the_oldest_is_forgotten_aloud() {
+    let ticket = |number: i64| {
+        let low = AnomalyType::ErrorRateSpike;
+        Anomaly {
+            severity: Severity::Low,
+            ..anomaly(&format!("s{number}"), low, "slo:availability", number)
+        }
+    };
+    let mut story = Story::new();
+    for number in 0..2_001 {
+        story.hear(ticket(number));
+    }
+    assert_eq!(story.state.tickets.len(), 2_000);
+    let forgotten: Vec<&str> = story
+        .audits
+        .iter()
+        .filter(|line| line.event_type == "FINDING_FORGOTTEN")
+        .map(|line| line.payload["service"].as_str().unwrap_or_default())
+        .collect();
+    assert_eq!(forgotten, ["s0"]);
+    // One of the last goes with the incident of its service as ever.
+    story.hear(slow("s1999", 2_100));
+    story.settle();
+    assert_eq!(story.opened[0].grouped_anomalies.len(), 2);
 }
