@@ -3,8 +3,9 @@
 //! Consumes `anomalies.detected` (group `midwatch.correlation`, one partition
 //! per environment), `incidents.resolved` and `operator.commands`; beside the
 //! group every replica reads `raw.deployments`, `raw.kubernetes` and
-//! `raw.spans` into a bounded table that is rebuilt from the broker at start,
-//! so that any replica can take over. Produces `incidents.opened` and
+//! `raw.spans` into a bounded table that is rebuilt from the broker at start
+//! (calls that are older than the spans read again come from Redis), so that
+//! any replica can take over. Produces `incidents.opened` and
 //! `incidents.updated`.
 //!
 //! Invariants

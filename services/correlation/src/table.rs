@@ -1,6 +1,7 @@
 //! The context table: recent deployments, Kubernetes events and call edges of
 //! all environments, in bounded memory.
 
+pub use calls::Calls;
 use midwatch_events::Event;
 use midwatch_events::raw::{RawDeployment, RawKubernetes, RawSpan};
 use midwatch_events::topology::{EdgeSource, Topology};
@@ -8,6 +9,7 @@ use spans::Spans;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
+mod calls;
 mod spans;
 
 /// Deployments and Kubernetes events kept per environment.
@@ -206,11 +208,7 @@ impl Environment {
         self.edge_count += usize::from(is_new);
         self.edges
             .add_seen(caller, callee, EdgeSource::Spans, at_ms);
-        let span = self
-            .callers
-            .entry(caller.to_owned())
-            .or_insert((at_ms, at_ms));
-        *span = (span.0.min(at_ms), span.1.max(at_ms));
+        self.has_called(caller, (at_ms, at_ms));
     }
 
     /// Owner references: pod → replica set → deployment. The event's own owner

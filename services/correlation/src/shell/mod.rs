@@ -1,9 +1,10 @@
 //! The shell of correlation: the context table, Redis, PostgreSQL, the model.
 
+pub mod calls;
 mod impact;
 mod records;
 mod surroundings;
-mod table;
+pub mod table;
 
 use crate::backstage;
 use crate::config::Config;
@@ -12,6 +13,7 @@ use crate::decide::state::State;
 use crate::table::ContextTable;
 use anyhow::Context as _;
 use async_trait::async_trait;
+use calls::KeptCalls;
 use fred::clients::Client;
 use midwatch_clients::llm::LlmClient;
 use midwatch_clients::postgres::Postgres;
@@ -54,7 +56,11 @@ impl Correlation {
             catalogue.add_graph(backstage::read(&backstage).map_err(anyhow::Error::msg)?);
         }
         context.settings.finish()?;
-        let table = table::follow(&context).await?;
+        let redis = context.redis().await?;
+        let table = Arc::new(ContextTable::default());
+        let kept = KeptCalls::load(redis.clone(), &context.epoch().await?, &table).await;
+        table::follow(&context, Arc::clone(&table), config.deployment_window_ms).await?;
+        tokio::spawn(kept.keep(context.shutdown.clone()));
         Ok(Correlation {
             core: Core {
                 config,
@@ -62,7 +68,7 @@ impl Correlation {
             },
             catalogue,
             table,
-            redis: context.redis().await?,
+            redis,
             postgres: context.postgres().await?,
             llm,
         })

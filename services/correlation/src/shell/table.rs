@@ -12,17 +12,33 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far back the table is rebuilt at start, wall clock. The deployment
-/// window is one hour by default; two cover a start in the middle of it.
-const REBUILD_MS: i64 = 2 * 3_600_000;
+/// How far back spans are read at a start, wall clock: all that may have come
+/// since calls were last kept ([`super::calls`]), and the traces that are being
+/// told. They are too many to be read for as long as a call counts.
+pub const SPANS_MS: i64 = 2 * 3_600_000;
+/// An incident that a start falls into the middle of may have begun so long ago,
+/// wall clock; the deployment window lies before that.
+const INCIDENT_MS: i64 = 2 * 3_600_000;
 const TOPICS: [Topic; 3] = [Topic::RawDeployments, Topic::RawKubernetes, Topic::RawSpans];
+
+/// How far back a topic is read at a start, wall clock. Its retention of seven
+/// days is more than the longest window of a day and what comes on top.
+fn back_ms(topic: Topic, deployment_window_ms: i64) -> i64 {
+    match topic {
+        Topic::RawSpans => SPANS_MS,
+        _ => deployment_window_ms + INCIDENT_MS,
+    }
+}
 
 /// Rebuilds the table and keeps following the topics in the background.
 ///
 /// # Errors
 /// The broker is away.
-pub async fn follow(context: &ServiceContext) -> anyhow::Result<Arc<ContextTable>> {
-    let table = Arc::new(ContextTable::default());
+pub async fn follow(
+    context: &ServiceContext,
+    table: Arc<ContextTable>,
+    deployment_window_ms: i64,
+) -> anyhow::Result<()> {
     let config = context
         .kafka
         .consumer_config("unused", "unused")
@@ -39,15 +55,16 @@ pub async fn follow(context: &ServiceContext) -> anyhow::Result<Arc<ContextTable
     let kafka = context.kafka.clone();
     let consumer = Arc::new(consumer);
     let assigned = Arc::clone(&consumer);
-    let ends = tokio::task::spawn_blocking(move || assign(&assigned, &kafka)).await??;
+    let ends = tokio::task::spawn_blocking(move || assign(&assigned, &kafka, deployment_window_ms))
+        .await??;
     let reader = Reader {
         context: context.clone(),
         consumer,
-        table: Arc::clone(&table),
+        table,
     };
     reader.catch_up(ends).await;
     tokio::spawn(reader.run());
-    Ok(table)
+    Ok(())
 }
 
 /// The reader is assigned its partitions by hand: it is in no group.
@@ -56,18 +73,20 @@ fn without_membership(mut config: rdkafka::ClientConfig) -> rdkafka::ClientConfi
     config
 }
 
-/// Assigns every partition from two hours ago and answers with where each
+/// Assigns every partition from [`back_ms`] ago and answers with where each
 /// ended at that moment.
 fn assign(
     consumer: &StreamConsumer,
     kafka: &midwatch_clients::kafka::KafkaSettings,
+    deployment_window_ms: i64,
 ) -> anyhow::Result<HashMap<(String, i32), i64>> {
     let limit = Duration::from_secs(10);
-    let since = clock::now_ms() - REBUILD_MS;
+    let now_ms = clock::now_ms();
     let prober: BaseConsumer = kafka.client_config().create()?;
     let mut wanted = TopicPartitionList::new();
     let mut ends = HashMap::new();
     for topic in TOPICS {
+        let since = now_ms - back_ms(topic, deployment_window_ms);
         let name = kafka.topic(topic.name());
         let metadata = prober
             .fetch_metadata(Some(&name), limit)
