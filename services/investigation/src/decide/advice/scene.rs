@@ -191,7 +191,8 @@ impl Scene {
     }
 
     /// The services that a sentence names as whole words, in their order, with the bytes between
-    /// which each stands.
+    /// which each stands. No two overlap: where one name stands within another, as `web` in
+    /// `web.eu`, the longer one is meant.
     #[must_use]
     pub fn mentions<'a>(&'a self, text: &str) -> Vec<(usize, usize, &'a str)> {
         let part = |sign: char| sign.is_alphanumeric() || matches!(sign, '-' | '_');
@@ -206,7 +207,58 @@ impl Scene {
                 }
             }
         }
-        found.sort_unstable();
+        found.sort_unstable_by_key(|(start, end, _)| (*start, std::cmp::Reverse(*end)));
+        let mut free = 0;
+        found.retain(|(start, end, _)| {
+            let is_apart = *start >= free;
+            if is_apart {
+                free = *end;
+            }
+            is_apart
+        });
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_names_overlap_the_longer_one_is_meant() {
+        let names = [
+            "web",
+            "web.eu",
+            "db",
+            "db/replica",
+            "x1",
+            "host/x1",
+            "a.b",
+            "b.c",
+            "größe",
+            "",
+        ];
+        let scene = Scene {
+            services: names.into_iter().map(str::to_owned).collect(),
+            ..Scene::default()
+        };
+        for (sentence, expected) in [
+            ("web.eu is slow because of web", vec!["web.eu", "web"]),
+            ("db/replica waits for db.", vec!["db/replica", "db"]),
+            ("host/x1 and x1 fail", vec!["host/x1", "x1"]),
+            // Neither holds the other: the first is taken as it stands.
+            ("a.b.c is full", vec!["a.b"]),
+            ("webs, my-web and web_2 are others", vec![]),
+            ("größe/größe.web.eu", vec!["größe", "größe", "web.eu"]),
+            ("", vec![]),
+        ] {
+            let found = scene.mentions(sentence);
+            let told: Vec<&str> = found.iter().map(|one| one.2).collect();
+            assert_eq!(told, expected, "{sentence:?}");
+            for (start, end, name) in &found {
+                assert_eq!(sentence.get(*start..*end), Some(*name));
+            }
+            assert!(found.windows(2).all(|pair| pair[0].1 <= pair[1].0));
+        }
     }
 }

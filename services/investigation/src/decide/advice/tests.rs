@@ -93,6 +93,36 @@ fn reasons(checked: &Checked) -> String {
 }
 
 #[test]
+fn a_sentence_may_name_a_service_whose_name_holds_another() {
+    for sentence in [
+        "cart.eu fails, as cart answers in 900 instead of 380.",
+        "cart answers in 900 instead of 380, unlike cart.eu.",
+        "cart answers in 900 instead of 380 because of cart.eu/cart.",
+    ] {
+        let mut told = advice(json!({
+            "top_hypothesis": sentence, "evidence": ["metric-cart"],
+            "all_candidates": [{"service": "cart", "hypothesis": sentence}],
+        }));
+        told.scene.services.insert("cart.eu".to_owned());
+        told.scene.services.insert("cart.eu/cart".to_owned());
+        let at = Moment {
+            event_ms: T0,
+            wall_ms: T0,
+        };
+        let result = serde_json::to_value(told).expect("advice is JSON");
+        let checked = read(&header(), &ranked(), at, Ok(result));
+        let words = &checked.candidates[0].hypothesis;
+        let is_taken = words == sentence;
+        assert_eq!(
+            is_taken,
+            sentence.contains("unlike"),
+            "{sentence}: {}",
+            reasons(&checked)
+        );
+    }
+}
+
+#[test]
 fn a_backed_order_is_taken_and_no_certainty_is_gained_by_it() {
     let checked = read_it(json!({
         "top_hypothesis": "cart answers in 900 instead of 380.",

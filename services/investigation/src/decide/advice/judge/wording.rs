@@ -50,7 +50,8 @@ impl Judge<'_> {
             _ => problems.push(format!("it does not name {service} first")),
         }
         for pair in mentions.windows(2) {
-            let between = sentence[pair[0].1..pair[1].0].to_lowercase();
+            let between = sentence.get(pair[0].1..pair[1].0);
+            let between = between.unwrap_or_default().to_lowercase();
             if pair[0].2 == service && pair[1].2 != service && blames_the_second(&between) {
                 problems.push(format!("it blames {} for {service}", pair[1].2));
             }
