@@ -40,6 +40,7 @@ fn changed(change: ChangeType, at_ms: i64) -> ChangeEvent {
         service: "orders".to_owned(),
         at_ms,
         kind: ChangeKind::announced(change),
+        reason: String::new(),
         text: format!("{change:?} of orders"),
     }
 }

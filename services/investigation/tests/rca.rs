@@ -92,6 +92,7 @@ fn a_deployment_after_the_symptoms_is_refuted() {
         service: service.to_owned(),
         at_ms,
         kind: ChangeKind::Deployment,
+        reason: String::new(),
         text: format!("{service} 2.1"),
     };
     // Two minutes after them, and a reading after their first one.

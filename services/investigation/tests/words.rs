@@ -21,6 +21,7 @@ fn deployed(service: &str, version: &str, at_ms: i64) -> ChangeEvent {
         service: service.to_owned(),
         at_ms,
         kind: ChangeKind::Deployment,
+        reason: String::new(),
         text: format!("{service} {version}"),
     }
 }

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// time belong to neither side.
 const BEFORE_ONSET_MS: i64 = 20_000;
 
+/// What a deployment looks like from the cluster.
+const ROLLOUT: &str = "ROLLOUT";
+
 /// The recording that the records of an incident are.
 #[must_use]
 pub fn of_records(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: &[Call]) -> Recording {
@@ -76,7 +79,8 @@ pub fn of_facts(anomalies: &[GroupedAnomaly], facts: &Facts) -> Recording {
         id: event.record_id.clone(),
         service: event.service.clone(),
         at_ms: event.at_ms,
-        kind: kind_of(event.critical),
+        kind: kind_of(event.critical && event.event_kind != ROLLOUT),
+        reason: event.event_kind.clone(),
         text: format!("{}: {}", event.object, event.text),
     });
     Recording {
@@ -187,6 +191,7 @@ fn rolled_out(id: String, deployment: &RawDeployment) -> ChangeEvent {
         service: deployment.service.clone(),
         at_ms: deployment.timestamp_ms,
         kind: ChangeKind::announced(deployment.change()),
+        reason: String::new(),
         text,
     }
 }
@@ -198,13 +203,18 @@ fn change(record: &KeptRecord) -> Option<ChangeEvent> {
         return Some(rolled_out(record.record_id.clone(), &deployment));
     }
     let event: RawKubernetes = serde_json::from_value(payload).ok()?;
-    // A rollout is what a deployment looks like from the cluster.
-    let is_failure = event.critical && event.event_kind != "ROLLOUT";
+    let is_failure = event.critical && event.event_kind != ROLLOUT;
+    let reason = if event.event_kind.is_empty() {
+        event.reason
+    } else {
+        event.event_kind
+    };
     Some(ChangeEvent {
         id: record.record_id.clone(),
         service: record.service.clone(),
         at_ms: record.at_ms,
         kind: kind_of(is_failure),
+        reason,
         text: format!("{} {}", event.name, record.text),
     })
 }

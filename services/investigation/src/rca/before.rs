@@ -3,7 +3,7 @@
 use super::lines::Kind as Told;
 use super::portrait::{Findings, Kind, Note, onset_of};
 use super::quantity::Quantity;
-use super::recording::{ChangeKind, Question, Recording};
+use super::recording::{Question, Recording};
 use super::sorts;
 use std::collections::BTreeSet;
 
@@ -19,7 +19,11 @@ pub(super) fn nearness(age_ms: i64) -> f64 {
 }
 
 /// When a service began to fail or to be slow, by what is measured of it.
-fn measured_onset(recording: &Recording, findings: &Findings, service: &str) -> Option<i64> {
+pub(super) fn measured_onset(
+    recording: &Recording,
+    findings: &Findings,
+    service: &str,
+) -> Option<i64> {
     let alarms = recording
         .alarms
         .iter()
@@ -93,7 +97,7 @@ fn told_onset(
 /// When a service's symptoms began. One whose latencies and failures are
 /// measured and normal has none. One that nobody measures shows them in what it
 /// says, or, where it leaves no spans either, in what its callers show.
-fn symptom_onset(
+pub(super) fn symptom_onset(
     recording: &Recording,
     question: &Question,
     findings: &Findings,
@@ -148,10 +152,8 @@ pub(super) fn by_changes(
         let trust = sorts::trust(recording.changes[*index].kind);
         note(service, Kind::Deployment, trust * nearness(*age_ms));
     }
-    for event in &recording.changes {
-        if event.kind == ChangeKind::KubernetesFailure {
-            note(&event.service, Kind::Kubernetes, 0.8);
-        }
+    for (event, size) in findings.kills.events(recording) {
+        note(&event.service, Kind::Kubernetes, size);
     }
     let series = recording.series.iter().map(|one| one.service.as_str());
     let alarms = recording.alarms.iter().map(|one| one.service.as_str());

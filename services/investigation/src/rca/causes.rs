@@ -39,8 +39,8 @@ pub fn cause(recording: &Recording, findings: &Findings, service: &str) -> Anoma
     if let Some(cause) = exhausted(recording, findings, service, size(Kind::Resource)) {
         return cause;
     }
-    if size(Kind::Kubernetes) > 0.0 {
-        return told_by_kubernetes(recording, service);
+    if let Some(cause) = findings.kills.cause(recording, service) {
+        return cause;
     }
     if size(Kind::Deployment) >= NEAR {
         return AnomalyType::DeploymentFailure;
@@ -84,26 +84,6 @@ pub(super) fn symptoms(findings: &Findings, service: &str) -> (f64, f64) {
             Kind::LatencyJump,
         ]),
     )
-}
-
-/// A container that is killed for want of memory names the cause itself.
-pub(super) fn told_by_kubernetes(recording: &Recording, service: &str) -> AnomalyType {
-    let changes = recording
-        .changes
-        .iter()
-        .filter(|event| event.service == service);
-    let alarms = recording
-        .alarms
-        .iter()
-        .filter(|alarm| alarm.service == service);
-    let mut texts = changes
-        .map(|event| event.text.as_str())
-        .chain(alarms.map(|alarm| alarm.text.as_str()));
-    if texts.any(|text| text.contains("OOM")) {
-        AnomalyType::MemoryLeak
-    } else {
-        AnomalyType::KubernetesFailure
-    }
 }
 
 /// The resource that ran out, where one did: what detection calls so, which

@@ -88,7 +88,7 @@ fn quoted(
     kind: Kind,
     strength: f64,
 ) -> Vec<Clue> {
-    let mut clues = alarms(recording, service, kind, strength);
+    let mut clues = alarms(recording, findings, service, kind, strength);
     clues.extend(match kind {
         Kind::Seconds | Kind::LatencyJump | Kind::LatencyFactor => {
             series(recording, findings, service, strength, |one| {
@@ -126,11 +126,18 @@ fn quoted(
 }
 
 /// What detection said, where it is of this kind.
-fn alarms(recording: &Recording, service: &str, kind: Kind, strength: f64) -> Vec<Clue> {
+fn alarms(
+    recording: &Recording,
+    findings: &Findings,
+    service: &str,
+    kind: Kind,
+    strength: f64,
+) -> Vec<Clue> {
     let mut alarms: Vec<&Alarm> = recording
         .alarms
         .iter()
         .filter(|alarm| alarm.service == service && fits(alarm, kind))
+        .filter(|alarm| kind != Kind::Kubernetes || findings.kills.counts(alarm))
         .collect();
     alarms.sort_by_key(|alarm| std::cmp::Reverse(alarm.severity));
     alarms
@@ -298,7 +305,8 @@ fn accusations(findings: &Findings, service: &str, strength: f64) -> Vec<Clue> {
     .collect()
 }
 
-/// A deployment after the symptoms caused none of them, and is not quoted.
+/// A deployment or a kill after the symptoms caused none of them, and is not
+/// quoted.
 fn changes(
     recording: &Recording,
     findings: &Findings,
@@ -308,12 +316,11 @@ fn changes(
 ) -> Vec<Clue> {
     let rollouts = findings.rollouts.iter();
     let rollouts = rollouts.map(|(index, _)| &recording.changes[*index]);
-    let others = recording.changes.iter();
-    let others = others.filter(|event| event.kind.change().is_none());
+    let kills = findings.kills.events(recording).map(|(event, _)| event);
     let is_rollout = kind == Kind::Deployment;
     rollouts
         .filter(|_| is_rollout)
-        .chain(others.filter(|_| !is_rollout))
+        .chain(kills.filter(|_| !is_rollout))
         .filter(|event| event.service == service)
         .take(EACH)
         .map(|event| Clue {

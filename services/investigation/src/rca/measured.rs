@@ -287,6 +287,7 @@ pub(super) fn by_alarms(recording: &Recording, findings: &Findings, note: &mut N
             AnomalyType::ErrorRateSpike | AnomalyType::DependencyOutage => {
                 (Kind::FailureJump, size)
             }
+            AnomalyType::KubernetesFailure if !findings.kills.counts(alarm) => continue,
             AnomalyType::KubernetesFailure => (Kind::Kubernetes, size),
             AnomalyType::MissingData => (Kind::Silence, size * 0.5),
             AnomalyType::TrafficDrop => (Kind::TrafficLoss, size),

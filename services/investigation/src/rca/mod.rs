@@ -11,6 +11,7 @@ pub mod clues;
 mod counter;
 mod coverage;
 mod gaps;
+pub mod kills;
 pub mod ledger;
 pub mod lines;
 pub mod load;

@@ -2,6 +2,7 @@
 
 use super::blame::Blames;
 use super::change::Alert;
+use super::kills::Kills;
 use super::ledger::{self, Changed, Ledger};
 use super::lines::{self, Told as Lines};
 use super::load::{self, Load};
@@ -116,6 +117,8 @@ pub struct Findings {
     /// Deployments before the symptoms of their service, the newest first:
     /// index among the changes, and milliseconds until the symptoms.
     pub rollouts: Vec<(usize, i64)>,
+    /// What Kubernetes killed.
+    pub kills: Kills,
     /// The numbers, by service.
     pub portraits: BTreeMap<String, BTreeMap<Kind, f64>>,
     pub places: BTreeMap<String, Place>,
@@ -142,6 +145,7 @@ pub fn find(recording: &Recording, question: &Question) -> Findings {
         load: Load::default(),
         metered: BTreeSet::new(),
         rollouts: Vec::new(),
+        kills: Kills::default(),
         portraits: BTreeMap::new(),
         places: BTreeMap::new(),
     };
@@ -149,6 +153,7 @@ pub fn find(recording: &Recording, question: &Question) -> Findings {
     findings.blames = blame::read(recording, &findings);
     findings.load = load::read(recording, question, &findings);
     findings.rollouts = before::rollouts(recording, question, &findings);
+    findings.kills = Kills::of(recording, question, &findings);
     let mut portraits: BTreeMap<String, BTreeMap<Kind, f64>> = services
         .iter()
         .map(|service| ((*service).to_owned(), BTreeMap::new()))

@@ -53,6 +53,8 @@ pub struct ChangeEvent {
     pub service: String,
     pub at_ms: i64,
     pub kind: ChangeKind,
+    /// What a cluster calls it, as `CRASH_LOOP`; empty for what people announce.
+    pub reason: String,
     /// What people read: version and description, or the event's message.
     pub text: String,
 }

@@ -119,7 +119,7 @@ fn shows(
             let is_near = portrait.get(&kind).copied().unwrap_or(0.0) >= causes::NEAR;
             is_near.then_some(AnomalyType::DeploymentFailure)
         }
-        Kind::Kubernetes => Some(causes::told_by_kubernetes(recording, service)),
+        Kind::Kubernetes => findings.kills.cause(recording, service),
         Kind::Silence => Some(AnomalyType::DependencyOutage),
         Kind::Failures
         | Kind::SpanFailures

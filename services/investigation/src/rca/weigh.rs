@@ -139,10 +139,10 @@ pub fn is_healthy(recording: &Recording, findings: &Findings) -> bool {
         Kind::Complaints,
         Kind::Accused,
         Kind::Silence,
-        Kind::Kubernetes,
         Kind::TrafficLoss,
     ]);
-    if failed || near_end(recording, findings) {
+    let killed = findings.kills.any(recording);
+    if failed || killed || near_end(recording, findings) {
         return false;
     }
     let slowed = any(&[
