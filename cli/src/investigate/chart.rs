@@ -6,7 +6,7 @@ use crate::output::fit;
 use midwatch_events::incident::EvidenceKind;
 use midwatch_investigation::rca::clues::{Clue, number};
 use midwatch_investigation::rca::lines::template;
-use midwatch_investigation::rca::{Question, Recording};
+use midwatch_investigation::rca::{Question, Recording, readings};
 
 /// Columns of a chart, without the mark of the start.
 const COLUMNS: usize = 52;
@@ -86,15 +86,17 @@ impl Axis {
     }
 }
 
-/// A series, one bar for the mean of each stretch of time.
+/// A series, one bar for the mean of each stretch of time; a counter as what it
+/// grew by each second, as it is quoted.
 fn series(recording: &Recording, question: &Question, clue: &Clue) -> Option<(String, String)> {
     let series = recording
         .series
         .iter()
         .find(|one| one.service == clue.service && one.metric == clue.metric)?;
-    let (first, last) = (series.points.first()?.0, series.points.last()?.0);
+    let points = readings(series);
+    let (first, last) = (points.first()?.0, points.last()?.0);
     let axis = Axis::of(question, first, last);
-    let means = means(&axis, series.points.iter().copied());
+    let means = means(&axis, points.iter().copied());
     let (low, high) = reach(&means)?;
     let beside = format!("{}–{}", short(low), short(high));
     Some((bars(&axis, &means, low, high), beside))
@@ -344,6 +346,34 @@ mod tests {
         let (before, since) = failed.split_once('|').expect("the start is marked");
         assert_eq!(before, low, "none failed before");
         assert!(since.chars().take(26).all(|cell| cell >= '▅'), "{failed}");
+    }
+
+    #[test]
+    fn a_counter_is_drawn_as_what_it_grows_by() {
+        // Ten more with every reading of ten seconds, from the start on fifty.
+        let mut series = Series {
+            service: "shop".to_owned(),
+            metric: "requests_total".to_owned(),
+            ..Series::default()
+        };
+        let mut count = 0.0;
+        for index in 0..=208_i64 {
+            let at_ms = index * 10_000;
+            count += if at_ms > START_MS { 50.0 } else { 10.0 };
+            series.points.push((at_ms, count));
+        }
+        let mut recording = Recording::default();
+        recording.series.push(series);
+        let mut clue = clue(EvidenceKind::Metric, "", 0);
+        clue.metric = "requests_total".to_owned();
+        let drawn = of(&recording, &question(), &clue).expect("it is recorded");
+        assert!(drawn.ends_with(" 1–5"), "{drawn}");
+        let (before, since) = drawn.split_once('|').expect("the start is marked");
+        assert_eq!(before, "▁".repeat(26));
+        assert!(
+            since.ends_with(&format!("{} 1–5", "█".repeat(25))),
+            "{drawn}"
+        );
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! The records behind each number, in sentences that quote them.
 
+use super::counter;
 use super::ledger::Changed;
 use super::lines::{Kind as Told, Template};
 use super::portrait::{Findings, Kind};
 use super::quantity::Quantity;
-use super::recording::{Alarm, Recording};
+use super::recording::{Alarm, Recording, Series};
 use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::incident::EvidenceKind;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Records quoted for one kind of evidence.
 const EACH: usize = 3;
@@ -217,16 +219,26 @@ fn series(
                 service: service.to_owned(),
                 at_ms: change.at_ms,
                 summary: format!(
-                    "{} of {service} went from {} to {}",
+                    "{} of {service} went from {} to {}{}",
                     series.metric,
                     number(change.before),
-                    number(change.after)
+                    number(change.after),
+                    per(series)
                 ),
                 metric: series.metric.clone(),
                 strength,
             })
         })
         .collect()
+}
+
+/// What readings of a counter, which are compared as what it grew by, are told
+/// in.
+fn per(series: &Series) -> &'static str {
+    match counter::readings(series) {
+        Cow::Owned(_) => " per second",
+        Cow::Borrowed(_) => "",
+    }
 }
 
 fn silence(recording: &Recording, findings: &Findings, service: &str, strength: f64) -> Vec<Clue> {

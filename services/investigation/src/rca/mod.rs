@@ -30,6 +30,7 @@ pub mod weigh;
 mod wording;
 
 pub use answer::{Answer, Candidate, investigate, weigh_up};
+pub use counter::readings;
 pub use recording::{
     Alarm, ChangeEvent, ChangeKind, Kept, Line, Question, Recording, Series, Span,
 };
