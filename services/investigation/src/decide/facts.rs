@@ -6,6 +6,12 @@ use midwatch_events::incident::{GroupedAnomaly, SimilarIncident};
 use midwatch_events::raw::RawDeployment;
 use midwatch_events::topology::{Call, Topology};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// What there was no record of is told in so many lines at most, each with so
+/// many names: a page is read at a glance.
+const MISSED: usize = 8;
+const NAMES: usize = 5;
 
 /// Everything that was gathered about an incident, small enough to be
 /// journalled.
@@ -99,10 +105,40 @@ pub struct KubernetesFact {
 }
 
 impl Facts {
+    /// What could not be looked at: reads that failed, then what there was no
+    /// record of. An alert on what is counted, as `log:…`, has no series that
+    /// could be missing.
+    #[must_use]
+    pub fn missed(&self) -> Vec<String> {
+        let mut missed = self.gaps.clone();
+        let gaps = self.answer.iter().flat_map(|answer| &answer.gaps);
+        let gaps = gaps.filter(|gap| !is_of_counted(gap)).take(MISSED);
+        missed.extend(gaps.map(|gap| shortened(gap)));
+        let mut seen = BTreeSet::new();
+        missed.retain(|gap| seen.insert(gap.clone()));
+        missed
+    }
+
     /// The graph that the facts hold.
     #[must_use]
     pub fn topology(&self) -> Topology {
         Topology::of(&self.edges)
+    }
+}
+
+fn is_of_counted(gap: &str) -> bool {
+    let metric = gap.split(' ').next().unwrap_or_default();
+    gap.contains(" was not recorded") && metric.contains(':')
+}
+
+/// The first names of a long list, and how many more there are.
+fn shortened(gap: &str) -> String {
+    let names: Vec<&str> = gap.split(", ").collect();
+    match names.get(..NAMES) {
+        Some(first) if names.len() > NAMES + 1 => {
+            format!("{} and {} more", first.join(", "), names.len() - NAMES)
+        }
+        _ => gap.to_owned(),
     }
 }
 
@@ -114,4 +150,47 @@ pub fn onset_of(anomalies: &[GroupedAnomaly], service: &str) -> Option<i64> {
         .filter(|anomaly| anomaly.service == service)
         .map(|anomaly| anomaly.onset_ms)
         .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use midwatch_events::incident::Verdict;
+
+    #[test]
+    fn what_could_not_be_looked_at_is_told_once_and_in_short() {
+        let of = |gaps: &[&str]| gaps.iter().map(|gap| (*gap).to_owned()).collect();
+        let answer = Answer {
+            ranking: Vec::new(),
+            verdict: Verdict::Inconclusive,
+            candidates: Vec::new(),
+            gaps: of(&[
+                "no spans were recorded",
+                "kubernetes:oom_killed of cart was not recorded",
+                "latency_p99_ms of cart was not recorded",
+                "no metrics of a, b, c, d, e, f, g, h",
+                "the runbooks could not be searched",
+            ]),
+        };
+        let mut facts = Facts {
+            gaps: of(&["the runbooks could not be searched"]),
+            answer: Some(answer),
+            ..Facts::default()
+        };
+        assert_eq!(
+            facts.missed(),
+            [
+                "the runbooks could not be searched",
+                "no spans were recorded",
+                "latency_p99_ms of cart was not recorded",
+                "no metrics of a, b, c, d, e and 3 more",
+            ]
+        );
+        if let Some(answer) = &mut facts.answer {
+            answer.gaps = (0..100).map(|index| format!("gap {index}")).collect();
+        }
+        assert_eq!(facts.missed().len(), 1 + MISSED);
+        facts.answer = None;
+        assert_eq!(facts.missed(), facts.gaps);
+    }
 }

@@ -295,10 +295,7 @@ fn answer(case: &Case, at: Moment, verdict: Verdict, found: Found) -> RcaComplet
         (_, None) => "inconclusive: no service of the incident shows a cause".to_owned(),
     };
     let revised = case.revision > 1;
-    let mut degradations = case
-        .facts
-        .as_ref()
-        .map_or_else(Vec::new, |facts| facts.gaps.clone());
+    let mut degradations = case.facts.as_ref().map_or_else(Vec::new, Facts::missed);
     degradations.extend(found.degradations);
     let id = case.header.incident_id;
     RcaCompleted {
