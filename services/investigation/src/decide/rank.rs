@@ -7,6 +7,7 @@ use super::knowledge::{self, Heard, Shelf};
 use super::recorded;
 use super::state::Case;
 use crate::rca::clues::Clue;
+use crate::rca::quantity::Quantity;
 use crate::rca::{self, Candidate};
 use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::cause::{family, title};
@@ -25,6 +26,8 @@ const DOCUMENTS: usize = 3;
 /// A processor from here on makes requests wait: at 85 % utilisation a queue
 /// with one server takes six to seven times the service time (M/M/1, 1 / (1 − ρ)).
 const NEARLY_FULL_PERCENT: f64 = 85.0;
+/// A fraction may be a little above one, where a processor is lent more.
+const LARGEST_FRACTION: f64 = 1.5;
 /// The highest confidence where nobody is hurt: inconclusive.
 const UNNOTICED: f64 = 0.45;
 
@@ -74,9 +77,20 @@ pub fn rank(case: &Case, facts: &Facts) -> Vec<RootCauseCandidate> {
 /// busy hour looks the same, so they alone prove no cause.
 fn is_noticed(anomaly: &GroupedAnomaly) -> bool {
     match anomaly.anomaly_type {
-        AnomalyType::CpuSaturation => anomaly.observed_value >= NEARLY_FULL_PERCENT,
+        AnomalyType::CpuSaturation => {
+            percent(&anomaly.trigger_metric, anomaly.observed_value) >= NEARLY_FULL_PERCENT
+        }
         AnomalyType::DbConnectionExhaustion | AnomalyType::Unknown => false,
         _ => true,
+    }
+}
+
+/// A share as percent, by what its name says that it is a share of. Many call
+/// a percentage a utilisation: what is far above one is no fraction.
+fn percent(metric: &str, value: f64) -> f64 {
+    match Quantity::whole(metric) {
+        Some(whole) if value <= LARGEST_FRACTION * whole => value / whole * 100.0,
+        _ => value,
     }
 }
 
@@ -160,4 +174,25 @@ fn precedent(
             best.incident_id, best.score, best.root_cause
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_told_in_percent_by_its_name() {
+        for (metric, value, expected) in [
+            ("service_cpu_percent", 97.0, 97.0),
+            ("process_cpu_ratio", 0.99, 99.0),
+            ("process_cpu_ratio{pod=a-0}", 0.5, 50.0),
+            ("node_cpu_utilization", 0.9, 90.0),
+            // A percentage that is called a utilisation.
+            ("node_cpu_utilization", 40.0, 40.0),
+            ("container_cpu_cores", 3.5, 3.5),
+        ] {
+            let told = percent(metric, value);
+            assert!((told - expected).abs() < 1e-9, "{metric}: {told}");
+        }
+    }
 }
