@@ -1,6 +1,7 @@
 //! The numbers of the investigation.
 
 use midwatch_runtime::Settings;
+use midwatch_runtime::engine::EngineSettings;
 
 /// Thresholds. Times are event time unless they say otherwise.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,7 +10,8 @@ pub struct Config {
     pub same_moment_ms: i64,
     /// Below this confidence the verdict is inconclusive.
     pub conclusive: f64,
-    /// LLM_MAX_ROUNDS: rounds of the tool loop, at most 12.
+    /// LLM_MAX_ROUNDS: rounds of the tool loop, 2 to 12: the first looks at
+    /// evidence, the last submits.
     pub max_rounds: u32,
     /// INVESTIGATION_WATCH_HOURS, wall clock: after this long without an end
     /// the audit trail says that the watch goes on.
@@ -45,9 +47,65 @@ impl Config {
     pub fn read(settings: &Settings) -> Config {
         let hours = settings.number("INVESTIGATION_WATCH_HOURS", 6_i64, 1..=168);
         Config {
-            max_rounds: settings.number("LLM_MAX_ROUNDS", 8, 1..=12),
+            max_rounds: settings.number("LLM_MAX_ROUNDS", 8, 2..=12),
             watch_ms: hours * 3_600_000,
             ..Config::default()
+        }
+    }
+}
+
+/// Notes a problem where the model may take as long as a job or longer: the
+/// loop would be cut off, and its answer lost, just when it has cost most.
+pub fn fits_a_job(settings: &Settings, model_seconds: u64) {
+    let limit = EngineSettings::read(settings).job_timeout;
+    if u128::from(model_seconds) * 1_000 >= limit.as_millis() {
+        settings.problem(
+            "LLM_MAX_SECONDS_PER_INCIDENT",
+            &model_seconds.to_string(),
+            &format!(
+                "a job ends after {} ms (JOB_TIMEOUT_MS); set the seconds below that, or \
+                 JOB_TIMEOUT_MS above them",
+                limit.as_millis()
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(name: &str, value: &str) -> Settings {
+        Settings::from_values([(name.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn a_model_that_may_outlast_its_job_is_refused() {
+        for (timeout_ms, seconds, is_fine) in [
+            ("180000", 120, true),
+            ("180000", 179, true),
+            ("180000", 180, false),
+            ("60000", 120, false),
+            ("3600000", 900, true),
+        ] {
+            let settings = settings("JOB_TIMEOUT_MS", timeout_ms);
+            fits_a_job(&settings, seconds);
+            let told = settings.finish().map_err(|error| error.to_string());
+            assert_eq!(told.is_ok(), is_fine, "{timeout_ms} {seconds}");
+            if let Err(told) = told {
+                assert!(told.contains("LLM_MAX_SECONDS_PER_INCIDENT"), "{told}");
+                assert!(told.contains("JOB_TIMEOUT_MS"), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_round_could_never_submit_and_is_refused() {
+        for (rounds, is_fine) in [("1", false), ("2", true), ("12", true), ("13", false)] {
+            let settings = settings("LLM_MAX_ROUNDS", rounds);
+            let config = Config::read(&settings);
+            assert_eq!(settings.finish().is_ok(), is_fine, "{rounds}");
+            assert!(config.max_rounds > 1);
         }
     }
 }

@@ -4,7 +4,7 @@ mod gather;
 pub mod model;
 pub mod tools;
 
-use crate::config::Config;
+use crate::config::{Config, fits_a_job};
 use crate::decide::state::{State, channel};
 use crate::decide::{Core, is_ours};
 use async_trait::async_trait;
@@ -40,6 +40,7 @@ impl Investigation {
         let llm = context.llm()?;
         if let Some(llm) = &llm {
             let seconds = llm.settings().max_seconds_per_incident;
+            fits_a_job(&context.settings, seconds);
             config.deadline_ms = i64::try_from(seconds).unwrap_or(3_600) * 1_000 + ADVICE_GRACE_MS;
         }
         context.settings.finish()?;

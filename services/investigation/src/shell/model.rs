@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use midwatch_clients::llm::redact::Vault;
 use midwatch_clients::llm::{
-    ChatReply, ChatRequest, LlmClient, LlmError, Message, Spent, Tier, Tool, ToolCall, fence,
+    ChatReply, ChatRequest, LlmCall, LlmClient, LlmError, Message, Spent, Tier, Tool, ToolCall,
+    fence,
 };
 use midwatch_clients::postgres::{KeptRecord, history, llm, records};
 use midwatch_events::ids;
@@ -87,10 +88,16 @@ impl Library for Stores<'_> {
             })
             .collect())
     }
+
+    async fn keep(&self, call: &LlmCall) -> anyhow::Result<()> {
+        let pool = &self.investigation.postgres.pool;
+        Ok(llm::insert_call(pool, Some(self.incident), call).await?)
+    }
 }
 
 impl Investigation {
-    /// Runs the loop; failures of the model are part of the result, so that
+    /// Runs the loop; what the incident has used before, in a try that was cut off too, counts
+    /// against its budgets. Failures of the model are part of the result, so that
     /// its calls are recorded in any case.
     pub(super) async fn advise(&self, job: &Job) -> anyhow::Result<Value> {
         let llm = self
@@ -115,7 +122,12 @@ impl Investigation {
             investigation: self,
             incident,
         };
-        let advice = consult(llm, &stores, job.id, &request, limits).await;
+        // The calls of a try that was cut off are on record under its own ids, and count.
+        let run = match job.attempt {
+            ..=1 => job.id,
+            attempt => ids::derive(&["llm run", &job.id.to_string(), &attempt.to_string()]),
+        };
+        let advice = consult(llm, &stores, run, &request, limits).await;
         Ok(serde_json::to_value(advice)?)
     }
 }
@@ -146,6 +158,7 @@ pub async fn consult(
         job,
         llm,
         desk: Desk::new(request, &scene, library),
+        library,
         messages: vec![
             Message::System(format!("{SYSTEM} {}", fence::RULE)),
             Message::User(question),
@@ -170,6 +183,7 @@ struct Loop<'a> {
     job: String,
     llm: &'a LlmClient,
     desk: Desk<'a>,
+    library: &'a dyn Library,
     messages: Vec<Message>,
     /// Answers of tools, by name and arguments: a repeated call costs nothing.
     cache: BTreeMap<String, String>,
@@ -190,6 +204,10 @@ impl Loop<'_> {
             let degradations = outcome.degradations.into_iter();
             let told = degradations.map(|one| format!("round {}: {one}", round + 1));
             self.advice.degradations.extend(told);
+            if let Err(error) = self.library.keep(&outcome.call).await {
+                // It is written with the answer as well.
+                tracing::warn!(job = self.job, %error, "a model call is not on record yet");
+            }
             self.advice.calls.push(outcome.call);
             match outcome.result {
                 Ok(reply) => {

@@ -5,7 +5,7 @@ mod desk;
 pub use desk::{Answer, Desk};
 
 use async_trait::async_trait;
-use midwatch_clients::llm::Tool;
+use midwatch_clients::llm::{LlmCall, Tool};
 use midwatch_clients::postgres::KeptRecord;
 use midwatch_events::incident::SimilarIncident;
 use serde_json::{Value, json};
@@ -20,7 +20,8 @@ pub struct Section {
     pub score: f64,
 }
 
-/// What tools may read besides the facts that were gathered. Every method only reads.
+/// What tools may read besides the facts that were gathered, and where calls are written down.
+/// Every method but [`Library::keep`] only reads.
 #[async_trait]
 pub trait Library: Send + Sync {
     /// The records kept with the incident, in order of time.
@@ -30,6 +31,9 @@ pub trait Library: Send + Sync {
     /// Runbook sections that answer the query, best first; with a cause, an anomaly type's wire
     /// name, only from runbooks for it.
     async fn sections(&self, query: &str, cause: Option<&str>) -> anyhow::Result<Vec<Section>>;
+    /// Writes a model call down as soon as it is over, so that a process that ends in the middle of
+    /// a loop loses neither its record nor its cost.
+    async fn keep(&self, call: &LlmCall) -> anyhow::Result<()>;
 }
 
 /// The name of the tool that ends the loop.

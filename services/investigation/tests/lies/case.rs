@@ -16,6 +16,7 @@ use midwatch_investigation::shell::model::{Limits, consult};
 use midwatch_investigation::shell::tools::{Library, Section};
 use midwatch_runtime::{Effect, Input, Job, JobRequest, Moment};
 use serde_json::{Value, json};
+use std::sync::Mutex;
 use uuid::Uuid;
 
 /// The onset of the incident, event time.
@@ -141,6 +142,17 @@ fn opened() -> IncidentOpened {
 /// Stores that are small enough to be written down here.
 pub struct Shelf {
     pub records: Vec<KeptRecord>,
+    /// The model calls that were written down.
+    pub kept: Mutex<Vec<LlmCall>>,
+}
+
+impl Shelf {
+    pub fn of(records: Vec<KeptRecord>) -> Shelf {
+        Shelf {
+            records,
+            kept: Mutex::default(),
+        }
+    }
 }
 
 #[async_trait::async_trait]
@@ -159,6 +171,12 @@ impl Library for Shelf {
             text: "Every connection of the pool is taken.".to_owned(),
             score: 0.6,
         }])
+    }
+
+    async fn keep(&self, call: &LlmCall) -> anyhow::Result<()> {
+        let mut kept = self.kept.lock().expect("nobody panicked");
+        kept.push(call.clone());
+        Ok(())
     }
 }
 
@@ -245,10 +263,11 @@ async fn perform(
                 sampling_ms: Config::default().same_moment_ms,
                 spent: Spent::default(),
             };
-            let shelf = Shelf {
-                records: Vec::new(),
-            };
-            json!(consult(llm, &shelf, job.id, &asked, limits).await)
+            let shelf = Shelf::of(Vec::new());
+            let advice = consult(llm, &shelf, job.id, &asked, limits).await;
+            let kept = shelf.kept.into_inner().expect("nobody panicked");
+            assert_eq!(kept, advice.calls, "each was written down when it was over");
+            json!(advice)
         }
         (other, _) => panic!("no job {other} is expected"),
     };

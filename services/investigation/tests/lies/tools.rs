@@ -77,7 +77,7 @@ macro_rules! session {
 #[tokio::test]
 async fn a_long_result_is_bounded_and_its_rest_is_reached_by_handles() {
     let records = (0..300).map(line).collect();
-    session!(session, Shelf { records });
+    session!(session, Shelf::of(records));
     let query = json!({"service": "payment-service", "contains": "POOL"});
     let mut told = session.call("search_logs", query).await;
     let mut all = ids(&told);
@@ -106,9 +106,39 @@ async fn a_long_result_is_bounded_and_its_rest_is_reached_by_handles() {
 }
 
 #[tokio::test]
+async fn every_record_of_many_is_reached_and_those_at_the_onset_are_shown_first() {
+    // Ten minutes of normal readings, the incident in the last of them.
+    let records = (-600..300).map(reading).collect();
+    session!(session, Shelf::of(records));
+    let onset = *Scene::of(&request(), 10_000)
+        .onsets
+        .values()
+        .min()
+        .expect("an onset");
+    let all = json!({"service": "payment-service", "metric": "service_db_connections"});
+    let mut told = session.call("query_metrics", all).await;
+    let times = |told: &Value| -> Vec<i64> {
+        let rows = told["rows"].as_array().into_iter().flatten();
+        rows.filter_map(|row| Some((row["at_ms"].as_i64()? - onset).abs()))
+            .collect()
+    };
+    let first = times(&told);
+    assert!(first.len() > 10 && first.is_sorted(), "{first:?}");
+    assert!(first.iter().all(|apart| *apart < 60_000), "{first:?}");
+    let mut found = ids(&told);
+    while let Some(handle) = told["handle"].as_str() {
+        let left = told["left_out"].as_u64().expect("a number");
+        assert_eq!(left + found.len() as u64, 900);
+        told = session.call("more", json!({"handle": handle})).await;
+        found.extend(ids(&told));
+    }
+    assert_eq!(found.len(), 900);
+}
+
+#[tokio::test]
 async fn logs_are_found_by_words_and_level_and_cleaned() {
     let records = (0..20).map(line).collect();
-    session!(session, Shelf { records });
+    session!(session, Shelf::of(records));
     let errors = session.call(
         "search_logs",
         json!({"level": "ERROR", "contains": "request 1"}),
@@ -128,7 +158,7 @@ async fn logs_are_found_by_words_and_level_and_cleaned() {
 #[tokio::test]
 async fn single_readings_are_found_by_metric_and_time() {
     let records = (0..20).map(reading).collect();
-    session!(session, Shelf { records });
+    session!(session, Shelf::of(records));
     let window = json!({"service": "payment-service", "metric": "service_db_connections",
         "from_ms": T0 + 3_000, "to_ms": T0 + 5_000});
     let told = session.call("query_metrics", window).await;
@@ -160,7 +190,7 @@ async fn single_readings_are_found_by_metric_and_time() {
 #[tokio::test]
 async fn what_is_away_is_named_and_what_does_not_exist_is_refused() {
     let records = Vec::new();
-    session!(session, Shelf { records });
+    session!(session, Shelf::of(records));
     let told = session
         .call("search_similar_incidents", json!({"query": "pool"}))
         .await;
@@ -192,7 +222,7 @@ async fn what_is_away_is_named_and_what_does_not_exist_is_refused() {
 #[tokio::test]
 async fn every_tool_answers_without_arguments_or_says_what_it_needs() {
     let records = Vec::new();
-    session!(session, Shelf { records });
+    session!(session, Shelf::of(records));
     for tool in evidence_tools() {
         assert_eq!(
             tool.parameters["additionalProperties"],

@@ -16,8 +16,6 @@ use tokio::sync::OnceCell;
 /// The largest tool result, characters; the rest waits behind a handle. Eight results of a round
 /// then still fit a small model's context.
 const RESULT_LIMIT: usize = 4_000;
-/// Rows that one call may give, handles included.
-const ROWS: usize = 500;
 /// A store that takes longer is treated as away.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
@@ -118,7 +116,7 @@ impl<'a> Desk<'a> {
             "query_metrics" => self.metrics(service, arguments).await,
             "search_logs" => self.logs(service, text("contains"), text("level")).await,
             "get_deployments" => rows(self.deployments(service)),
-            "get_kubernetes_state" => rows(self.kubernetes(service)),
+            "get_kubernetes_state" => self.nearest(self.kubernetes(service)),
             "compare_candidates" => rows(self.candidates(&arguments["services"])),
             MORE => match self.rest.get(text("handle").unwrap_or_default()) {
                 Some(rest) => rows(rest.clone()),
@@ -137,7 +135,7 @@ impl<'a> Desk<'a> {
             Answer::Rows { rows, note } => (rows, note),
             Answer::Refused(error) => return json!({"error": error}).to_string(),
         };
-        let mut rows = rows.into_iter().take(ROWS);
+        let mut rows = rows.into_iter();
         let mut kept = Vec::new();
         let mut size = 0;
         let mut rest = Vec::new();
@@ -163,6 +161,22 @@ impl<'a> Desk<'a> {
             self.rest.insert(handle, rest);
         }
         told.to_string()
+    }
+
+    /// Single records, those nearest to the onset first: of many only the first
+    /// are shown at once, and in order of time those say how all was well.
+    fn nearest(&self, mut rows: Vec<Row>) -> Answer {
+        let first = self.scene.onsets.values().min().copied();
+        let mut note = None;
+        if let Some(onset_ms) = first.or(self.scene.symptom_ms).filter(|_| rows.len() > 1) {
+            rows.sort_by_key(|row| {
+                let times = row.shown.iter().map(|(_, shown)| shown.at_ms);
+                let apart = times.map(|at_ms| at_ms.saturating_sub(onset_ms).saturating_abs());
+                apart.min()
+            });
+            note = Some("those nearest to the first onset come first".to_owned());
+        }
+        Answer::Rows { rows, note }
     }
 
     async fn records(&self) -> Result<&[KeptRecord], String> {
@@ -277,7 +291,7 @@ impl<'a> Desk<'a> {
                     });
                     let rows: Vec<Row> = readings.filter_map(reading).collect();
                     if !rows.is_empty() {
-                        return Answer::Rows { rows, note: None };
+                        return self.nearest(rows);
                     }
                     note = Some("there are no such readings; the series are:".to_owned());
                 }
@@ -336,10 +350,7 @@ impl<'a> Desk<'a> {
                             "level": line.name, "message": text}),
                         )
                     });
-                    return Answer::Rows {
-                        rows: rows.collect(),
-                        note: None,
-                    };
+                    return self.nearest(rows.collect());
                 }
                 Err(error) => note = Some(error),
             }
