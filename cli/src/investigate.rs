@@ -23,6 +23,8 @@ use std::process::ExitCode;
 
 /// An alert may fire so long before the stated start.
 const EARLY_MS: i64 = 3_600_000;
+/// A stated time may lie so far outside of the recording: clocks differ.
+const OUTSIDE_MS: i64 = 60_000;
 
 /// What to read, and what the alert was.
 #[derive(Clone, Debug, Args)]
@@ -124,6 +126,26 @@ fn question(options: &Options, recording: &rca::Recording) -> Result<Question, F
         let what = format!("no file names the service {}", options.target);
         return wrong(what, "name the target as topology or metrics do");
     }
+    if let Some((from, until)) = covered(recording) {
+        let asked = options
+            .start
+            .max(options.at)
+            .max(options.end.unwrap_or(options.start));
+        let is_outside = asked.saturating_add(OUTSIDE_MS) < from
+            || options.start.saturating_sub(OUTSIDE_MS) > until;
+        if is_outside {
+            let (at, start) = (options.at, options.start);
+            let unit = if clock::is_seconds(start) && clock::is_milliseconds(from) {
+                "these are seconds"
+            } else {
+                "give times of it"
+            };
+            return wrong(
+                format!("--start {start} and --at {at} are not in the recording"),
+                &format!("it is of {from} to {until}, in milliseconds; {unit}"),
+            );
+        }
+    }
     let last = recording.last_ms().unwrap_or(options.at);
     Ok(Question {
         target: options.target.clone(),
@@ -132,4 +154,20 @@ fn question(options: &Options, recording: &rca::Recording) -> Result<Question, F
         at_ms: options.at,
         end_ms: options.end.unwrap_or(last).min(last.max(options.start)),
     })
+}
+
+/// The first and the last moment of everything that was recorded.
+fn covered(recording: &rca::Recording) -> Option<(i64, i64)> {
+    let series = recording.series.iter();
+    let ends = series.flat_map(|one| [one.points.first(), one.points.last()]);
+    let readings = ends.flatten().map(|(at_ms, _)| *at_ms);
+    let lines = recording.lines.iter().map(|line| line.at_ms);
+    let spans = recording.spans.iter().map(|span| span.start_ms);
+    readings
+        .chain(lines)
+        .chain(spans)
+        .fold(None, |known, at_ms| {
+            let (first, last) = known.unwrap_or((at_ms, at_ms));
+            Some((first.min(at_ms), last.max(at_ms)))
+        })
 }

@@ -23,6 +23,11 @@ pub fn is_milliseconds(at_ms: i64) -> bool {
     (1_000_000_000_000..10_000_000_000_000).contains(&at_ms)
 }
 
+/// The same in seconds.
+pub fn is_seconds(at: i64) -> bool {
+    (1_000_000_000..10_000_000_000).contains(&at)
+}
+
 fn unit(at: f64) -> Option<usize> {
     UNITS
         .iter()

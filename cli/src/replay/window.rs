@@ -73,12 +73,21 @@ impl Past {
             .filter_map(|anomaly| Uuid::deserialize(&anomaly["anomaly_id"]).ok())
             .chain(more.iter().map(|anomaly| anomaly.anomaly_id))
             .collect();
+        let short_id = incident["short_id"].as_str().unwrap_or_default().to_owned();
         if members.is_empty() {
-            return Err(unreadable("anomaly"));
+            let is_listed = incident["correlation_context"]["grouped_anomalies"].is_array();
+            if !is_listed || !anomalies.is_empty() {
+                return Err(unreadable("anomaly"));
+            }
+            // A person declared it, and nothing that detection saw was added.
+            return Err(Failure::new(
+                format!("{short_id} holds no anomaly: there is nothing to decide again"),
+                "replay an incident that detection saw, or wait until it sees this one",
+            ));
         }
         Ok(Past {
             id,
-            short_id: incident["short_id"].as_str().unwrap_or_default().to_owned(),
+            short_id,
             members,
             from_ms: first_ms - BEFORE_MS,
             to_ms: if resolved {
@@ -211,10 +220,30 @@ mod tests {
         assert_eq!(past.known.precedents, Vec::new());
     }
 
+    fn told(incident: &Value) -> String {
+        match Past::read(incident).expect_err("there is nothing to replay") {
+            Failure::Problem { what, mend } => format!("{what}; {mend}"),
+            Failure::BrokenPipe => String::new(),
+        }
+    }
+
     #[test]
     fn an_answer_without_anomalies_is_refused() {
         let mut bare = incident("RESOLVED");
         bare["correlation_context"] = json!({});
-        assert!(Past::read(&bare).is_err());
+        let told = told(&bare);
+        assert!(
+            told.contains("no anomaly") && told.contains("one build"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_declared_incident_without_anomalies_is_refused_with_its_reason() {
+        let mut declared = incident("INVESTIGATING");
+        declared["correlation_context"] = json!({"grouped_anomalies": []});
+        let told = told(&declared);
+        assert!(told.contains("INC-00000000 holds no anomaly"), "{told}");
+        assert!(!told.contains("one build"), "{told}");
     }
 }

@@ -1,6 +1,6 @@
 //! What the command refuses, and what it needs for a large recording.
 
-use crate::fleet::{AT_MS, Case, FIRST_MS, chance, gaps, metrics};
+use crate::fleet::{AT_MS, Case, FIRST_MS, START_MS, STEP_MS, chance, gaps, metrics};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -69,6 +69,36 @@ fn a_question_that_cannot_be_is_refused() {
              mend: the alert fires after the fault began; both in milliseconds\n"
         )
     );
+}
+
+#[test]
+fn times_that_the_recording_does_not_hold_are_refused_with_both() {
+    let case = Case::new(&metrics());
+    let last = FIRST_MS + 119 * STEP_MS;
+    let (start, at) = (START_MS / 1_000, AT_MS / 1_000);
+    assert_eq!(
+        case.refused(&[("--start", &start.to_string()), ("--at", &at.to_string())]),
+        format!(
+            "midwatch: --start {start} and --at {at} are not in the recording\n  \
+             mend: it is of {FIRST_MS} to {last}, in milliseconds; these are seconds\n"
+        )
+    );
+    let day = 86_400_000;
+    for (start, at) in [(START_MS + day, AT_MS + day), (START_MS - day, AT_MS - day)] {
+        let (start, at) = (start.to_string(), at.to_string());
+        assert_eq!(
+            case.refused(&[("--start", &start), ("--at", &at)]),
+            format!(
+                "midwatch: --start {start} and --at {at} are not in the recording\n  \
+                 mend: it is of {FIRST_MS} to {last}, in milliseconds; give times of it\n"
+            )
+        );
+    }
+    // A start at either end is one that somebody may mean.
+    for start in [FIRST_MS, last] {
+        let start = start.to_string();
+        assert!(case.run(&[("--start", &start)]).status.success(), "{start}");
+    }
 }
 
 /// The most memory that a process has had so far, in KiB; `None` once it ended.
