@@ -87,8 +87,11 @@ fn occurrence(far: bool, precedents: Vec<Precedent>) -> (RcaCompleted, Story) {
         leak.severity = Severity::Critical;
         members.push(leak);
     }
-    let calls = edges(&[("api-gateway", service)]);
-    let mut facts = gathered::facts(&records, &members, calls);
+    let known = gathered::Known {
+        edges: edges(&[("api-gateway", service)]),
+        ..gathered::Known::default()
+    };
+    let mut facts = gathered::facts(&records, &members, known);
     facts.precedents = precedents;
     // As the journal holds it.
     let journalled = serde_json::to_string(&facts).expect("facts are JSON");

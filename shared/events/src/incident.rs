@@ -160,6 +160,9 @@ pub struct LeftOut {
     pub description: String,
     /// Why it was left out.
     pub reason: String,
+    /// The short id of the incident that it belongs to, where there is one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub incident: String,
 }
 
 /// A reading that the incident was opened on, for the mail and the chart.

@@ -70,7 +70,10 @@ fn of_group(config: &Config, graph: &Topology, group: &Group, other: &Group) -> 
                 why_not(config, graph, group, &signal)
             };
             let why = why.unwrap_or_else(|| "it is nearer to that one".to_owned());
-            of_anomaly(member, format!("it belongs to {incident}: {why}"))
+            LeftOut {
+                incident: incident.clone(),
+                ..of_anomaly(member, format!("it belongs to {incident}: {why}"))
+            }
         })
         .collect()
 }
@@ -88,6 +91,7 @@ fn of_anomaly(member: &GroupedAnomaly, reason: String) -> LeftOut {
         at_ms: member.onset_ms,
         description: cut(&member.description),
         reason,
+        incident: String::new(),
     }
 }
 
@@ -110,6 +114,7 @@ fn deployments(config: &Config, group: &Group) -> Vec<LeftOut> {
                 said => format!("{}: {said}", deployment.told()),
             }),
             reason,
+            incident: String::new(),
         })
     });
     judged.flatten().collect()
@@ -146,6 +151,7 @@ fn of_event(graph: &Topology, group: &Group, event: &RawKubernetes) -> LeftOut {
             event.name, event.reason, event.message
         )),
         reason: format!("{service} shows nothing out of range"),
+        incident: String::new(),
         service,
     }
 }

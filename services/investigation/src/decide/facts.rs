@@ -6,7 +6,7 @@ use midwatch_events::incident::{GroupedAnomaly, SimilarIncident};
 use midwatch_events::raw::RawDeployment;
 use midwatch_events::topology::{Call, Topology};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What there was no record of is told in so many lines at most, each with so
 /// many names: a page is read at a glance.
@@ -28,6 +28,10 @@ pub struct Facts {
     pub runbooks: Vec<(String, f64)>,
     /// The calls that correlation believes in, with how and when each was seen.
     pub edges: Vec<Call>,
+    /// Services whose trouble correlation holds in another incident, with its
+    /// short id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elsewhere: BTreeMap<String, String>,
     /// What could not be read, in words.
     pub gaps: Vec<String>,
     /// What the investigator found in the records; absent where none could be

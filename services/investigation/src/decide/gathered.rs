@@ -5,7 +5,7 @@ use super::recorded;
 use crate::rca::lines::template;
 use crate::rca::{self, Answer, Weighed};
 use midwatch_clients::postgres::KeptRecord;
-use midwatch_events::incident::GroupedAnomaly;
+use midwatch_events::incident::{GroupedAnomaly, LeftOut};
 use midwatch_events::mention::names;
 use midwatch_events::topology::{Call, Topology};
 use serde::Deserialize;
@@ -18,16 +18,61 @@ const LOG_LIMIT: usize = 40;
 /// comes before the first reading.
 const LOG_BEFORE_MS: i64 = 60_000;
 
-/// The facts that `kept` holds, its records in order of time, with the graph
-/// as correlation saw it. Past incidents and runbooks are not among them.
+/// What correlation knows beyond an incident's members.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known {
+    /// The calls that it believes in.
+    pub edges: Vec<Call>,
+    /// What was near in time, and belongs to another incident.
+    pub left_out: Vec<LeftOut>,
+    /// What was known to belong to another incident at an earlier look: that one
+    /// may be over by now.
+    pub earlier: BTreeMap<String, String>,
+}
+
+impl Known {
+    /// What the context of an incident's row holds of it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(context: &Value) -> Result<Known, serde_json::Error> {
+        Ok(Known {
+            edges: calls(&context["topology"])?,
+            left_out: match &context["left_out"] {
+                Value::Null => Vec::new(),
+                list => Vec::deserialize(list)?,
+            },
+            earlier: BTreeMap::new(),
+        })
+    }
+}
+
+/// Services whose trouble correlation holds in another incident: something of
+/// them belongs there, and nothing here.
+fn elsewhere(known: &Known, anomalies: &[GroupedAnomaly]) -> BTreeMap<String, String> {
+    let now = known
+        .left_out
+        .iter()
+        .filter(|one| !one.incident.is_empty())
+        .map(|one| (one.service.clone(), one.incident.clone()));
+    let mut found = known.earlier.clone();
+    found.extend(now);
+    found.retain(|service, _| anomalies.iter().all(|member| member.service != *service));
+    found
+}
+
+/// The facts that `kept` holds, its records in order of time, with what
+/// correlation knew. Past incidents and runbooks are not among them.
 #[must_use]
-pub fn facts(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: Vec<Call>) -> Facts {
+pub fn facts(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], known: Known) -> Facts {
+    let elsewhere = elsewhere(&known, anomalies);
+    let edges = known.edges;
     let onset = anomalies
         .iter()
         .map(|anomaly| anomaly.onset_ms)
         .min()
         .unwrap_or(0);
-    let (answer, weighed) = answer(kept, anomalies, &edges).unzip();
+    let (answer, weighed) = answer(kept, anomalies, (&edges, &elsewhere)).unzip();
     Facts {
         series: series(kept, onset),
         logs: logs(kept, onset),
@@ -36,6 +81,7 @@ pub fn facts(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: Vec<Call>
         answer,
         weighed,
         edges,
+        elsewhere,
         ..Facts::default()
     }
 }
@@ -68,9 +114,9 @@ pub fn calls(topology: &Value) -> Result<Vec<Call>, serde_json::Error> {
 fn answer(
     kept: &[KeptRecord],
     anomalies: &[GroupedAnomaly],
-    edges: &[Call],
+    (edges, elsewhere): (&[Call], &BTreeMap<String, String>),
 ) -> Option<(Answer, Weighed)> {
-    let recording = recorded::of_records(kept, anomalies, edges);
+    let recording = recorded::of_records(kept, anomalies, edges, elsewhere);
     if recording.series.is_empty() && recording.lines.is_empty() {
         return None;
     }

@@ -59,6 +59,8 @@ impl Core {
                     "title": case.header.title(),
                     "services": case.header.affected_services,
                     "anomalies": Listed(&case.anomalies),
+                    "elsewhere": case.facts.as_ref().map(|facts| facts.elsewhere.clone())
+                        .unwrap_or_default(),
                 }),
             )
         };

@@ -20,10 +20,16 @@ const ROLLOUT: &str = "ROLLOUT";
 
 /// The recording that the records of an incident are.
 #[must_use]
-pub fn of_records(kept: &[KeptRecord], anomalies: &[GroupedAnomaly], edges: &[Call]) -> Recording {
+pub fn of_records(
+    kept: &[KeptRecord],
+    anomalies: &[GroupedAnomaly],
+    edges: &[Call],
+    elsewhere: &BTreeMap<String, String>,
+) -> Recording {
     let mut recording = Recording {
         topology: Topology::of(edges),
         alarms: anomalies.iter().map(alarm).collect(),
+        elsewhere: elsewhere.clone(),
         kept: Kept::Newest {
             lines: RECENT_LOGS.into(),
             ordinary: RECENT_INFO_LINES.into(),
@@ -88,6 +94,7 @@ pub fn of_facts(anomalies: &[GroupedAnomaly], facts: &Facts) -> Recording {
         alarms: anomalies.iter().map(alarm).collect(),
         lines: lines.collect(),
         changes: deployments.chain(kubernetes).collect(),
+        elsewhere: facts.elsewhere.clone(),
         kept: Kept::Picked,
         ..Recording::default()
     }

@@ -63,7 +63,8 @@ pub fn weigh_up(recording: &Recording, question: &Question) -> (Answer, Weighed)
         ..asked.clone()
     };
     let findings = portrait::find(recording, question);
-    let charges = weigh::charges(&findings);
+    let mut charges = weigh::charges(&findings);
+    weigh::part(&mut charges, recording, &findings);
     let ceiling = if weigh::is_healthy(recording, &findings) {
         weigh::HEALTHY
     } else {
@@ -111,6 +112,7 @@ pub fn weigh_up(recording: &Recording, question: &Question) -> (Answer, Weighed)
         candidates[index].discriminator =
             causes::discriminator(&findings, &candidates[index], next.as_deref());
     }
+    tell_apart(recording, &mut candidates);
     let top = candidates.first().map_or(0.0, |top| top.confidence);
     let answer = Answer {
         ranking: charges.into_iter().map(|(service, _)| service).collect(),
@@ -123,6 +125,23 @@ pub fn weigh_up(recording: &Recording, question: &Question) -> (Answer, Weighed)
         gaps: gaps(recording, asked, taken.as_deref(), &findings),
     };
     (answer, weighed)
+}
+
+/// Says what would show that what another incident is about is behind this one,
+/// too.
+fn tell_apart(recording: &Recording, candidates: &mut [Candidate]) {
+    let mut others = candidates.iter().skip(1);
+    let held = |one: &Candidate| recording.elsewhere.get_key_value(&one.service);
+    let Some((service, incident)) = others.find_map(held) else {
+        return;
+    };
+    let words =
+        format!("{service} is what {incident} is about: if both end at once, they are one fault");
+    let own = &mut candidates[0].discriminator;
+    if !own.is_empty() {
+        own.push_str("; ");
+    }
+    own.push_str(&words);
 }
 
 /// Two decimals: more would claim more than the rules can tell.

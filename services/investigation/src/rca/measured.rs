@@ -191,7 +191,7 @@ const HELD: f64 = 0.3;
 
 /// Whether a service that somebody calls is in trouble of its own, and was no
 /// later than the caller.
-fn waits(recording: &Recording, findings: &Findings, service: &str) -> bool {
+pub(super) fn waits(recording: &Recording, findings: &Findings, service: &str) -> bool {
     let onset = |name: &str| onset_of(recording, findings, name);
     let Some(mine) = onset(service) else {
         return false;

@@ -138,6 +138,9 @@ pub struct Recording {
     pub spans: Vec<Span>,
     pub changes: Vec<ChangeEvent>,
     pub alarms: Vec<Alarm>,
+    /// Services whose trouble is known to be another incident's, with its short
+    /// id.
+    pub elsewhere: BTreeMap<String, String>,
     /// What is missing of lines and spans, because only so many are kept.
     pub kept: Kept,
 }

@@ -5,6 +5,7 @@
 //! counts by [`AGREEMENT`] of the one before, so that a crowd of weak hints
 //! weighs little beside one witness who saw it happen.
 
+use super::measured::waits;
 use super::place::Place;
 use super::portrait::{Findings, Kind};
 use super::quantity::Quantity;
@@ -29,6 +30,8 @@ const UNFELT: f64 = 0.33;
 const EXPLAINED: f64 = 0.4;
 /// What is lost where others brought its requests about.
 const DRIVEN: f64 = 0.65;
+/// What is left of the charge of what another incident is about.
+const ELSEWHERE: f64 = 0.2;
 /// No evidence of ours is certain.
 pub const CEILING: f64 = 0.97;
 /// What callers that all suffer add.
@@ -95,6 +98,35 @@ pub fn charges(findings: &Findings) -> Vec<(String, f64)> {
         .collect();
     charges.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
     charges
+}
+
+/// Lets what is known as another incident's fault stand behind what is this
+/// incident's own, where this one has a fault of its own: a resource of one of
+/// its members that runs out. Connections and backlogs count only where nothing
+/// that the member calls is in trouble, since requests hold them until it
+/// answers (Little's law); waiting fills neither processor nor memory. Where
+/// there is none, the two may well be one fault, and everything stays as it is.
+pub fn part(charges: &mut [(String, f64)], recording: &Recording, findings: &Findings) {
+    let own = recording.alarms.iter().any(|alarm| {
+        let service = &alarm.service;
+        let fills = match alarm.cause {
+            AnomalyType::CpuSaturation | AnomalyType::MemoryLeak => true,
+            AnomalyType::DbConnectionExhaustion | AnomalyType::KafkaConsumerLag => {
+                !waits(recording, findings, service)
+            }
+            _ => false,
+        };
+        fills && !recording.elsewhere.contains_key(service)
+    });
+    if !own || recording.elsewhere.is_empty() {
+        return;
+    }
+    for (service, charge) in charges.iter_mut() {
+        if recording.elsewhere.contains_key(service) {
+            *charge *= ELSEWHERE;
+        }
+    }
+    charges.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
 }
 
 /// How often the first of such charges is right, as log odds: by how
@@ -166,18 +198,20 @@ pub fn is_healthy(recording: &Recording, findings: &Findings) -> bool {
     grew > 1.0 + GROWN && !slower && !any(&[Kind::Resource])
 }
 
+/// Whether an anomaly is about something that a service uses up.
+fn is_resource(cause: AnomalyType) -> bool {
+    matches!(
+        cause,
+        AnomalyType::CpuSaturation
+            | AnomalyType::MemoryLeak
+            | AnomalyType::DbConnectionExhaustion
+            | AnomalyType::KafkaConsumerLag
+    )
+}
+
 /// Whether detection calls a resource's state grave, or a share of a limit
 /// that left its range is near the whole.
 fn near_end(recording: &Recording, findings: &Findings) -> bool {
-    let is_resource = |cause: AnomalyType| {
-        matches!(
-            cause,
-            AnomalyType::CpuSaturation
-                | AnomalyType::MemoryLeak
-                | AnomalyType::DbConnectionExhaustion
-                | AnomalyType::KafkaConsumerLag
-        )
-    };
     let grave = recording
         .alarms
         .iter()

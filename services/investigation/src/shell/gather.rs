@@ -10,9 +10,9 @@ use midwatch_clients::postgres::records;
 use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::ids::short_incident;
 use midwatch_events::incident::{GroupedAnomaly, SimilarIncident};
-use midwatch_events::topology::Call;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Causes of runbooks that are kept, of one runbook and of all.
@@ -25,6 +25,8 @@ struct Request {
     title: String,
     #[serde(with = "midwatch_events::more::stored")]
     anomalies: Vec<GroupedAnomaly>,
+    #[serde(default)]
+    elsewhere: BTreeMap<String, String>,
 }
 
 impl Investigation {
@@ -34,20 +36,23 @@ impl Investigation {
         let request: Request =
             serde_json::from_value(payload.clone()).context("the job was written by this agent")?;
         let kept = records::of_incident(&self.postgres.pool, request.incident_id).await?;
-        let edges = self.edges(request.incident_id).await?;
-        let mut facts = gathered::facts(&kept, &request.anomalies, edges);
+        let known = gathered::Known {
+            earlier: request.elsewhere.clone(),
+            ..self.known(request.incident_id).await?
+        };
+        let mut facts = gathered::facts(&kept, &request.anomalies, known);
         self.add_knowledge(&request, &mut facts).await;
         Ok(serde_json::to_value(facts)?)
     }
 
-    /// The graph as correlation believes it.
-    async fn edges(&self, incident: Uuid) -> anyhow::Result<Vec<Call>> {
+    /// What correlation knows beyond the members.
+    async fn known(&self, incident: Uuid) -> anyhow::Result<gathered::Known> {
         let context =
             midwatch_clients::postgres::incident::context(&self.postgres.pool, incident).await?;
         let Some(context) = context else {
-            return Ok(Vec::new());
+            return Ok(gathered::Known::default());
         };
-        gathered::calls(&context["topology"]).context("the incident's graph cannot be read")
+        gathered::Known::read(&context).context("the incident's context cannot be read")
     }
 
     async fn add_knowledge(&self, request: &Request, facts: &mut Facts) {

@@ -6,7 +6,6 @@ use midwatch_correlation::records::{TOTAL, Text, Window, answer};
 use midwatch_correlation::table::ContextTable;
 use midwatch_events::artifact::Artifact;
 use midwatch_events::more::Members;
-use midwatch_events::topology::Call;
 use midwatch_investigation::decide::facts::Known;
 use midwatch_investigation::decide::gathered;
 use midwatch_runtime::Projection;
@@ -26,7 +25,7 @@ pub(super) type Reading<'a> = (&'a Memory, &'a ContextTable);
 struct Held {
     records: BTreeMap<(i64, String), KeptRecord>,
     ids: BTreeSet<String>,
-    edges: Vec<Call>,
+    known: gathered::Known,
 }
 
 #[derive(Default)]
@@ -74,8 +73,8 @@ impl Shelf {
         else {
             return;
         };
-        let edges = gathered::calls(&context["topology"]);
-        self.hold(header.incident_id).edges = edges.unwrap_or_default();
+        let known = gathered::Known::read(&context);
+        self.hold(header.incident_id).known = known.unwrap_or_default();
     }
 
     fn hold(&mut self, id: Uuid) -> &mut Held {
@@ -144,7 +143,11 @@ impl Shelf {
         let held = self.hold(id);
         // As many as the investigation reads from PostgreSQL.
         let kept: Vec<KeptRecord> = held.records.values().take(TOTAL).cloned().collect();
-        let mut facts = gathered::facts(&kept, &anomalies, held.edges.clone());
+        let known = gathered::Known {
+            earlier: serde_json::from_value(read("elsewhere")).unwrap_or_default(),
+            ..held.known.clone()
+        };
+        let mut facts = gathered::facts(&kept, &anomalies, known);
         facts.similar.clone_from(&self.past.similar);
         facts.precedents.clone_from(&self.past.precedents);
         facts.guides.clone_from(&self.past.guides);
