@@ -52,9 +52,9 @@ else
 fi
 trials=${TRIALS:-200}
 if [ "$trials" != 0 ]; then
-    echo "$trials stories from seed 1, in virtual time"
-    "$programs/midwatch-score" --virtual --trials --check --seed 1 --count "$trials" \
-        --json "$results/trials.json"
+    echo "$trials stories from seed $seed on, in virtual time"
+    "$programs/midwatch-score" --virtual --trials --check --seed "$seed" --count "$trials" \
+        --json "$results/trials-$seed.json"
 fi
 case_seeds=${CASE_SEEDS:-3}
 quiet_days=${QUIET_DAYS:-7}

@@ -7,7 +7,9 @@
 //! one call path, or below one caller, may share an incident that names both
 //! services: who looks at it sees both. Two faults apart may not. A fault may
 //! join an incident that a red herring opened shortly before: nobody knew
-//! better then, and the answer tells whether it was recognised.
+//! better then, and the answer tells whether it was recognised. An incident
+//! about nothing but the CPU that a healthy neighbour's job takes is about that
+//! neighbour, also where the fault reaches it.
 //!
 //! **Top-1, top-3.** The service and the cause of the fault are those of the
 //! first, or of one of the first three candidates of its incident's newest
@@ -23,7 +25,7 @@
 use crate::decisions::{Decision, decisions, names};
 use crate::judge::{Candidate, Fault, Incident, Judgement, Row, judge};
 use crate::summary::percentile;
-use midwatch_simulator::trials::{Kind, Trial};
+use midwatch_simulator::trials::{Kind, Lure, Trial};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -83,7 +85,17 @@ pub fn judge_trial(seed: u64, trial: &Trial, faults: &[Fault], incidents: &[Inci
         .filter(|one| trial.slot.contains(&one.detected_ms))
         .cloned()
         .collect();
-    let judgement = judge(&faults, &incidents);
+    let (of_job, rest): (Vec<Incident>, Vec<Incident>) = incidents
+        .iter()
+        .cloned()
+        .partition(|one| is_of_job(trial, one));
+    let mut judgement = judge(&faults, &rest);
+    // What the fault did to the neighbour may be all that is told of it.
+    if judgement.rows.iter().any(|row| row.incident.is_none()) {
+        judgement = judge(&faults, &incidents);
+    } else {
+        judgement.false_incidents.extend(of_job);
+    }
     let hosts = hosts(trial.kind, &judgement, &incidents);
     let names = (seed, trial.kind.story(), trial.kind.name());
     let decisions = decisions(names, &judgement, &incidents, &hosts);
@@ -122,6 +134,25 @@ pub fn judge_trial(seed: u64, trial: &Trial, faults: &[Fault], incidents: &[Inci
         quiet: remaining.iter().all(|one| one.conclusive == Some(false)),
         decisions,
     }
+}
+
+/// Whether an incident is about the CPU of a healthy neighbour's job alone: it
+/// began while the job ran, names no other service, and the first that its
+/// answer names is that CPU.
+fn is_of_job(trial: &Trial, incident: &Incident) -> bool {
+    let decoy = trial.decoy.as_ref();
+    let job = decoy.filter(|decoy| matches!(decoy.lure, Lure::Job(_)));
+    let service = job.and_then(|job| job.service);
+    service.is_some_and(|service| {
+        !incident.merged
+            && incident.services == [service.name()]
+            && incident.anomaly_type == "CPU_SATURATION"
+            && job.is_some_and(|job| job.during.contains(&incident.detected_ms))
+            && incident
+                .candidates
+                .first()
+                .is_some_and(|top| top.service == service.name() && top.cause == "CPU_SATURATION")
+    })
 }
 
 fn words(incident: &Incident) -> String {
