@@ -171,17 +171,21 @@ fn a_reopening_by_hand_needs_no_later_reading() {
     let core = live_core();
     let mut state = State::default();
     plan_for(&core, &mut state, &connections(), &runbook());
-    hear(
-        &core,
-        &mut state,
-        resolved(&connections(), END, "CLOSED_BY_OPERATOR"),
-    );
-    let mut back = again(2, END - 10_000);
+    let ended = |before: u32| {
+        let Event::Resolved(mut end) = resolved(&connections(), END, "CLOSED_BY_OPERATOR") else {
+            panic!("an end");
+        };
+        end.rca_revision = Some(before);
+        Event::Resolved(end)
+    };
+    // The end is heard of before the last answer from before it.
+    hear(&core, &mut state, ended(2));
+    let back = again(2, END + 10_000);
     assert_eq!(hear_rca(&core, &mut state, &back), Vec::new());
-    back.revision_reason =
-        "Looked again because the incident was reopened (maria reopened it): the candidates stay \
-         as they were."
-            .to_owned();
+    let mut state = State::default();
+    plan_for(&core, &mut state, &connections(), &runbook());
+    hear(&core, &mut state, ended(1));
+    let back = again(2, END - 10_000);
     let effects = plan_for(&core, &mut state, &back, &runbook());
     assert_eq!(published(&effects).expect("a plan").rca_revision, 2);
     assert_eq!(

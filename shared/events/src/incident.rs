@@ -397,6 +397,11 @@ pub struct IncidentResolved {
     /// The consecutive normal readings that settled it, oldest first.
     pub settling_readings: Vec<MetricReading>,
     pub baseline_value: f64,
+    /// The last revision of `rca.completed` before the end, 0 without one: what
+    /// has a later one was found after a reopening. Absent in events of older
+    /// builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rca_revision: Option<u32>,
     /// Where a person closed it, what that person said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stated: Option<Stated>,

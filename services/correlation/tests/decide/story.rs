@@ -277,6 +277,7 @@ impl Story {
             .iter()
             .find(|opened| opened.header.incident_id == incident);
         let resolved = IncidentResolved {
+            rca_revision: None,
             mttd_ms: None,
             mtta_ms: None,
             header: opened.expect("it was opened").header.clone(),

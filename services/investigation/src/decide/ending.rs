@@ -357,6 +357,7 @@ fn finish(case: &mut Case, end: End) -> Vec<Effect> {
         trigger_metric: case.trigger.metric.clone(),
         settling_readings: end.readings,
         baseline_value: case.trigger.baseline_value,
+        rca_revision: Some(case.revision),
         stated: end.stated,
     };
     let mut payload = json!({"mttr_ms": mttr_ms, "mttd_ms": resolved.mttd_ms,

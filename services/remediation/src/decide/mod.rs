@@ -53,6 +53,9 @@ pub struct State {
     /// The same of the end before it was reopened last.
     #[serde(default)]
     pub last_end_ms: Option<i64>,
+    /// The last revision of the cause before the latest end, where that told it.
+    #[serde(default)]
+    pub last_rca_revision: Option<u32>,
     /// Merged into another incident, which has its own plan.
     pub merged: bool,
     /// Steps of the last plan about which somebody said something.
@@ -262,6 +265,7 @@ fn over(state: &mut State, at: Moment, resolved: &IncidentResolved) -> Vec<Effec
     // The end is told after the readings that made it one. A cause that was
     // published in between, and is heard of only now, is from before it.
     state.resolved_at_ms = Some(resolved.resolved_at_ms.max(at.event_ms));
+    state.last_rca_revision = resolved.rca_revision;
     state.merged |= resolved.resolution_method == "MERGED";
     approve::drop_open(state, at, "incident_over", "the incident is over")
 }

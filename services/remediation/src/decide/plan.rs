@@ -14,8 +14,6 @@ use midwatch_runtime::agent::{Job, Moment};
 use midwatch_runtime::effect::{Effect, JobRequest, Projection};
 use serde_json::{Value, json};
 
-/// How investigation begins the reason of its first answer after a reopening.
-const REOPENED: &str = "Looked again because the incident was reopened";
 /// Why steps stay by hand in the simulated fleet.
 const NO_SIMULATOR: &str = "SIMULATOR_ACTIONS_URL names no control endpoint of the simulator";
 
@@ -218,12 +216,12 @@ fn follows_reopening(state: &State, rca: &RcaCompleted) -> bool {
         .cause
         .as_ref()
         .is_none_or(|cause| rca.revision > cause.revision);
-    // By the times alone a reopening by hand would be missed where nothing was
-    // reported in between.
-    is_new
-        && state
-            .resolved_at_ms
-            .is_some_and(|at| rca.completed_at_ms > at || rca.revision_reason.starts_with(REOPENED))
+    let is_later = |at: i64| match state.last_rca_revision {
+        Some(before) => rca.revision > before,
+        // An older build told the end.
+        None => rca.completed_at_ms > at,
+    };
+    is_new && state.resolved_at_ms.is_some_and(is_later)
 }
 
 /// Steps from the runbook where the cause is established and one fits, else
