@@ -181,6 +181,9 @@ pub enum OperatorCommand {
     Review {
         /// Its short id (INC-A1B2C3D4) or UUID
         id: String,
+        /// The version that you read; refused where it is not the newest
+        #[arg(long, value_name = "VERSION")]
+        read: Option<u32>,
         #[command(flatten)]
         reason: Reason,
     },
@@ -189,6 +192,9 @@ pub enum OperatorCommand {
     Publish {
         /// Its short id (INC-A1B2C3D4) or UUID
         id: String,
+        /// The version that you read; refused where it is not the newest
+        #[arg(long, value_name = "VERSION")]
+        read: Option<u32>,
         #[command(flatten)]
         reason: Reason,
     },

@@ -44,8 +44,12 @@ pub fn asked(command: &OperatorCommand) -> Result<Asked, Failure> {
         }
         OperatorCommand::Reopen { id, reason } => about(id, "reopen", reason)?,
         OperatorCommand::Close { id, reason } => about(id, "close", reason)?,
-        OperatorCommand::Review { id, reason } => about(id, "review", reason)?,
-        OperatorCommand::Publish { id, reason } => about(id, "publish", reason)?,
+        OperatorCommand::Review { id, read, reason } => {
+            having_read(about(id, "review", reason)?, *read)
+        }
+        OperatorCommand::Publish { id, read, reason } => {
+            having_read(about(id, "publish", reason)?, *read)
+        }
         OperatorCommand::Resend { what, reason } => resend(what, reason)?,
         OperatorCommand::Maintain(window) => maintain(window),
     })
@@ -66,6 +70,14 @@ fn about(id: &str, command: &str, reason: &Reason) -> Result<Asked, Failure> {
         body: json!({"command": command}),
     };
     Ok(because(asked, reason))
+}
+
+/// Binds a word about a postmortem to the version that was read.
+fn having_read(asked: Asked, version: Option<u32>) -> Asked {
+    match version {
+        Some(version) => asked.with("target", json!(version.to_string())),
+        None => asked,
+    }
 }
 
 fn because(asked: Asked, reason: &Reason) -> Asked {
@@ -253,6 +265,11 @@ mod tests {
             ("reopen INC-1", path, json!({"command": "reopen"})),
             ("close INC-1", path, json!({"command": "close"})),
             ("review INC-1", path, json!({"command": "review"})),
+            (
+                "review INC-1 --read 2",
+                path,
+                json!({"command": "review", "target": "2"}),
+            ),
             ("publish INC-1", path, json!({"command": "publish"})),
             (
                 "resend INC-1 --reason x",

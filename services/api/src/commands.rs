@@ -29,7 +29,7 @@ use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{Form, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
-use check::{allowed, bad, other, part, until};
+use check::{allowed, bad, other, part, until, version};
 use midwatch_clients::error::Gravity;
 use midwatch_clients::postgres::read::IncidentRow;
 use midwatch_events::decode::SCHEMA_VERSION;
@@ -138,6 +138,8 @@ pub struct Pressed {
     split: String,
     service: String,
     maintain_minutes: String,
+    /// Of the postmortem that the page shows.
+    version: String,
     /// Of the forms of the plan.
     step: String,
     plan_hash: String,
@@ -176,6 +178,7 @@ pub async fn press(
                 "merge" => some(&pressed.merge),
                 "split" => some(&pressed.split),
                 "approve" | "reject" => some(&pressed.step),
+                "review" | "publish" => some(&pressed.version),
                 _ => None,
             },
             plan_hash: some(&pressed.plan_hash),
@@ -276,9 +279,11 @@ async fn checked(
         "merge" => other(app, &row, target).await?,
         "split" => part(&row, target)?,
         "approve" | "reject" => target.to_owned(),
+        "review" | "publish" => version(target)?,
         _ if target.is_empty() => String::new(),
         _ => {
-            let hint = "only merge, split, approve and reject have one; leave it out";
+            let hint =
+                "only merge, split, approve, reject, review and publish have one; leave it out";
             return Err(bad("target", hint));
         }
     };

@@ -5,6 +5,7 @@ mod deeds;
 mod names;
 mod traffic;
 
+pub(crate) use deeds::is_of_undo;
 pub use deeds::{Deed, Planned, Standing, verification};
 pub use traffic::{Reading, Traffic};
 

@@ -58,24 +58,12 @@ pub(crate) fn command(state: &mut State, at: Moment, command: &OperatorCommand) 
         )];
     }
     let newest = state.version;
-    let written = match &mut state.written {
-        None => return vec![refuse(command, at, "no postmortem is written yet")],
-        Some(written) if written.version != newest => {
-            return vec![refuse(
-                command,
-                at,
-                "a new version is being written; look at it first",
-            )];
-        }
-        Some(written) if written.status != from => {
-            let why = format!(
-                "version {} is {}, not {from}",
-                written.version, written.status
-            );
-            return vec![refuse(command, at, &why)];
-        }
-        Some(written) => written,
+    let Some(written) = &mut state.written else {
+        return vec![refuse(command, at, "no postmortem is written yet")];
     };
+    if let Some(why) = why_not(written, command, (newest, from)) {
+        return vec![refuse(command, at, &why)];
+    }
     to.clone_into(&mut written.status);
     let mut effects = vec![
         Effect::Project(Projection::Review {
@@ -105,6 +93,28 @@ pub(crate) fn command(state: &mut State, at: Moment, command: &OperatorCommand) 
         state.reviewed = Some(Box::new(lesson));
     }
     effects
+}
+
+/// Why a text cannot be moved on from a status: there is a newer one, or soon
+/// will be. Whoever stands by a text stands by the one that they read.
+fn why_not(
+    written: &Written,
+    command: &OperatorCommand,
+    (newest, from): (u32, &str),
+) -> Option<String> {
+    let read = command.target.as_str();
+    let (version, status) = (written.version, &written.status);
+    if version != newest {
+        Some("a new version is being written; look at it first".to_owned())
+    } else if !read.is_empty() && read != version.to_string() {
+        Some(format!(
+            "version {read} was read, and version {version} is the newest; look at it first"
+        ))
+    } else if status != from {
+        Some(format!("version {version} is {status}, not {from}"))
+    } else {
+        None
+    }
 }
 
 /// What was measured is nobody's to review: the knowledge store hears at once

@@ -275,3 +275,37 @@ fn a_late_review_is_refused() {
     let effects = hear(&core, &mut state, Event::Command(late));
     assert_eq!(answer(&effects), (None, "COMMAND_REFUSED".to_owned()));
 }
+
+#[test]
+fn whoever_read_an_older_version_does_not_stand_by_the_newest() {
+    let (core, mut state) = (core(), State::default());
+    for minutes in [0, 1] {
+        let mut end = resolved(&connections());
+        end.resolved_at_ms += 60_000 * minutes;
+        let request = job(&hear(&core, &mut state, ended(end))).expect("a job");
+        finish(&core, &mut state, request, read_facts());
+    }
+    let newest = state.written.as_ref().map(|text| text.version);
+    assert_eq!(newest, Some(2));
+    let say = |state: &mut State, name: &str, read: &str| {
+        let Event::Command(mut said) = command(name) else {
+            panic!("a command");
+        };
+        said.target = read.to_owned();
+        hear(&core, state, Event::Command(said))
+    };
+    let effects = say(&mut state, "review", "1");
+    assert_eq!(answer(&effects), (None, "COMMAND_REFUSED".to_owned()));
+    let told = format!("{effects:?}");
+    assert!(
+        told.contains("version 1 was read, and version 2 is the newest"),
+        "{told}"
+    );
+    assert_eq!(answer(&say(&mut state, "review", "2")).0, Some("reviewed"));
+    let refused = (None, "COMMAND_REFUSED".to_owned());
+    assert_eq!(answer(&say(&mut state, "publish", "1")), refused);
+    assert_eq!(
+        answer(&say(&mut state, "publish", "2")).0,
+        Some("published")
+    );
+}

@@ -6,6 +6,7 @@ use fixtures::{
     DETECTED, Words, connections, deed, facts, release, resolved, revised, stored, typed, written,
 };
 use midwatch_events::AnomalyType;
+use midwatch_events::action::VerificationVerdict;
 use midwatch_postmortem::facts::Facts;
 use midwatch_postmortem::{forms, lesson};
 use serde_json::{Value, json};
@@ -396,7 +397,7 @@ fn a_step_of_a_revised_plan_is_told_as_what_it_was() {
     );
     for said in [
         "Scale payment-service: `kubectl scale deployment/payment-service`",
-        "Applied steps of the plans, with their effect verified: 1.",
+        "Applied steps of the plans, with their improvement verified: 1.",
         "Step S1 of the plan of 14:04:50 was applied and verified as improved.",
         "S1 of the plan of 14:04:50: the median of",
     ] {
@@ -441,4 +442,66 @@ fn a_begun_step_of_plans_that_cannot_be_read_is_not_denied() {
     };
     let text = text(&facts);
     assert!(text.contains("No plan is recorded, though a step of it was begun."));
+}
+
+/// A step that was applied and made it worse, and what became of its undo.
+fn worse_and(undo: Option<(&str, Option<bool>)>) -> String {
+    let words = connections();
+    let mut deeds = ["approved", "intent", "outcome", "verified"].map(|phase| deed(&words, phase));
+    let found = deeds[3].action.details.verification.as_mut();
+    found.expect("a check").verdict = VerificationVerdict::Worse;
+    let mut deeds = deeds.to_vec();
+    for (phase, succeeded) in undo
+        .map(|undo| [("intent", None), undo])
+        .into_iter()
+        .flatten()
+    {
+        let mut deed = deed(&words, phase);
+        deed.action.details.is_undo = true;
+        deed.action.details.succeeded = succeeded;
+        deed.id = format!("undo {phase}");
+        deeds.push(deed);
+    }
+    text(&Facts::collect(resolved(&words), deeds, stored(&words)))
+}
+
+#[test]
+fn what_became_of_an_undo_is_not_taken_for_what_became_of_the_step() {
+    let cases = [
+        (None, "", ""),
+        (
+            Some(("outcome", Some(false))),
+            "; its undo failed",
+            "Step S1 was not taken back by Midwatch, since its undo failed.",
+        ),
+        (
+            Some(("refused", None)),
+            "; its undo was refused",
+            "Step S1 was not taken back by Midwatch, since its undo was refused.",
+        ),
+        (
+            Some(("outcome", None)),
+            "; whether it was taken back is not recorded",
+            "Step S1 was to be taken back; whether it was is not recorded.",
+        ),
+    ];
+    for (undo, row, said) in cases {
+        let text = worse_and(undo);
+        let became = format!("applied; its effect was verified as: worse{row}");
+        assert_eq!(rows(&text)[0].1, became);
+        assert!(text.contains(said), "{said}: {text}");
+        assert!(!text.contains("S1 failed"), "{text}");
+    }
+}
+
+#[test]
+fn a_step_that_did_not_help_is_not_how_it_ended() {
+    let text = worse_and(None);
+    for said in [
+        "but no improvement by it is proven; why the readings returned is not recorded.",
+        "What ended the incident: no applied step was verified as an improvement.",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(!text.contains("Applied steps of"), "{text}");
 }

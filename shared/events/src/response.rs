@@ -158,7 +158,8 @@ pub struct OperatorCommand {
     /// into `incident_id`; `split`: the anomaly ids that leave, separated by
     /// commas, or one service; `maintain`: a service, or `*` for all;
     /// `approve`, `reject`: a step; `declare`: a service; `resend`: the
-    /// Message-ID of what failed.
+    /// Message-ID of what failed; `review`, `publish`: the version that was read,
+    /// or nothing.
     pub target: String,
     pub by: String,
     pub credential_id: String,

@@ -98,6 +98,21 @@ pub(super) async fn other(app: &App, row: &IncidentRow, target: &str) -> Result<
     }
 }
 
+/// The version of a postmortem that somebody read; empty where nothing is said
+/// of that.
+pub(super) fn version(target: &str) -> Result<String, ApiError> {
+    if target.is_empty() {
+        return Ok(String::new());
+    }
+    match target.parse::<u32>() {
+        Ok(version) if version > 0 => Ok(version.to_string()),
+        _ => Err(bad(
+            "target",
+            "the version of the postmortem that was read, such as 1, or leave it out",
+        )),
+    }
+}
+
 /// What leaves `row`'s incident: anomalies of it, or all of one service; not
 /// all that there is.
 pub(super) fn part(row: &IncidentRow, target: &str) -> Result<String, ApiError> {

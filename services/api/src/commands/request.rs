@@ -18,7 +18,8 @@ const NAME: usize = midwatch_events::decode::NAME_MAX_BYTES;
 pub struct Request {
     pub command: String,
     /// `merge`: the incident that goes into this one. `split`: a service, or
-    /// anomaly ids separated by commas. `approve`, `reject`: a step.
+    /// anomaly ids separated by commas. `approve`, `reject`: a step. `review`,
+    /// `publish`: the version of the postmortem that was read.
     pub target: Option<String>,
     /// `approve`, `reject`: the hash of the plan that was shown.
     pub plan_hash: Option<String>,

@@ -229,6 +229,13 @@ async fn are_refused(server: &Server, open: &Cast, over: &Cast) {
             "wrong_target",
         ),
         (
+            over,
+            json!({"command": "review", "target": "0"}),
+            vec![ana],
+            400,
+            "bad_parameter",
+        ),
+        (
             open,
             json!({"command": "split", "target": "x"}),
             vec![ana],

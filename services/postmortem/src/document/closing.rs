@@ -148,11 +148,18 @@ pub(super) fn unknowns(facts: &Facts, records: &Records) -> Vec<Statement> {
         let words = "Whether the named cause is the true one: it is the best supported candidate, and no experiment proved it.";
         say(records, words, &[], &[&facts.cause_id(0)])
     });
-    let applied = facts
+    let applied = |standing: &Standing<'_>| matches!(standing, Standing::Applied { .. });
+    let (helped, applied) = facts
         .standings()
-        .any(|(_, standing)| matches!(standing, Standing::Applied { .. }));
-    if !applied {
-        let words = "What ended the incident: no applied step is recorded.";
+        .fold((false, false), |(helped, any), (_, standing)| {
+            (helped || standing.helped(), any || applied(&standing))
+        });
+    if !helped {
+        let words = if applied {
+            "What ended the incident: no applied step was verified as an improvement."
+        } else {
+            "What ended the incident: no applied step is recorded."
+        };
         said.push(say(records, words, &[], &[&held]));
     }
     let never_back = facts.anomalies.iter().filter(|anomaly| {

@@ -168,8 +168,21 @@ fn steps(facts: &Facts, records: &Records, judgement: &mut Judgement) {
                     ),
                     _ => (&mut judgement.badly, "was applied and verified as {}."),
                 };
+                let bare = wants.clone();
                 wants.push(at(Rule::Spoken, &ids[1], "/action/verification/verdict"));
                 list.extend(say(records, &step(words), &wants, &[&ids[0]]));
+                if let Some(undo) = facts.undo_in_vain(planned) {
+                    let words = step(remedy::undo_words(
+                        undo,
+                        [
+                            "was not taken back by Midwatch, since its undo was refused.",
+                            "was not taken back by Midwatch, since its undo failed.",
+                            "was to be taken back; whether it was is not recorded.",
+                        ],
+                    ));
+                    let id = facts.deed_id(undo);
+                    judgement.badly.extend(say(records, &words, &bare, &[&id]));
+                }
             }
             Standing::Undone { undone, .. } => {
                 let (id, words) = (facts.deed_id(undone), step("had to be undone."));

@@ -2,7 +2,7 @@
 //! where its success and the check of its effect are recorded.
 
 use super::{Section, list, prose, table};
-use crate::facts::{Deed, Facts, Planned, Standing, verification};
+use crate::facts::{Deed, Facts, Planned, Standing, is_of_undo, verification};
 use crate::records::Records;
 use crate::statement::{Rule, Statement};
 use crate::writer::{Want, at, code, number, row, say, text, time};
@@ -79,6 +79,7 @@ fn decisions(facts: &Facts, records: &Records, planned: Planned<'_>) -> Statemen
     let said: Vec<Statement> = facts
         .deeds(planned)
         .filter(|deed| matches!(deed.action.phase.as_str(), "approved" | "refused"))
+        .filter(|deed| !is_of_undo(deed))
         .take(4)
         .filter_map(|deed| {
             let id = facts.deed_id(deed);
@@ -134,11 +135,25 @@ fn became(facts: &Facts, records: &Records, planned: Planned<'_>) -> Option<Stat
         Standing::Begun(deed) => tell("begun; how it ended is not recorded", &[], &[deed]),
         Standing::Failed(deed) => tell("begun, and it failed", &[], &[deed]),
         Standing::Executed(deed) => tell("executed; its effect is not proven", &[], &[deed]),
-        Standing::Applied { outcome, verified } => tell(
-            "applied; its effect was verified as: {}",
-            &[verdict(verified)],
-            &[outcome, verified],
-        ),
+        Standing::Applied { outcome, verified } => match facts.undo_in_vain(planned) {
+            Some(undo) => tell(
+                undo_words(
+                    undo,
+                    [
+                        "applied; its effect was verified as: {}; its undo was refused",
+                        "applied; its effect was verified as: {}; its undo failed",
+                        "applied; its effect was verified as: {}; whether it was taken back is not recorded",
+                    ],
+                ),
+                &[verdict(verified)],
+                &[outcome, verified, undo],
+            ),
+            None => tell(
+                "applied; its effect was verified as: {}",
+                &[verdict(verified)],
+                &[outcome, verified],
+            ),
+        },
         Standing::Undone {
             undone,
             verified: Some(verified),
@@ -151,6 +166,17 @@ fn became(facts: &Facts, records: &Records, planned: Planned<'_>) -> Option<Stat
             undone,
             verified: None,
         } => tell("tried and undone", &[], &[undone]),
+    }
+}
+
+/// Of an undo that came to nothing, the words for a refusal, a failure and an
+/// end that nobody knows.
+pub(super) fn undo_words(undo: &Deed, words: [&'static str; 3]) -> &'static str {
+    let [refused, failed, unknown] = words;
+    match (undo.action.phase.as_str(), undo.action.details.succeeded) {
+        ("refused", _) => refused,
+        (_, Some(_)) => failed,
+        (_, None) => unknown,
     }
 }
 

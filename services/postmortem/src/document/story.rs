@@ -242,11 +242,12 @@ fn cause(facts: &Facts, records: &Records) -> Option<Statement> {
     )
 }
 
-/// How it ended: steps count only where they were executed and verified.
+/// How it ended: steps count only where they were executed, and verified as an
+/// improvement.
 fn ending(facts: &Facts, records: &Records) -> Statement {
     let id = facts.incident_id();
-    let applied: Vec<_> = facts
-        .standings()
+    let helpful = facts.standings().filter(|(_, standing)| standing.helped());
+    let applied: Vec<_> = helpful
         .filter_map(|(_, standing)| match standing {
             Standing::Applied { outcome, verified } => Some((outcome, verified)),
             _ => None,
@@ -278,9 +279,9 @@ fn ending(facts: &Facts, records: &Records) -> Statement {
         );
         let also: Vec<&str> = ids.iter().map(String::as_str).collect();
         let words = if facts.earlier.is_empty() {
-            "Applied steps of the plan, with their effect verified: {}."
+            "Applied steps of the plan, with their improvement verified: {}."
         } else {
-            "Applied steps of the plans, with their effect verified: {}."
+            "Applied steps of the plans, with their improvement verified: {}."
         };
         say(records, words, &[steps], &also)
     };

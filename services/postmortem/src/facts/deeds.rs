@@ -52,6 +52,19 @@ pub enum Standing<'a> {
     },
 }
 
+impl Standing<'_> {
+    /// Whether it was done, and its effect judged as an improvement.
+    #[must_use]
+    pub fn helped(&self) -> bool {
+        match self {
+            Standing::Applied { verified, .. } => {
+                verdict(verified) == Some(VerificationVerdict::Improved)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Facts {
     /// What of earlier plans was decided on or done, and then every step of the
     /// newest plan.
@@ -88,7 +101,7 @@ impl Facts {
         let last = |phase: &str| {
             self.deeds(planned)
                 .rev()
-                .find(|deed| deed.action.phase == phase)
+                .find(|deed| deed.action.phase == phase && !is_of_undo(deed))
         };
         let verified = last("verified").filter(|deed| verdict(deed).is_some());
         if let Some(undone) = last("undone") {
@@ -123,13 +136,28 @@ impl Facts {
         }
     }
 
+    /// What says that a step was not taken back though that was begun: the
+    /// undo's failure, its refusal, or an end of it that nobody knows.
+    #[must_use]
+    pub fn undo_in_vain<'a>(&'a self, planned: Planned<'a>) -> Option<&'a Deed> {
+        let mut told = self.deeds(planned).rev();
+        let last = told.find(|deed| match deed.action.phase.as_str() {
+            "undone" => true,
+            "outcome" | "refused" => is_of_undo(deed),
+            _ => false,
+        });
+        last.filter(|deed| deed.action.phase != "undone")
+    }
+
     /// What kept a step from being done after its intent was told: the executor's
     /// own refusal, which names no credential, or a person's no that came in
     /// time. Somebody's command that came too late is refused as well, and stops
     /// nothing.
     fn stopped(&self, intent: &RemediationAction) -> Option<&Deed> {
         let same = |deed: &&Deed| {
-            deed.action.plan_id == intent.plan_id && deed.action.step_id == intent.step_id
+            deed.action.plan_id == intent.plan_id
+                && deed.action.step_id == intent.step_id
+                && !is_of_undo(deed)
         };
         self.actions
             .iter()
@@ -169,6 +197,12 @@ fn planned(plan: &RemediationPlan) -> impl Iterator<Item = Planned<'_>> {
 
 fn is_about(action: &RemediationAction, planned: Planned<'_>) -> bool {
     action.plan_id == planned.plan.plan_id && action.step_id == planned.step.step_id
+}
+
+/// Whether a line is about taking a step back. That it came to an end has a
+/// phase of its own.
+pub(crate) fn is_of_undo(deed: &Deed) -> bool {
+    deed.action.details.is_undo && deed.action.phase != "undone"
 }
 
 /// What the check of a step's effect found.
