@@ -92,14 +92,14 @@ fn undo(action: &RemediationAction, step: &str, rule: &str) -> String {
     match action.phase.as_str() {
         "intent" => format!("the undo of {step} is being carried out"),
         "undone" => format!("{step} was undone"),
-        "refused" => format!("the undo of {step} was refused ({rule}): what {step} changed stands"),
+        "refused" => format!("the undo of {step} was refused ({rule}): {step} was not taken back"),
         "outcome" => match details.succeeded {
             Some(true) => format!("{step} was undone"),
             Some(false) if details.rule == NOT_OURS => {
                 format!("somebody else had undone {step} before its undo")
             }
             Some(false) => {
-                format!("the undo of {step} failed: what {step} changed still stands")
+                format!("the undo of {step} failed: it did not take {step} back")
             }
             None => format!("it is not known whether the undo of {step} took effect"),
         },

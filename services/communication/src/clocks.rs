@@ -22,6 +22,8 @@ const ESCALATE: &str = "escalate";
 const PROGRESS: &str = "progress";
 /// The timer at the end of a snooze.
 const WAKE: &str = "wake";
+/// Lines that are kept during a snooze.
+const MISSED: usize = 5;
 
 /// A snooze, and what is left of the clocks that it stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,26 @@ pub struct Snooze {
     pub left: BTreeMap<String, i64>,
     /// What the board said of who has it.
     pub note: Option<String>,
+    /// What happened meanwhile, and nobody was told: the last few.
+    #[serde(default)]
+    pub missed: Vec<String>,
+}
+
+impl Snooze {
+    /// Keeps a line for the end of the snooze.
+    pub(crate) fn keep(&mut self, line: &str) {
+        self.missed.push(line.to_owned());
+        let surplus = self.missed.len().saturating_sub(MISSED);
+        self.missed.drain(..surplus);
+    }
+
+    /// What happened meanwhile, as a part of a text.
+    fn told(&self) -> String {
+        match self.missed.as_slice() {
+            [] => String::new(),
+            lines => format!(" Meanwhile: {}.", lines.join("; ")),
+        }
+    }
 }
 
 impl Core {
@@ -208,9 +230,12 @@ impl Core {
             headline: format!("{short}: the snooze is over"),
             detail: String::new(),
         };
+        let meanwhile = snooze.told();
         if state.acknowledged {
             state.board.note = snooze.note;
+            meanwhile.trim_start().clone_into(&mut news.detail);
             effects.extend(self.post(state, at, header, &news));
+            effects.extend(self.tell_opened(state, at));
             effects.extend(self.rest(state, at, header));
             return effects;
         }
@@ -231,6 +256,7 @@ impl Core {
             ),
             None => words.to_owned(),
         };
+        news.detail.push_str(&meanwhile);
         effects.extend(self.post(state, at, header, &news));
         state.alert += 1;
         news.signal = Signal::Trigger;
@@ -241,6 +267,7 @@ impl Core {
             let told = self.post_to(state, at, header, &news, pager, &news.detail);
             effects.extend(told.into_iter().flatten());
         }
+        effects.extend(self.tell_opened(state, at));
         effects.extend(self.rest(state, at, header));
         effects
     }

@@ -303,6 +303,9 @@ impl Core {
         let is_left =
             updated.change != IncidentChange::Merged || !updated.grouped_anomalies.is_empty();
         if updated.revision <= state.update || !is_left {
+            if state.snooze.is_some() {
+                return Vec::new();
+            }
             return self.tell_opened(state, at);
         }
         state.update = updated.revision;
@@ -326,7 +329,11 @@ impl Core {
         opened.more_anomalies.clone_from(&updated.more_anomalies);
         opened.keep_anomalies(KEPT);
         let mut effects = self.post_update(state, at, updated);
-        effects.extend(self.tell_opened(state, at));
+        // Whoever is concerned by what joined during a snooze hears of it when
+        // the snooze is over.
+        if state.snooze.is_none() {
+            effects.extend(self.tell_opened(state, at));
+        }
         effects.extend(self.speak_up(state, at, &updated.header));
         effects
     }
@@ -422,7 +429,7 @@ fn must_wait(state: &State, event: &Event) -> Option<Effect> {
         Event::Plan(_) if !told(Stage::Rca) => {
             park("the mail about the cause goes first", CAUSE_WAIT_MS)
         }
-        // After a reopening the plan may stay as it was.
+        // A second end waits for no second plan: people know what was proposed.
         Event::Resolved(resolved)
             if state.round == 0 && follows_a_plan(resolved) && !told(Stage::Plan) =>
         {

@@ -220,6 +220,21 @@ impl Core {
         mails
     }
 
+    /// The step that a plan's mails let people approve by a link, where they do.
+    /// What only looks ends no harm: it is the first one that may.
+    pub(crate) fn links_to<'a>(
+        &self,
+        state: &State,
+        plan: &'a RemediationPlan,
+    ) -> Option<&'a ActionStep> {
+        let acts = |step: &&ActionStep| {
+            let typed = step.typed.as_deref();
+            typed.is_some_and(|action| !action.kind.only_looks())
+        };
+        let has_links = self.link_key.is_some() && !self.mails_rest(state, &plan.header);
+        plan.action_steps.iter().find(acts).filter(|_| has_links)
+    }
+
     /// Sends the plan. With a key for links each addressee gets a mail of their
     /// own, since a link speaks for one person; people in copy get none.
     pub(crate) fn tell_plan(
@@ -233,14 +248,7 @@ impl Core {
         let key = key.to_owned();
         let header = &plan.header;
         let recipients = self.recipients(state, Stage::Plan, header);
-        // What only looks ends no harm: the link is for the first step that may.
-        let acts = |step: &&ActionStep| {
-            let typed = step.typed.as_deref();
-            typed.is_some_and(|action| !action.kind.only_looks())
-        };
-        let step = plan.action_steps.iter().find(acts);
-        let has_links = self.link_key.is_some() && !self.mails_rest(state, header);
-        let Some(step) = step.filter(|_| has_links) else {
+        let Some(step) = self.links_to(state, plan) else {
             return self.tell_as(
                 state,
                 at,

@@ -57,7 +57,7 @@ impl Core {
             known.clone()
         };
         let mut mailed = view.clone();
-        let mut effects = if is_other || self.link_key.is_some() {
+        let mut effects = if is_other || self.links_to(state, plan).is_some() {
             mailed.changed = changed;
             let effects = self.tell_plan(state, at, &mailed, plan, &key);
             if changed && !self.mails_rest(state, &plan.header) {

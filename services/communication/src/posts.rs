@@ -328,6 +328,13 @@ impl Core {
                 effects.extend(self.wake(state, at, &updated.header));
                 false
             }
+            // The investigation must know; people wanted quiet.
+            _ if state.snooze.is_some() => {
+                if let Some(snooze) = &mut state.snooze {
+                    snooze.keep(&updated.reason);
+                }
+                return effects;
+            }
             _ => false,
         };
         let (signal, detail) = if taken {

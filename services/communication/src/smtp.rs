@@ -13,7 +13,6 @@ use lettre::transport::smtp::response::Response;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use midwatch_runtime::agent::JobError;
 use reqwest::Url;
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -74,9 +73,10 @@ const PROTECT: &str = "add ?tls=required to it (STARTTLS; tls=opportunistic can 
 
 /// Whether nobody on the way can read along.
 fn is_protected(url: &Url) -> bool {
-    let required =
-        |(name, value): (Cow<'_, str>, Cow<'_, str>)| name == "tls" && value == "required";
-    url.scheme() == "smtps" || url.query_pairs().any(required) || is_here(url)
+    // The first one counts, as where the connection is made.
+    let tls = url.query_pairs().find(|(name, _)| name == "tls");
+    let required = tls.is_some_and(|(_, value)| value == "required");
+    url.scheme() == "smtps" || required || is_here(url)
 }
 
 fn is_here(url: &Url) -> bool {

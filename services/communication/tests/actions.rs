@@ -189,7 +189,7 @@ fn an_undo_is_told_as_an_undo_whatever_becomes_of_it() {
         ("outcome", "failed; nothing was changed"),
         details(Some(false), ""),
         (
-            "the undo of S1 failed: what S1 changed still stands",
+            "the undo of S1 failed: it did not take S1 back",
             "S1 was carried out and made it worse, and its undo failed",
         ),
     );
@@ -210,7 +210,7 @@ fn an_undo_is_told_as_an_undo_whatever_becomes_of_it() {
         ("refused", "refused"),
         details(None, "precondition"),
         (
-            "the undo of S1 was refused (precondition): what S1 changed stands",
+            "the undo of S1 was refused (precondition): S1 was not taken back",
             "S1 was carried out and made it worse, and its undo was refused",
         ),
     );

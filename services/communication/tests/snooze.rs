@@ -316,3 +316,39 @@ fn a_snooze_whose_end_an_older_build_did_not_tell_counts_as_taken() {
     world.pass(25);
     assert_eq!(world.look(), Vec::<String>::new());
 }
+
+#[test]
+fn whoever_is_concerned_by_what_joins_hears_of_it_after_the_snooze() {
+    let mut world = World::new();
+    let mut book: Value = serde_json::from_str(BOOK).expect("JSON");
+    let late = json!({"name": "late", "kind": "pagerduty", "routing_key_file": "/none"});
+    book["channels"].as_array_mut().expect("a list").push(late);
+    let route = json!({"services": ["late-service"], "channels": ["late"], "stages": ["opened"]});
+    book["routes"].as_array_mut().expect("a list").push(route);
+    world.core.book = Book::parse(&book.to_string()).expect("the book is well formed");
+    let until_ms = world.snooze(30);
+    world.look();
+    world.revision += 1;
+    let mut grown = IncidentUpdated {
+        snoozed_until_ms: Some(until_ms),
+        revision: world.revision,
+        ..raised(&connections(), Severity::Critical, IncidentChange::Grown)
+    };
+    grown
+        .header
+        .affected_services
+        .push("late-service".to_owned());
+    world.hear(Event::Updated(Box::new(grown)));
+    world.pass(29);
+    assert_eq!(
+        world.look(),
+        Vec::<String>::new(),
+        "nobody is told anything"
+    );
+    world.pass(1);
+    let said = world.look();
+    assert!(said.contains(&"30 late opened".to_owned()), "{said:?}");
+    let ops = world.posts.iter().rfind(|post| post.channel == "ops");
+    let detail = &ops.expect("it was just told").detail;
+    assert!(detail.ends_with(" Meanwhile: a test."), "{detail}");
+}
