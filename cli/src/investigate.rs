@@ -23,8 +23,9 @@ use std::process::ExitCode;
 
 /// An alert may fire so long before the stated start.
 const EARLY_MS: i64 = 3_600_000;
-/// A stated time may lie so far outside of the recording: clocks differ.
-const OUTSIDE_MS: i64 = 60_000;
+/// A stated time may lie so far outside of the recording: coarse readings end
+/// well before the moment that they are about.
+const OUTSIDE_MS: i64 = 3_600_000;
 
 /// What to read, and what the alert was.
 #[derive(Clone, Debug, Args)]

@@ -4,7 +4,8 @@
 # must come to what they come to undisturbed (STORM_BROKER=tansu: on that
 # broker). Then remediation is killed REMEDIATION_KILLS times (60 if not said)
 # between intent, act and outcome, and no action may run twice or be forgotten;
-# and each channel of communication is away for OUTAGE_S seconds (120 if not
+# a step is approved and carried out while every agent is killed in turn; and
+# each channel of communication is away for OUTAGE_S seconds (120 if not
 # said) while incidents go on. Then, N times over (3 if not said; 0 leaves it at
 # these), each time with another seed: every scenario with every agent killed and
 # every agent scaled up and down, on both brokers in turn, and the score on real
@@ -49,6 +50,8 @@ proof "$acts kills between intent, act and outcome, seed $first" \
     env REMEDIATION_SEED="$first" REMEDIATION_KILLS="$acts" \
     cargo test -p midwatch-remediation --test kills
 outage=${OUTAGE_S:-120}
+proof "a step approved, carried out and verified while every agent is killed, seed $first" \
+    env ONCE=1 KILL=1 APPROVE=1 SEED="$first" target/debug/midwatch-stack run
 proof "every channel away for $outage s while incidents go on" \
     target/debug/midwatch-stack exec --with postgres,kafka -- \
     env OUTAGE_S="$outage" cargo test -p midwatch-local --test channels

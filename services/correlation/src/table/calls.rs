@@ -5,6 +5,7 @@
 //! per call and per caller, and takes them back.
 
 use super::{ContextTable, EDGES_LIMIT, Environment};
+use midwatch_events::topics::RETENTION_MS;
 use midwatch_events::topology::EdgeSource;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -25,12 +26,19 @@ impl ContextTable {
         let tables = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut calls = Calls::new();
         for (name, environment) in &tables.environments {
+            let newest = environment.callers.values().map(|(_, last_ms)| *last_ms);
+            // What is older counts under no setting.
+            let since_ms = newest.max().unwrap_or(0) - RETENTION_MS;
             for (caller, callee, sources) in environment.edges.edges() {
-                if let Some(at_ms) = sources.get(&EdgeSource::Spans) {
+                if let Some(at_ms) = sources
+                    .get(&EdgeSource::Spans)
+                    .filter(|at| **at >= since_ms)
+                {
                     calls.insert(field(&[name, caller, callee]), at_ms.to_string());
                 }
             }
-            for (caller, (first_ms, last_ms)) in &environment.callers {
+            let callers = environment.callers.iter();
+            for (caller, (first_ms, last_ms)) in callers.filter(|(_, seen)| seen.1 >= since_ms) {
                 let times = format!("[{first_ms},{last_ms}]");
                 calls.insert(field(&[name, caller]), times);
             }

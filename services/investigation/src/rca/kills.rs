@@ -160,10 +160,12 @@ fn is_for_memory(text: &str) -> bool {
 
 /// Whether it is measured, or said by detection, that a service's memory fills.
 fn fills(recording: &Recording, findings: &Findings, service: &str) -> bool {
-    let alarmed = recording
-        .alarms
-        .iter()
-        .any(|alarm| alarm.service == service && alarm.cause == AnomalyType::MemoryLeak);
+    // The kill's own alarm, and a log line about it, measure nothing.
+    let alarmed = recording.alarms.iter().any(|alarm| {
+        alarm.service == service
+            && alarm.cause == AnomalyType::MemoryLeak
+            && !alarm.metric.contains(':')
+    });
     let measured = findings.changed.iter().any(|one| {
         let change = one.change.as_ref();
         recording.series[one.series].service == service

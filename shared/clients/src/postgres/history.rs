@@ -4,8 +4,8 @@ use super::PostgresError;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// Tokens (prompt and completion) and US dollars of all model calls of an
-/// incident together.
+/// Tokens (prompt and completion) and US dollars of the model calls of an
+/// incident together, without those of detection, whose budget is by the hour.
 ///
 /// # Errors
 /// The database is away.
@@ -13,7 +13,7 @@ pub async fn spent(pool: &PgPool, incident: Uuid) -> Result<(u64, f64), Postgres
     let row = sqlx::query!(
         r#"SELECT coalesce(sum(prompt_tokens + completion_tokens), 0)::bigint AS "tokens!",
                coalesce(sum(cost_usd), 0) AS "cost_usd!"
-           FROM llm_calls WHERE incident_id = $1"#,
+           FROM llm_calls WHERE incident_id = $1 AND agent <> 'detection'"#,
         incident
     )
     .fetch_one(pool)

@@ -17,9 +17,8 @@ impl Meaning {
         let words = Words::of(series);
         match (self.class(), direction, kind) {
             // A backlog, and how long its oldest part has waited.
-            (Class::Queue, Direction::Above, AnomalyType::KafkaConsumerLag) => true,
-            (Class::Delay, Direction::Above, AnomalyType::KafkaConsumerLag) => {
-                !words.is_replication()
+            (Class::Queue | Class::Delay, Direction::Above, AnomalyType::KafkaConsumerLag) => {
+                words.is_backlog() && !words.is_replication()
             }
             // Of what is left, the name says what runs out.
             (Class::Free, Direction::Below, AnomalyType::MemoryLeak) => words.is_memory(),
@@ -56,7 +55,7 @@ mod tests {
                 .filter(|kind| meaning.allows(series, direction, *kind))
                 .collect()
         };
-        let table: [(&str, Direction, &[AnomalyType]); 15] = [
+        let table: [(&str, Direction, &[AnomalyType]); 21] = [
             ("queue_depth", above, &[AnomalyType::KafkaConsumerLag]),
             ("queue_depth", below, &[]),
             (
@@ -65,6 +64,12 @@ mod tests {
                 &[AnomalyType::KafkaConsumerLag],
             ),
             ("replication_lag_seconds", above, &[]),
+            ("http_requests_in_flight", above, &[]),
+            ("kube_pods_pending", above, &[]),
+            ("thread_pool_queue_size", above, &[]),
+            ("connections_pending", above, &[]),
+            ("nodejs_eventloop_lag_seconds", above, &[]),
+            ("ntp_delay_seconds", above, &[]),
             ("jvm_heap_free_bytes", below, &[AnomalyType::MemoryLeak]),
             (
                 "db_pool_available",

@@ -217,6 +217,14 @@ impl Words {
         self.any("cpu processor")
     }
 
+    /// Whether what waits is work for a consumer, and no request or thread.
+    pub(super) fn is_backlog(&self) -> bool {
+        self.any(
+            "queue consumer consumers message messages event events topic partition broker kafka \
+             job jobs task tasks backlog undelivered unacked unacknowledged",
+        ) && !self.any("thread threads pool request requests http connection connections pod pods")
+    }
+
     pub(super) fn is_replication(&self) -> bool {
         self.any("replication replica")
     }
