@@ -115,8 +115,9 @@ export async function incidentWhere(service, what, limitMs, is, known = new Set(
 export const isComplete = (found) =>
   found.status === "RESOLVED" && found.postmortem !== null && stagesSent(found).size === 5;
 
+/** The stages of the mails that went out; `plan.changed.2` is one of the plan's. */
 export const stagesSent = (found) =>
-  new Set(found.mails.filter((mail) => mail.status === "SENT").map((mail) => mail.stage));
+  new Set(found.mails.filter((mail) => mail.status === "SENT").map((mail) => mail.stage.split(".")[0]));
 
 /** Mails in the inbox whose subject holds `text`. */
 export async function inboxMails(text) {

@@ -186,7 +186,8 @@ fn is_even(
     failures.min(seconds) >= ALIKE * failures.max(seconds)
 }
 
-fn is_resource(cause: AnomalyType) -> bool {
+/// Whether an anomaly is about something that a service uses up.
+pub(super) fn is_resource(cause: AnomalyType) -> bool {
     matches!(
         cause,
         AnomalyType::CpuSaturation

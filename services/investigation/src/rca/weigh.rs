@@ -10,6 +10,7 @@ use super::place::Place;
 use super::portrait::{Findings, Kind};
 use super::quantity::Quantity;
 use super::recording::Recording;
+use super::signs::is_resource;
 use midwatch_events::anomaly::{AnomalyType, Severity};
 use std::collections::BTreeMap;
 
@@ -196,17 +197,6 @@ pub fn is_healthy(recording: &Recording, findings: &Findings) -> bool {
         })
     });
     grew > 1.0 + GROWN && !slower && !any(&[Kind::Resource])
-}
-
-/// Whether an anomaly is about something that a service uses up.
-fn is_resource(cause: AnomalyType) -> bool {
-    matches!(
-        cause,
-        AnomalyType::CpuSaturation
-            | AnomalyType::MemoryLeak
-            | AnomalyType::DbConnectionExhaustion
-            | AnomalyType::KafkaConsumerLag
-    )
 }
 
 /// Whether detection calls a resource's state grave, or a share of a limit
