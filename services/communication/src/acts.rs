@@ -7,8 +7,6 @@ use midwatch_events::action::VerificationVerdict;
 
 /// The rule under which a rejection that counts is published.
 const REJECTED: &str = "rejected";
-/// The rule of what somebody else had done before.
-pub(crate) const NOT_OURS: &str = "not_ours";
 /// Rules that only rejections meet.
 const OF_REJECTIONS: [&str; 2] = ["has_begun", "not_decided"];
 /// Rules that either may meet; all others are of approvals alone.
@@ -95,9 +93,6 @@ fn undo(action: &RemediationAction, step: &str, rule: &str) -> String {
         "refused" => format!("the undo of {step} was refused ({rule}): {step} was not taken back"),
         "outcome" => match details.succeeded {
             Some(true) => format!("{step} was undone"),
-            Some(false) if details.rule == NOT_OURS => {
-                format!("somebody else had undone {step} before its undo")
-            }
             Some(false) => {
                 format!("the undo of {step} failed: it did not take {step} back")
             }

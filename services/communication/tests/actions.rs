@@ -194,11 +194,6 @@ fn an_undo_is_told_as_an_undo_whatever_becomes_of_it() {
         ),
     );
     ended(
-        ("outcome", "not ours: nothing was changed"),
-        details(Some(false), "not_ours"),
-        ("somebody else had undone S1 before its undo", undone),
-    );
-    ended(
         ("outcome", "unknown; a person must look"),
         details(None, ""),
         (

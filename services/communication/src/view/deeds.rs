@@ -2,7 +2,6 @@
 //! word about a step counts, and a step of an earlier plan is another step.
 
 use super::NAME;
-use crate::acts::NOT_OURS;
 use crate::units::line;
 use midwatch_events::RemediationAction;
 use midwatch_events::action::VerificationVerdict;
@@ -121,8 +120,6 @@ impl Deed {
         let details = &action.details;
         match (action.phase.as_str(), details.succeeded) {
             ("undone", _) | ("outcome", Some(true)) => (self.undone, self.undo) = (true, None),
-            // Somebody else had taken it back.
-            ("outcome", Some(false)) if details.rule == NOT_OURS => self.undone = true,
             ("intent", _) | ("outcome", None) => self.undo = Some(Undo::Unknown),
             ("outcome", Some(false)) => self.undo = Some(Undo::Failed),
             ("refused", _) => self.undo = Some(Undo::Refused),
