@@ -1,7 +1,7 @@
 //! From what real processes said to what the judge takes: the messages of the
 //! ground-truth topic, and the API's answers about incidents.
 
-use crate::judge::{Candidate, Incident};
+use crate::judge::{Candidate, Incident, Return};
 use midwatch_events::GroundTruth;
 use serde::Deserialize;
 use serde_json::Value;
@@ -133,6 +133,22 @@ pub fn incident(answer: &Value, speed: i64) -> Result<Incident, CollectError> {
     let decided_ms = opened
         .zip(entry("RCA_COMPLETE"))
         .map(|(opened, answer)| opened_ms + (answer.wall_ms - opened.wall_ms) * speed);
+    let returns = detail
+        .timeline
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| entry.event_type == "INCIDENT_REOPENED")
+        .map(|(place, back)| {
+            let mut later = detail.timeline[place..].iter();
+            let answer =
+                later.find(|entry| ["RCA_COMPLETE", "RCA_REVISED"].contains(&&*entry.event_type));
+            Return {
+                at_ms: back.at_ms,
+                decided_ms: answer
+                    .map(|answer| back.at_ms + (answer.wall_ms - back.wall_ms) * speed),
+            }
+        })
+        .collect();
     let conclusive = detail
         .top_root_cause
         .map(|answer| !answer.starts_with(INCONCLUSIVE));
@@ -153,6 +169,7 @@ pub fn incident(answer: &Value, speed: i64) -> Result<Incident, CollectError> {
         merged: detail
             .resolution
             .is_some_and(|resolution| resolution.resolution_method == "MERGED"),
+        returns,
         id: detail.short_id,
         environment: detail.environment,
         detected_ms: detail.detected_at_ms,

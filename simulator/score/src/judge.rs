@@ -78,6 +78,38 @@ pub struct Incident {
     pub mails: Option<u32>,
     /// It was merged into another incident.
     pub merged: bool,
+    /// When it was opened again, in order.
+    pub returns: Vec<Return>,
+}
+
+/// An incident that was over and goes on: people are told of it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Return {
+    /// Event time.
+    pub at_ms: i64,
+    /// When the first answer after it came, simulated time.
+    pub decided_ms: Option<i64>,
+}
+
+impl Incident {
+    /// What a part of the time saw of it: its beginning, or else the first time that it was opened
+    /// again, with what is said of it in the end. A fault that strikes again within the window for
+    /// repeats reopens its incident, as it should, and is not one that nobody was told of.
+    #[must_use]
+    pub fn within(&self, slot: &std::ops::Range<i64>) -> Option<Incident> {
+        if slot.contains(&self.detected_ms) {
+            return Some(self.clone());
+        }
+        let mut returns = self.returns.iter();
+        let back = returns.find(|back| slot.contains(&back.at_ms))?;
+        Some(Incident {
+            detected_ms: back.at_ms,
+            opened_ms: back.at_ms,
+            decided_ms: back.decided_ms,
+            onset_ms: None,
+            ..self.clone()
+        })
+    }
 }
 
 /// One fault and what became of it. Times are simulated milliseconds since the

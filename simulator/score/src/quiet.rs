@@ -149,6 +149,7 @@ mod tests {
             candidates: Vec::new(),
             mails: None,
             merged,
+            returns: Vec::new(),
         }
     }
 

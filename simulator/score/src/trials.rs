@@ -3,7 +3,8 @@
 //!
 //! **One incident per fault.** Each fault has an incident of its own and no
 //! further one, and the story has no other incident, but an inconclusive one
-//! about a healthy neighbour. Two faults that stand in
+//! about a healthy neighbour. Where stories follow each other in one fleet, an
+//! incident that the same fault opened again is that fault's. Two faults that stand in
 //! one call path, or below one caller, may share an incident that names both
 //! services: who looks at it sees both. Two faults apart may not. A fault may
 //! join an incident that a red herring opened shortly before: nobody knew
@@ -82,8 +83,7 @@ pub fn judge_trial(seed: u64, trial: &Trial, faults: &[Fault], incidents: &[Inci
         .collect();
     let incidents: Vec<Incident> = incidents
         .iter()
-        .filter(|one| trial.slot.contains(&one.detected_ms))
-        .cloned()
+        .filter_map(|one| one.within(&trial.slot))
         .collect();
     let (of_job, rest): (Vec<Incident>, Vec<Incident>) = incidents
         .iter()

@@ -1,7 +1,7 @@
 //! What real processes say, read for the judge.
 
 use midwatch_score::collected::{incident, incidents, truths};
-use midwatch_score::judge::{Candidate, Incident, faults, judge};
+use midwatch_score::judge::{Candidate, Incident, Return, faults, judge};
 use serde_json::Value;
 
 fn answer() -> Value {
@@ -40,6 +40,7 @@ fn an_answer_of_the_api_becomes_an_incident() {
         // Two rows under one Message-ID are one mail; one was never sent.
         mails: Some(2),
         merged: false,
+        returns: Vec::new(),
     };
     assert_eq!(incident(&answer(), 30).expect("it is readable"), expected);
 }
@@ -57,6 +58,43 @@ fn an_incident_that_has_only_begun_is_readable_too() {
     assert_eq!((young.onset_ms, young.resolved_ms), (None, None));
     assert_eq!(young.opened_ms, young.detected_ms);
     assert_eq!((young.candidates.len(), young.mails), (0, Some(0)));
+}
+
+#[test]
+fn an_incident_that_was_opened_again_says_when_and_when_it_was_answered() {
+    let mut back = answer();
+    let line = |at_ms: i64, wall_ms: i64, event_type: &str| {
+        serde_json::json!({
+            "at_ms": at_ms, "wall_ms": wall_ms, "agent": "-", "event_type": event_type,
+            "summary": "-",
+        })
+    };
+    let (again_ms, wall_ms) = (1_795_308_000_000, 1_795_306_703_000);
+    let timeline = back["timeline"].as_array_mut().expect("a list");
+    timeline.push(line(again_ms, wall_ms, "INCIDENT_REOPENED"));
+    timeline.push(line(again_ms, wall_ms + 2_000, "RCA_REVISED"));
+    timeline.push(line(
+        again_ms + 600_000,
+        wall_ms + 20_000,
+        "INCIDENT_REOPENED",
+    ));
+    let back = incident(&back, 30).expect("it is readable");
+    let returns = [
+        (again_ms, Some(again_ms + 60_000)),
+        (again_ms + 600_000, None),
+    ];
+    let returns = returns.map(|(at_ms, decided_ms)| Return { at_ms, decided_ms });
+    assert_eq!(back.returns, returns);
+    assert_eq!(back.decided_ms, Some(1_795_306_740_000), "the first answer");
+
+    let slot = again_ms - 5_000..again_ms + 900_000;
+    let seen = back.within(&slot).expect("the slot saw it come back");
+    let times = (seen.detected_ms, seen.opened_ms, seen.decided_ms);
+    assert_eq!(times, (again_ms, again_ms, Some(again_ms + 60_000)));
+    assert_eq!(seen.candidates, back.candidates);
+    let whole = back.detected_ms..slot.end;
+    assert_eq!(back.within(&whole), Some(back.clone()), "it begins there");
+    assert_eq!(back.within(&(0..back.detected_ms)), None);
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn incident(id: &str, kind: &str, services: &[&str], detected_s: i64) -> Inciden
         }],
         mails: Some(5),
         merged: false,
+        returns: Vec::new(),
     }
 }
 

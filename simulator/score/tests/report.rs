@@ -35,6 +35,7 @@ fn incident(id: &str, kind: &str, service: &str, cause: &str, at_s: i64) -> Inci
         }],
         mails: Some(5),
         merged: false,
+        returns: Vec::new(),
     }
 }
 

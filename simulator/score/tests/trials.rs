@@ -4,7 +4,7 @@
 use midwatch_events::Event;
 use midwatch_events::knowledge::Catalogue;
 use midwatch_score::decisions::{Decision, reliability, reliability_words};
-use midwatch_score::judge::{Candidate, Fault, Incident};
+use midwatch_score::judge::{Candidate, Fault, Incident, Return};
 use midwatch_score::report::WIDTH;
 use midwatch_score::results::Results;
 use midwatch_score::trial_report::{missed_targets, trial_complaints, trial_words};
@@ -60,11 +60,33 @@ fn incident(at_ms: i64, services: &[&str], candidates: &[(&str, &str, f64)]) -> 
             .collect(),
         mails: None,
         merged: false,
+        returns: Vec::new(),
     }
 }
 
 fn told(trial: &Trial, incidents: &[Incident]) -> TrialRow {
     judge_trial(SEED, trial, &faults(trial), incidents)
+}
+
+#[test]
+fn a_fault_that_its_own_incident_was_opened_again_for_is_not_missed() {
+    let trial = drawn(Kind::Plain);
+    let strike = &trial.strikes[0];
+    let (service, at_ms) = (strike.service.name(), strike.start_ms + 15_000);
+    let cause = strike.scenario.name();
+    // It was opened in the story before.
+    let before_ms = trial.slot.start - 900_000;
+    let mut back = incident(before_ms, &[service], &[(service, cause, 0.9)]);
+    assert!(!told(&trial, &[back.clone()]).one_each, "it stayed closed");
+    let decided_ms = Some(at_ms + 2_000);
+    back.returns = vec![Return { at_ms, decided_ms }];
+    let row = told(&trial, &[back.clone()]);
+    assert!(row.one_each && row.faults[0].first);
+    assert_eq!(row.faults[0].decided_after_ms, Some(17_000));
+    // Opened again with no fault about, it is one incident too many.
+    let second = incident(at_ms, &[service], &[(service, cause, 0.9)]);
+    back.returns[0].at_ms = trial.slot.start + 1;
+    assert!(!told(&trial, &[back, second]).one_each);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One summary per incident, from what the agents publish.
 
-use crate::judge::{Candidate, Incident};
+use crate::judge::{Candidate, Incident, Return};
 use midwatch_events::Event;
 use midwatch_events::incident::{
     IncidentChange, IncidentOpened, IncidentResolved, IncidentUpdated, RcaCompleted,
@@ -97,6 +97,7 @@ impl Rows {
                 candidates: Vec::new(),
                 mails: None,
                 merged: false,
+                returns: Vec::new(),
             },
         );
     }
@@ -113,6 +114,12 @@ impl Rows {
         }
         if let Some(incident) = self.incidents.get_mut(&header.incident_id) {
             incident.resolved_ms = incident.resolved_ms.filter(|_| !reopened);
+            if reopened {
+                incident.returns.push(Return {
+                    at_ms: updated.updated_at_ms,
+                    decided_ms: None,
+                });
+            }
             let onsets = updated.grouped_anomalies.iter();
             incident.onset_ms = onsets.map(|anomaly| anomaly.onset_ms).min();
             incident.services.clone_from(&header.affected_services);
