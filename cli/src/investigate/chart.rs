@@ -13,6 +13,9 @@ const COLUMNS: usize = 52;
 /// Columns of what stands beside it: with six of indentation, the mark and a
 /// blank 80 in all.
 const BESIDE: usize = 20;
+/// A normal period that is drawn shows so many readings where there are as many: one bar alone
+/// says nothing of what is usual.
+const USUAL: usize = 12;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// The chart of a piece of evidence; none where its record is not at hand.
@@ -37,7 +40,8 @@ struct Axis {
 }
 
 impl Axis {
-    /// The normal period gets half of the columns, however long it was.
+    /// The normal period gets half of the columns, however long it was; more where readings are
+    /// rare ([`USUAL`]).
     fn of(question: &Question, first_ms: i64, last_ms: i64) -> Axis {
         let fault_ms = (question.end_ms - question.start_ms).max(1);
         Axis {
@@ -95,7 +99,11 @@ fn series(recording: &Recording, question: &Question, clue: &Clue) -> Option<(St
         .find(|one| one.service == clue.service && one.metric == clue.metric)?;
     let points = readings(series);
     let (first, last) = (points.first()?.0, points.last()?.0);
-    let axis = Axis::of(question, first, last);
+    let mut axis = Axis::of(question, first, last);
+    let before = points.iter().rev().filter(|(at, _)| *at < axis.start_ms);
+    if let Some((at_ms, _)) = before.take(USUAL).last() {
+        axis.from_ms = axis.from_ms.min(*at_ms);
+    }
     let means = means(&axis, points.iter().copied());
     let (low, high) = reach(&means)?;
     let beside = format!("{}–{}", short(low), short(high));
@@ -375,6 +383,28 @@ mod tests {
             since.ends_with(&format!("{} 1–5", "█".repeat(25))),
             "{drawn}"
         );
+    }
+
+    #[test]
+    fn of_rare_readings_enough_are_drawn_to_show_what_is_usual() {
+        let minute = 60_000;
+        let mut question = question();
+        (question.start_ms, question.end_ms) = (2_000 * minute, 2_010 * minute);
+        let mut series = Series {
+            service: "shop".to_owned(),
+            metric: "heap_bytes".to_owned(),
+            ..Series::default()
+        };
+        for index in 0..402_i64 {
+            let value = if index >= 400 { 9.0 } else { 3.0 };
+            series.points.push((index * 5 * minute, value));
+        }
+        let mut recording = Recording::default();
+        recording.series.push(series);
+        let drawn = of(&recording, &question, &clue(EvidenceKind::Metric, "", 0)).expect("drawn");
+        let (before, since) = drawn.split_once('|').expect("the start is marked");
+        let bars = |cells: &str, bar: char| cells.chars().filter(|cell| *cell == bar).count();
+        assert_eq!((bars(before, '▁'), bars(since, '█')), (USUAL, 2), "{drawn}");
     }
 
     #[test]
