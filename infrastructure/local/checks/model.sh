@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The investigation's tool loop once against a real small model on this machine,
 # and against a real database for the records of its calls. Prints rounds, tokens
-# and seconds, and fails if the loop ended without an answer.
+# and seconds, and fails if the loop ended without one that the model submitted.
 #
 #   MODEL_THREADS=1        threads of the model; 2 where nothing else runs
 #   MODEL_CONTEXT=16384    tokens that it keeps in mind
@@ -82,4 +82,4 @@ export LLM_TIMEOUT_MS=${LLM_TIMEOUT_MS:-300000}
 # One thread of a busy machine: the limit of a real incident would end it early.
 export LLM_MAX_SECONDS_PER_INCIDENT=${LLM_MAX_SECONDS_PER_INCIDENT:-900}
 target/debug/midwatch-stack exec --with postgres -- \
-    cargo test -p midwatch-investigation --test small_model -- --nocapture
+    cargo test --workspace --test small_model -- --nocapture

@@ -43,12 +43,12 @@ kills=${STORM_KILLS:-50}
 proof "$kills kills each of correlation and investigation in a storm, seed $first" \
     target/debug/midwatch-stack exec --with postgres,redis,kafka,tansu,vectors,embedder -- \
     env STORM_SEED="$first" STORM_KILLS="$kills" \
-    cargo test -p midwatch-local --test storm -- --nocapture
+    cargo test --workspace --test storm -- --nocapture
 acts=${REMEDIATION_KILLS:-60}
 proof "$acts kills between intent, act and outcome, seed $first" \
     target/debug/midwatch-stack exec --with postgres -- \
     env REMEDIATION_SEED="$first" REMEDIATION_KILLS="$acts" \
-    cargo test -p midwatch-remediation --test kills
+    cargo test --workspace --test kills
 outage=${OUTAGE_S:-120}
 proof "a step approved, carried out and verified while every agent is killed, seed $first" \
     env ONCE=1 KILL=1 APPROVE=1 SEED="$first" target/debug/midwatch-stack run

@@ -7,7 +7,7 @@ mod case;
 mod tools;
 
 use case::{Outcome, investigate};
-use midwatch_clients::llm::{LlmClient, LlmSettings, Price, ToolMode};
+use midwatch_clients::llm::{LlmCall, LlmClient, LlmSettings, Price, ToolMode};
 use midwatch_events::incident::RcaCompleted;
 use midwatch_investigation::config::Config;
 use midwatch_runtime::Effect;
@@ -235,6 +235,20 @@ async fn a_budget_that_is_used_up_ends_the_loop_and_is_named() {
             honest.root_cause_candidates
         );
     }
+}
+
+#[tokio::test]
+async fn a_call_that_was_answered_is_answered_the_same_and_said_to_be_known() {
+    let (_process, llm) = start("endless-tools", ToolMode::Native).await;
+    let outcome = investigate(Some(&llm), 3).await;
+    let [first, second, third] = outcome.model_calls()[..] else {
+        panic!("three calls");
+    };
+    let known = |call: &LlmCall| {
+        let prompt = call.prompt.to_string();
+        prompt.matches("You made this call before").count()
+    };
+    assert_eq!([first, second, third].map(known), [0, 0, 1]);
 }
 
 #[tokio::test]

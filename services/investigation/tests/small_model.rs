@@ -2,7 +2,7 @@
 //! starts the server and a database and names them in the environment.
 //!
 //! A small model may answer badly; that is what the checks and the deterministic answer are for. It
-//! must not be able to break anything.
+//! must come to an end, and must not be able to break anything.
 
 #[path = "fixture/story.rs"]
 mod story;
@@ -96,16 +96,11 @@ async fn a_real_small_model_completes_the_loop() {
         services(&own),
         "it adds and removes no candidate"
     );
-    if outcome.advice["submission"].is_null() {
-        assert_eq!(rca.root_cause_candidates, own.rca.root_cause_candidates);
-        assert_eq!(rca.method, "deterministic");
-        let why = outcome.advice["failure"].as_str().unwrap_or_default();
-        assert!(
-            !why.is_empty() && rca.degradations.iter().any(|told| told.contains(why)),
-            "the reason is named: {why}"
-        );
-        println!("the deterministic answer stood: {why}");
-    } else {
-        println!("submit_rca arrived and was checked");
-    }
+    assert_eq!(outcome.advice["failure"], serde_json::Value::Null);
+    assert!(
+        outcome.advice["submission"].is_object(),
+        "the loop ends with submit_rca: {}",
+        outcome.advice
+    );
+    println!("submit_rca arrived and was checked");
 }

@@ -28,6 +28,9 @@ const CALLS_PER_REPLY: usize = 8;
 const UNUSABLE: u32 = 3;
 /// Refused calls that are listed.
 const REFUSED: usize = 30;
+/// Before the answer to a call that was answered before.
+const REPEATED: &str = "You made this call before; its answer is the same. Look at something \
+    else, or call submit_rca.";
 
 const SYSTEM: &str = "You investigate a production incident. Code has ranked the candidates; you \
     look at the evidence with the tools, then call submit_rca with the candidates in your order. \
@@ -295,6 +298,7 @@ impl Loop<'_> {
             self.advice.submission = Some(call.arguments.clone());
             return true;
         }
+        let known: BTreeSet<String> = self.cache.keys().cloned().collect();
         let wanted = self.wanted(reply);
         let looked = wanted
             .iter()
@@ -327,6 +331,8 @@ impl Loop<'_> {
                     self.refuse(call, &why);
                     json!({"error": why}).to_string()
                 }
+                // A small model may ask the same until its rounds are over.
+                (None, Some(told)) if known.contains(&key(call)) => format!("{REPEATED}\n{told}"),
                 (None, Some(told)) => told.clone(),
                 (None, None) => json!({"error": "the call was not carried out"}).to_string(),
             };
