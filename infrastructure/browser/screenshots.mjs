@@ -96,8 +96,13 @@ try {
   // The five mails by themselves, as programs and phones show them.
   mkdirSync(join(docs, "mails"), { recursive: true });
   const mails = await inboxMails(over.short_id);
+  // A plan that replaced another, and the mail of somebody who may approve it.
+  const canApprove = async ({ id }) => (await (await fetch(`${stack.inbox}/email/${id}/html`)).text()).includes("/approve?");
+  const plans = mails.filter(({ subject }) => subject.startsWith("🛠"));
+  const offered = await Promise.all(plans.map(canApprove));
+  const plan = plans.find((_, index) => offered[index]) ?? plans[0];
   for (const [stage, sign] of [["1-opened", "🚨"], ["2-cause", "🔍"], ["3-plan", "🛠"], ["4-resolved", "✅"], ["5-postmortem", "📋"]]) {
-    const { id } = mails.find(({ subject }) => subject.startsWith(sign));
+    const { id } = stage === "3-plan" ? plan : mails.find(({ subject }) => subject.startsWith(sign));
     for (const [look, options] of [
       ["light", { viewport: MAIL }],
       ["dark", { viewport: MAIL, scheme: "dark" }],
@@ -106,7 +111,6 @@ try {
       await picture(`mails/${stage}-${look}`, `${stack.inbox}/email/${id}/html`, { ...options, expect: [/^console|^request failed/] });
     }
   }
-  const [plan] = mails.filter(({ subject }) => subject.startsWith("🛠"));
   // The inbox is another project's page; what it logs is not ours.
   await picture("mail", `${stack.inbox}/#/email/${plan.id}`, { expect: [/^console|^request failed/] });
 } finally {
