@@ -100,6 +100,8 @@ pub struct Standing {
     pub out_of_range: bool,
     /// So far out that one reading suffices.
     pub blatant: bool,
+    /// Whether it shows a level that is out of range, whatever noise added.
+    pub clear: bool,
 }
 
 /// The series' name, where labels tell instances of the metric apart:
@@ -244,6 +246,12 @@ impl Meaning {
         said.unwrap_or(careful)
     }
 
+    /// How many readings in a row start an anomaly where none of them is [`Standing::clear`].
+    #[must_use]
+    pub fn readings_to_last(&self) -> usize {
+        self.readings_to_start().max(self.traits().lasting)
+    }
+
     /// The kind of trouble on that side of the baseline. A host out of memory
     /// is told apart from a leak by its service.
     #[must_use]
@@ -306,14 +314,15 @@ impl Meaning {
     }
 
     /// Whether the change from `mean` to `value` is large enough to matter.
-    fn matters(&self, value: f64, mean: f64) -> bool {
+    /// `noise` of it may be chance.
+    fn matters(&self, value: f64, mean: f64, noise: f64) -> bool {
         let change = match self.harm() {
             Harm::Up | Harm::None => value - mean,
             Harm::Down => mean - value,
             Harm::Both => (value - mean).abs(),
         };
         let Floor { absolute, relative } = self.floor();
-        change >= absolute.max(relative * mean.abs())
+        change - noise >= absolute.max(relative * mean.abs())
     }
 
     /// Judges a reading.
@@ -332,6 +341,7 @@ impl Meaning {
                 unusual: beyond,
                 out_of_range: beyond,
                 blatant: false,
+                clear: beyond,
             };
         }
         let distance = match self.harm() {
@@ -346,12 +356,25 @@ impl Meaning {
             tuning.sigma_threshold
         };
         let unusual = judgement.ready && distance >= needed;
-        let out_of_range = unusual && self.matters(value, judgement.expected);
+        let out_of_range = unusual && self.matters(value, judgement.expected, 0.0);
+        let noise = if self.traits().lasting > 0 {
+            let reach = if value < judgement.expected {
+                judgement.expected - judgement.low
+            } else {
+                judgement.high - judgement.expected
+            };
+            // The band is drawn at `SIGMA_THRESHOLD`; the largest error of the past day is less.
+            reach * statistics::REFERENCE_SIGMA / tuning.sigma_threshold
+        } else {
+            0.0
+        };
+        let clear = out_of_range && self.matters(value, judgement.expected, noise);
         let believed = self.class != Class::Other && !self.guessed;
         Standing {
             unusual,
             out_of_range,
-            blatant: out_of_range && believed && distance >= BLATANT * tuning.sigma_threshold,
+            blatant: clear && believed && distance >= BLATANT * tuning.sigma_threshold,
+            clear,
         }
     }
 

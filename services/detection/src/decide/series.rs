@@ -2,7 +2,9 @@
 //!
 //! - An anomaly starts with 2 consecutive readings out of range (more for
 //!   some classes, see [`Meaning::readings_to_start`]) or one at twice the
-//!   threshold.
+//!   threshold. Where a harmless release moves the level for good, the newest
+//!   must be out of range by more than what noise adds, or there must be more
+//!   ([`Meaning::readings_to_last`]).
 //! - While it is open nothing is learnt: readings are compared with the
 //!   baseline from before.
 //! - It worsens when its severity rises, and clears after 3 consecutive
@@ -199,7 +201,12 @@ impl Series {
         }
         if standing.out_of_range {
             self.run.push(mark.clone());
-            return standing.blatant || self.run.len() >= self.meaning.readings_to_start();
+            let needed = if standing.clear {
+                self.meaning.readings_to_start()
+            } else {
+                self.meaning.readings_to_last()
+            };
+            return standing.blatant || self.run.len() >= needed;
         }
         for reading in std::mem::take(&mut self.run) {
             if self.open.is_none() && self.meaning.limit().is_none() {

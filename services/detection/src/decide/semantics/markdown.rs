@@ -27,7 +27,7 @@ pub fn table() -> String {
             traits.unit,
             harm.map_or("", |(name, _)| name),
             least_change(traits),
-            traits.readings,
+            readings(traits),
             grades(traits),
             kind(traits),
             end(traits.end),
@@ -36,6 +36,16 @@ pub fn table() -> String {
         .expect("a string takes everything");
     }
     out
+}
+
+fn readings(traits: &Traits) -> String {
+    match traits.lasting {
+        0 => traits.readings.to_string(),
+        lasting => format!(
+            "{} (near the floor {lasting})",
+            traits.readings.min(lasting)
+        ),
+    }
 }
 
 fn least_change(traits: &Traits) -> String {

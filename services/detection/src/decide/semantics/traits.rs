@@ -69,6 +69,10 @@ pub struct Traits {
     /// The floor in parts of what is usual where the name tells no unit that
     /// the floor could be counted in.
     pub loose: f64,
+    /// Where a harmless release moves it for good: so many readings in a row
+    /// show that the level itself is out of range, where one that noise adds to
+    /// may only look so; 0 elsewhere.
+    pub lasting: usize,
     /// From here on it is wrong, whatever is usual.
     pub limit: Option<f64>,
     /// Readings in a row that start an anomaly.
@@ -94,6 +98,7 @@ const BASE: Traits = Traits {
         relative: 0.0,
     },
     loose: 0.0,
+    lasting: 0,
     limit: None,
     readings: 2,
     grades: UNDESCRIBED,
@@ -115,6 +120,7 @@ pub(super) const TRAITS: [Traits; 27] = [
         name: "latency",
         unit: "any time",
         floor: floor(0.0, 0.25),
+        lasting: 4,
         grades: Grades::Sigma(5.0, 3.0),
         above: AnomalyType::LatencySpike,
         why: "users notice a quarter; the noise of a healthy service ends at 8 %; faster is no harm",
@@ -137,6 +143,7 @@ pub(super) const TRAITS: [Traits; 27] = [
         unit: "%",
         floor: floor(8.0, 0.0),
         loose: 0.4,
+        lasting: 4,
         grades: Grades::Sigma(5.5, 3.0),
         above: AnomalyType::CpuSaturation,
         why: "a climb of 2.2 points a reading is seen at the 4th; 8 points of a usual 20 are two fifths; no forecast, for load has no trend to extend",
@@ -148,6 +155,7 @@ pub(super) const TRAITS: [Traits; 27] = [
         unit: "%",
         floor: floor(5.0, 0.14),
         loose: 0.14,
+        lasting: 2,
         grades: Grades::Sigma(5.0, 3.0),
         above: AnomalyType::MemoryLeak,
         end: End::Full,

@@ -91,6 +91,7 @@ impl Series {
             let (alarming, now) = heading.observe(mark, limit);
             standing.unusual |= alarming;
             standing.out_of_range |= alarming;
+            standing.clear |= alarming;
             outlook = now;
         }
         Found { standing, outlook }
