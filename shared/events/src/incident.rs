@@ -365,6 +365,9 @@ pub struct RcaCompleted {
     /// What was meant to be looked at and could not be, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub degradations: Vec<String>,
+    /// What tells whether an action helps: the reading that triggered; where a
+    /// log line or a Kubernetes event did, which measures nothing, that of the
+    /// first candidate's own trouble, if it is the incident's first service.
     pub trigger_metric: String,
     pub observed_value: f64,
     pub baseline_value: f64,

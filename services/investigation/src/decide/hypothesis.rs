@@ -1,7 +1,7 @@
 //! What a candidate says, in a sentence for people.
 
 use super::facts::Facts;
-use super::state::Case;
+use super::state::{Case, has_readings};
 use crate::rca::clues::number;
 use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::cause::ChangeType;
@@ -16,18 +16,7 @@ pub fn hypothesis(
     service: &str,
     (cause, name): (AnomalyType, &str),
 ) -> String {
-    let worst = case
-        .anomalies
-        .iter()
-        .filter(|anomaly| anomaly.service == service && !anomaly.trigger_metric.contains(':'))
-        .max_by(|one, other| {
-            let fits = |anomaly: &GroupedAnomaly| anomaly.anomaly_type == cause;
-            fits(one).cmp(&fits(other)).then(
-                one.deviation_sigma
-                    .abs()
-                    .total_cmp(&other.deviation_sigma.abs()),
-            )
-        });
+    let worst = worst(case, service, cause.as_str());
     let reading = worst.map_or_else(String::new, |anomaly| {
         format!(
             " ({} at {}, baseline {})",
@@ -105,6 +94,21 @@ fn since(change: &RawDeployment) -> String {
         }
         ChangeType::Scale => format!("{service} fails since it was scaled{named}"),
     }
+}
+
+/// The reading that shows a cause in a service best: one of its kind, the farthest out.
+pub(super) fn worst<'a>(case: &'a Case, service: &str, cause: &str) -> Option<&'a GroupedAnomaly> {
+    case.anomalies
+        .iter()
+        .filter(|anomaly| anomaly.service == service && has_readings(&anomaly.trigger_metric))
+        .max_by(|one, other| {
+            let fits = |anomaly: &GroupedAnomaly| anomaly.anomaly_type.as_str() == cause;
+            fits(one).cmp(&fits(other)).then(
+                one.deviation_sigma
+                    .abs()
+                    .total_cmp(&other.deviation_sigma.abs()),
+            )
+        })
 }
 
 /// When a service's symptoms began: what came later, a version that is rolled

@@ -2,7 +2,8 @@
 //! answer, in time whatever happens to the slow work.
 
 use super::facts::Facts;
-use super::state::{Case, Work};
+use super::hypothesis::worst;
+use super::state::{Case, Work, has_readings};
 use super::{Core, advice, chain, ending, rank, revision};
 use midwatch_events::incident::{
     GroupedAnomaly, RcaCompleted, RejectedClaim, RootCauseCandidate, Verdict,
@@ -300,6 +301,7 @@ fn answer(case: &Case, at: Moment, verdict: Verdict, found: Found) -> RcaComplet
     let mut degradations = case.facts.as_ref().map_or_else(Vec::new, Facts::missed);
     degradations.extend(found.degradations);
     let id = case.header.incident_id;
+    let (metric, observed_value, baseline_value) = reading(case, top);
     RcaCompleted {
         header: case.header.clone(),
         rca_id: ids::derive(&["rca", &id.to_string(), &case.revision.to_string()]),
@@ -318,10 +320,28 @@ fn answer(case: &Case, at: Moment, verdict: Verdict, found: Found) -> RcaComplet
         top_changed: revised && revision::top_changed(&case.published, &case.candidates),
         rejected_claims: found.rejected,
         degradations,
-        trigger_metric: case.trigger.metric.clone(),
-        observed_value: case.trigger.observed_value,
-        baseline_value: case.trigger.baseline_value,
+        trigger_metric: metric.to_owned(),
+        observed_value,
+        baseline_value,
         deployment_context: case.deployment.clone(),
+    }
+}
+
+/// What tells whether an action helps: the reading that triggered. A log line or a Kubernetes event
+/// measures nothing; where one did, that of the first candidate's own trouble.
+fn reading<'a>(case: &'a Case, top: Option<&RootCauseCandidate>) -> (&'a str, f64, f64) {
+    let trigger = &case.trigger;
+    let is_word = !has_readings(&trigger.metric);
+    let own = top
+        .filter(|top| is_word && top.service == case.header.primary_service())
+        .and_then(|top| worst(case, &top.service, &top.cause));
+    match own {
+        Some(own) => (&own.trigger_metric, own.observed_value, own.baseline_value),
+        None => (
+            &trigger.metric,
+            trigger.observed_value,
+            trigger.baseline_value,
+        ),
     }
 }
 

@@ -12,6 +12,29 @@ use midwatch_runtime::Input;
 use serde_json::json;
 
 #[test]
+fn where_a_line_came_first_the_reading_that_joined_tells_whether_an_action_helps() {
+    let mut story = Story::default();
+    story.open(&[log_rule()]);
+    assert_eq!(story.rcas[0].trigger_metric, "log:timeout");
+    story.update(
+        IncidentChange::Grown,
+        &[log_rule(), errors()],
+        "errors joined",
+    );
+    story.work();
+    let rca = story.rcas.last().expect("it was looked at again");
+    assert_eq!(rca.root_cause_candidates[0].service, "user-service");
+    assert_eq!(
+        (&*rca.trigger_metric, rca.observed_value, rca.baseline_value),
+        ("errors", 900.0, 380.0)
+    );
+    // A reading that triggered stays what an action is measured by.
+    let mut story = Story::default();
+    story.open(&[errors(), log_rule()]);
+    assert_eq!(story.rcas[0].trigger_metric, "errors");
+}
+
+#[test]
 fn a_grown_incident_is_looked_at_again_and_the_revision_says_why() {
     let (members, facts) = pool_fault();
     // Nobody has complained yet when the incident opens.
