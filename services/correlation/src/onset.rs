@@ -146,15 +146,19 @@ fn without_spikes(mut points: Vec<(i64, f64)>) -> Vec<(i64, f64)> {
 fn after_last_episode(points: &[(i64, f64)]) -> &[(i64, f64)] {
     let level = median(points.iter().map(|point| point.1).collect());
     let noise = noise(points);
+    let off = |point: &(i64, f64)| point.1 - level;
+    let last = median(points.iter().rev().take(LEVEL).map(off).collect());
     let (mut outside, mut inside, mut begin) = (0, 0, 0);
-    // A ramp passes the level once; an episode begins and ends there.
+    // A ramp passes the level once; an episode begins and ends there. One that
+    // began before these readings lies on the side where they end, too, and
+    // there no ramp begins.
     let (mut was_in, mut was_out) = (false, false);
     for (index, point) in points.iter().enumerate() {
-        let off = (point.1 - level).abs();
-        outside = if off > 6.0 * noise { outside + 1 } else { 0 };
-        inside = if off < 3.0 * noise { inside + 1 } else { 0 };
+        let (size, is_alike) = (off(point).abs(), off(point) * last > 0.0);
+        outside = if size > 6.0 * noise { outside + 1 } else { 0 };
+        inside = if size < 3.0 * noise { inside + 1 } else { 0 };
         was_in |= inside >= LEVEL;
-        was_out |= was_in && outside >= LEVEL;
+        was_out |= (was_in || is_alike) && outside >= LEVEL;
         if was_out && inside >= LEVEL {
             was_out = false;
             begin = index + 1 - LEVEL;

@@ -98,6 +98,22 @@ fn noise_alone_seldom_has_an_onset() {
 }
 
 #[test]
+fn an_episode_that_the_readings_begin_in_is_another_story() {
+    // Higher up to the sixth reading, from the first or the second on, and from
+    // the 56th on again.
+    for seed in 0..20 {
+        let story = |index: i64| match index {
+            0 => 40.0 * (seed % 2) as f64,
+            1..6 => 40.0,
+            56.. => 20.0,
+            _ => 0.0,
+        };
+        let onset = estimate(&series(60, 1.0, seed, story), 57 * STEP_MS).expect("a step");
+        assert_eq!(onset.at_ms, 56 * STEP_MS, "seed {seed}: {onset:?}");
+    }
+}
+
+#[test]
 fn an_earlier_episode_and_a_single_spike_are_other_stories() {
     let episode = |index: i64| {
         let earlier = if (20..30).contains(&index) { 40.0 } else { 0.0 };
