@@ -33,7 +33,7 @@ echo "recordings of the kind that the rules were weighed on, seed $seed"
 "$programs/midwatch-recordings" score "$folder/seen" --investigate "$programs/midwatch"
 rm -rf "$folder/seen"
 echo
-echo "recordings of another generator (seeds from 89 on are unseen by the rules), seed $seed"
+echo "recordings of another generator (seeds from 105 on are unseen by the rules), seed $seed"
 "$programs/midwatch-holdout" recordings --seed "$seed" --count "$count" --out "$folder/unseen"
 "$programs/midwatch-holdout" recordings-score "$folder/unseen" --investigate "$programs/midwatch"
 echo

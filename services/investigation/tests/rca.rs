@@ -81,6 +81,42 @@ fn requests_lost_by_one_failing_caller_of_two_are_that_caller_s() {
 }
 
 #[test]
+fn what_only_its_failing_caller_stopped_calling_is_gone_where_more_than_its_requests_ends() {
+    // shop fails nearly all, and nothing more of users is measured: nobody
+    // calls it any more, or it is gone.
+    let mut scene = Scene::of(&[("entry", "shop"), ("shop", "users")])
+        .service("entry", (60.0, 60.0), STEADY, 85.0)
+        .service("shop", (40.0, 40.0), STEADY, 90.0)
+        .service("users", (5.0, 5.0), STEADY, 0.0);
+    for series in &mut scene.0.series {
+        if series.service == "users" {
+            series.points.retain(|(at, _)| *at < START_MS);
+        }
+    }
+    assert_eq!(first(&scene.ask("entry", "errors")), "shop");
+    // Its memory would go on being measured if only its caller went astray.
+    let mut scene = scene.series("users", "memory_bytes", 4e8, 4e8);
+    let memory = scene.0.series.last_mut().expect("it was just added");
+    memory.points.retain(|(at, _)| *at < START_MS);
+    assert_eq!(first(&scene.ask("entry", "errors")), "users");
+}
+
+#[test]
+fn complaints_that_reach_nobody_carry_no_cause() {
+    let message = "client closed the connection after 28 ms, its retry is answered: broken pipe peer=10.0.132.54";
+    let scene = Scene::of(&[("shop", "orders")])
+        .service("orders", (10.0, 10.0), STEADY, 0.0)
+        .lines("shop", LogLevel::Error, message);
+    // What shop complains of is counted nowhere: it may have reached somebody.
+    let blind = scene.ask("shop", "log:error_burst");
+    assert_eq!(blind.verdict, Verdict::Conclusive, "{blind:?}");
+    // Nothing failed and nothing is slower.
+    let scene = scene.service("shop", (40.0, 40.0), STEADY, 0.0);
+    let seen = scene.ask("shop", "log:error_burst");
+    assert_eq!(seen.verdict, Verdict::Inconclusive, "{seen:?}");
+}
+
+#[test]
 fn a_deployment_after_the_symptoms_is_refuted() {
     let mut scene = shop()
         .service("entry", (60.0, 150.0), STEADY, 0.0)

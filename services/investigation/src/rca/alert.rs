@@ -6,6 +6,7 @@
 //! that is in trouble beside these paths gets none of it.
 
 use super::ledger::{self, Ledger};
+use super::measured::{HALF_FAILED, HALF_SLOWED};
 use super::portrait::{Findings, Kind, Note};
 use super::quantity::Quantity;
 use super::recording::Question;
@@ -114,16 +115,21 @@ pub(super) fn by_alert(findings: &Findings, question: &Question, note: &mut Note
     let both = !is_failure && about != Quantity::Latency;
     let mut sides = Vec::new();
     if is_failure || both {
-        sides.push(&findings.failures);
+        sides.push((&findings.failures, HALF_FAILED));
     }
     if !is_failure {
-        sides.push(&findings.seconds);
+        sides.push((&findings.seconds, HALF_SLOWED));
     }
-    for ledgers in sides {
+    for (ledgers, half) in sides {
         let most = ledgers.iter().map(|one| one.charges.len()).max();
         for one in ledgers.iter().filter(|one| Some(one.charges.len()) == most) {
+            let grave = match one.charges.get(&question.target) {
+                // Nobody said that this moved.
+                Some(target) if both => target.shown / (target.shown + half * target.usual),
+                _ => 1.0,
+            };
             for (service, share) in shares(findings, one, &question.target) {
-                note(&service, Kind::Explains, share);
+                note(&service, Kind::Explains, share * grave);
             }
         }
     }

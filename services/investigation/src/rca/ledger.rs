@@ -50,6 +50,8 @@ pub struct Charge {
     pub own: f64,
     /// What it shows, with what its callees explain.
     pub shown: f64,
+    /// What is usual: seconds before the fault, or requests.
+    pub usual: f64,
     /// The series behind it.
     pub series: usize,
 }
@@ -348,9 +350,11 @@ fn move_to_lost(
             }
         }
         let series = ledger.charges[failing[0]].series;
+        let usual = rates[&callee].1;
         let charge = ledger.charges.entry(callee).or_insert(Charge {
             own: 0.0,
             shown: 0.0,
+            usual,
             series,
         });
         charge.own += theirs;
@@ -425,6 +429,7 @@ fn charge(
             Charge {
                 own,
                 shown: by * weight,
+                usual: before * weight,
                 series: *series,
             },
         );

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) const ASIDE: f64 = 0.75;
 /// The share of all requests that fail, at which a ledger of failures counts
 /// half; one request in fifty.
-const HALF_FAILED: f64 = 0.02;
+pub(super) const HALF_FAILED: f64 = 0.02;
 /// The same for a ledger of seconds: a tenth more than before.
 pub(super) const HALF_SLOWED: f64 = 0.1;
 

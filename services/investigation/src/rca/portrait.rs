@@ -181,7 +181,7 @@ pub fn find(recording: &Recording, question: &Question) -> Findings {
     }
     spoken::check_by_spans(&findings, &mut portraits);
     spoken::move_failures(&findings, &mut portraits);
-    unseen::quieten(&findings, &mut portraits);
+    unseen::quieten(recording, &findings, &mut portraits);
     unseen::inherit(recording, &findings, &mut portraits);
     gaps::pass_on(recording, question, &findings, &mut portraits);
     findings.portraits = portraits;

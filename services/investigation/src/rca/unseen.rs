@@ -3,7 +3,7 @@
 //! A service without latencies, failures and spans of its own, a store that
 //! somebody else runs, is seen through its callers only: it is taken to show
 //! what they show on average. A service whose series stop is gone, unless its
-//! callers stopped asking, or do not miss it.
+//! callers stopped asking, or do not miss it, or its only one may have gone astray.
 
 use super::portrait::{Findings, Kind};
 use super::recording::Recording;
@@ -113,8 +113,17 @@ const EXPLAINED: f64 = 0.3;
 /// Silence of this size means that a service is gone.
 const GONE: f64 = 0.4;
 
+/// Whether a series of a service stopped that nobody's requests keep going.
+fn stopped(recording: &Recording, findings: &Findings, service: &str) -> bool {
+    findings.changed.iter().any(|one| {
+        one.silent_ms.is_some()
+            && recording.series[one.series].service == service
+            && one.quantity.is_resource()
+    })
+}
+
 /// Takes off silence that its callers explain, or do not notice.
-pub(super) fn quieten(findings: &Findings, portraits: &mut Portraits) {
+pub(super) fn quieten(recording: &Recording, findings: &Findings, portraits: &mut Portraits) {
     let before = portraits.clone();
     for (service, portrait) in portraits.iter_mut() {
         let Some(silence) = portrait.get_mut(&Kind::Silence) else {
@@ -130,7 +139,13 @@ pub(super) fn quieten(findings: &Findings, portraits: &mut Portraits) {
             let jump = jump.max(size(&before, name, Kind::FailureJump));
             !findings.metered.contains(*name) || jump >= MISSED
         });
-        if unasked || (!callers.is_empty() && !missed) {
+        // What counts requests ends with them, and its only caller fails: that
+        // one may as well ask at a wrong address.
+        let amiss = callers.len() == 1
+            && size(&before, callers[0], Kind::FailureJump) >= MISSED
+            && findings.metered.contains(callers[0])
+            && !stopped(recording, findings, service);
+        if unasked || (!callers.is_empty() && !missed) || amiss {
             *silence *= EXPLAINED;
         }
     }
