@@ -102,6 +102,37 @@ fn what_only_its_failing_caller_stopped_calling_is_gone_where_more_than_its_requ
 }
 
 #[test]
+fn connections_that_requests_hold_for_longer_have_not_run_out() {
+    // orders takes ten times as long.
+    let slow = || {
+        shop()
+            .service("entry", (60.0, 150.0), STEADY, 0.0)
+            .service("shop", (40.0, 130.0), STEADY, 0.0)
+            .service("orders", (10.0, 100.0), STEADY, 0.0)
+            .service("stock", (10.0, 10.0), STEADY, 0.0)
+    };
+    for (metric, before, after, expected) in [
+        // As many times: each request holds one ten times as long.
+        ("db_connections", 4.0, 40.0, "LATENCY_SPIKE"),
+        // Twice as many again, or near the end of what there is.
+        ("db_connections", 4.0, 80.0, "DB_CONNECTION_EXHAUSTION"),
+        (
+            "db_connections_percent",
+            20.0,
+            98.0,
+            "DB_CONNECTION_EXHAUSTION",
+        ),
+        // As many requests as before make a processor no busier.
+        ("cpu_cores", 0.2, 1.9, "CPU_SATURATION"),
+    ] {
+        let answer = slow().series("orders", metric, before, after);
+        let answer = answer.ask("entry", "latency_avg_ms");
+        assert_eq!(first(&answer), "orders");
+        assert_eq!(answer.candidates[0].cause, expected, "{metric} {after}");
+    }
+}
+
+#[test]
 fn complaints_that_reach_nobody_carry_no_cause() {
     let message = "client closed the connection after 28 ms, its retry is answered: broken pipe peer=10.0.132.54";
     let scene = Scene::of(&[("shop", "orders")])

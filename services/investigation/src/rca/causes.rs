@@ -2,9 +2,11 @@
 
 use super::answer::Candidate;
 use super::clues::Clue;
+use super::ledger::Changed;
 use super::portrait::{Findings, Kind};
 use super::quantity::Quantity;
 use super::recording::Recording;
+use super::weigh::NEAR_END;
 use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::cause;
 
@@ -115,6 +117,7 @@ fn exhausted(
             .max_by_key(|alarm| (alarm.severity, std::cmp::Reverse(alarm.onset_ms)))
             .map(|alarm| alarm.cause);
     }
+    let held = Held::of(recording, findings, service);
     findings
         .changed
         .iter()
@@ -123,10 +126,57 @@ fn exhausted(
             let change = one.change.as_ref()?;
             let is_fuller = change.by() > 0.0 && change.surprise >= 1.0;
             let cause = of_resource(one.quantity).filter(|_| is_fuller)?;
-            Some((change.surprise * (1.0 + change.relative(1e-9)).ln(), cause))
+            let grown = (change.after / change.before.max(1e-9)).max(1.0);
+            let follows = held.follows(one.quantity);
+            let is_own = grown > FOLLOWS * follows || near_whole(recording, one);
+            is_own.then_some((change.surprise * grown.ln(), cause))
         })
         .max_by(|one, other| one.0.total_cmp(&other.0))
         .map(|(_, cause)| cause)
+}
+
+/// What grew by no more than this times what it follows ran out of nothing.
+const FOLLOWS: f64 = 1.25;
+
+/// By which factors a service's requests and the time of each changed, 1 and
+/// more where they grew.
+struct Held {
+    requests: f64,
+    seconds: f64,
+}
+
+impl Held {
+    fn of(recording: &Recording, findings: &Findings, service: &str) -> Held {
+        let rate = findings.rates.get(service).filter(|rate| rate.0 > 0.0);
+        let slower = findings.changed.iter().filter_map(|one| {
+            let is_time = one.quantity == Quantity::Latency;
+            let is_its = recording.series[one.series].service == service;
+            let change = one.change.as_ref().filter(|_| is_time && is_its)?;
+            (change.before > 0.0).then_some(change.after / change.before)
+        });
+        Held {
+            requests: rate.map_or(1.0, |rate| (rate.1 / rate.0).max(1.0)),
+            seconds: slower.fold(1.0, f64::max),
+        }
+    }
+
+    /// What a resource grows by without being short itself: the work of a
+    /// processor goes with the requests, what they hold and what waits with
+    /// their number and their time (L = λW, Little's law).
+    fn follows(&self, quantity: Quantity) -> f64 {
+        match quantity {
+            Quantity::Pool | Quantity::Backlog => self.requests * self.seconds,
+            Quantity::Cpu => self.requests,
+            _ => 1.0 / FOLLOWS,
+        }
+    }
+}
+
+/// Whether a share of a limit is near the whole.
+fn near_whole(recording: &Recording, one: &Changed) -> bool {
+    let whole = Quantity::whole(&recording.series[one.series].metric);
+    let after = one.change.as_ref().map(|change| change.after);
+    matches!((whole, after), (Some(whole), Some(after)) if after >= NEAR_END * whole)
 }
 
 /// The record that shows a cause: the strongest of what the cause was told by,

@@ -163,7 +163,7 @@ const NOTICED: f64 = 0.1;
 /// Requests that grew by less than this share explain nothing.
 const GROWN: f64 = 0.15;
 /// The share of a limit from which a resource is near its end.
-const NEAR_END: f64 = 0.9;
+pub(super) const NEAR_END: f64 = 0.9;
 
 /// Whether no fault is needed to explain what changed, by one of two rules.
 ///
