@@ -2,11 +2,10 @@
 
 use super::answer::Candidate;
 use super::clues::Clue;
-use super::ledger::Changed;
 use super::portrait::{Findings, Kind};
 use super::quantity::Quantity;
 use super::recording::Recording;
-use super::weigh::NEAR_END;
+use super::weigh;
 use midwatch_events::anomaly::AnomalyType;
 use midwatch_events::cause;
 
@@ -128,8 +127,9 @@ fn exhausted(
             let cause = of_resource(one.quantity).filter(|_| is_fuller)?;
             let grown = (change.after / change.before.max(1e-9)).max(1.0);
             let follows = held.follows(one.quantity);
-            let is_own = grown > FOLLOWS * follows || near_whole(recording, one);
-            is_own.then_some((change.surprise * grown.ln(), cause))
+            let is_own = follows.is_none_or(|follows| grown > FOLLOWS * follows);
+            let is_short = is_own || weigh::is_near_whole(recording, one);
+            is_short.then_some((change.surprise * grown.ln(), cause))
         })
         .max_by(|one, other| one.0.total_cmp(&other.0))
         .map(|(_, cause)| cause)
@@ -160,23 +160,17 @@ impl Held {
         }
     }
 
-    /// What a resource grows by without being short itself: the work of a
-    /// processor goes with the requests, what they hold and what waits with
-    /// their number and their time (L = λW, Little's law).
-    fn follows(&self, quantity: Quantity) -> f64 {
+    /// The factor that a resource grows by without being short itself: the
+    /// work of a processor goes with the requests, what they hold and what
+    /// waits with their number and their time (L = λW, Little's law). Others
+    /// follow nothing.
+    fn follows(&self, quantity: Quantity) -> Option<f64> {
         match quantity {
-            Quantity::Pool | Quantity::Backlog => self.requests * self.seconds,
-            Quantity::Cpu => self.requests,
-            _ => 1.0 / FOLLOWS,
+            Quantity::Pool | Quantity::Backlog => Some(self.requests * self.seconds),
+            Quantity::Cpu => Some(self.requests),
+            _ => None,
         }
     }
-}
-
-/// Whether a share of a limit is near the whole.
-fn near_whole(recording: &Recording, one: &Changed) -> bool {
-    let whole = Quantity::whole(&recording.series[one.series].metric);
-    let after = one.change.as_ref().map(|change| change.after);
-    matches!((whole, after), (Some(whole), Some(after)) if after >= NEAR_END * whole)
 }
 
 /// The record that shows a cause: the strongest of what the cause was told by,

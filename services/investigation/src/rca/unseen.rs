@@ -3,7 +3,8 @@
 //! A service without latencies, failures and spans of its own, a store that
 //! somebody else runs, is seen through its callers only: it is taken to show
 //! what they show on average. A service whose series stop is gone, unless its
-//! callers stopped asking, or do not miss it, or its only one may have gone astray.
+//! callers stopped asking, or do not miss it, or its only one may have gone
+//! astray.
 
 use super::portrait::{Findings, Kind};
 use super::recording::Recording;
